@@ -1,0 +1,17 @@
+"""From raw pages and PDFs to token shards, with mathematics and code kept whole (§2.1)."""
+
+from mimo_data.documents import Document, read_documents, write_documents
+from mimo_data.mixture import Mixture
+from mimo_data.run import DataError, Run
+from mimo_data.shards import open_shards, write_shards
+
+__all__ = [
+    "DataError",
+    "Document",
+    "Mixture",
+    "Run",
+    "open_shards",
+    "read_documents",
+    "write_documents",
+    "write_shards",
+]
