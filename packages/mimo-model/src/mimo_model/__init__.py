@@ -1,0 +1,19 @@
+"""MiMo with multi-token prediction: checkpoints, and lossless speculative decoding.
+
+Importing this registers `mimo` with transformers' Auto classes, so no `trust_remote_code` is needed.
+"""
+
+from mimo_model.checkpoint import load_model, load_tokenizer, replicate_mtp, save_model
+from mimo_model.config import MiMoConfig
+from mimo_model.errors import ModelError
+from mimo_model.model import MiMoForCausalLM
+
+__all__ = [
+    "MiMoConfig",
+    "MiMoForCausalLM",
+    "ModelError",
+    "load_model",
+    "load_tokenizer",
+    "replicate_mtp",
+    "save_model",
+]
