@@ -1,0 +1,97 @@
+"""The `mimo-train` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mimo_data import DataError, Run
+from mimo_train.errors import TrainError
+from mimo_train.recipes import MTPRecipe, PretrainRecipe, SFTRecipe
+
+_RECIPES: dict[str, type[PretrainRecipe | SFTRecipe | MTPRecipe]] = {
+    "pretrain": PretrainRecipe,
+    "sft": SFTRecipe,
+    "tune-mtp": MTPRecipe,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 when it is done, 2 for a wrong command line or recipe, 1 for everything else.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (TrainError, DataError) as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from the last saved state.", 130)
+    except Exception as error:
+        from mimo_model import ModelError
+
+        if not isinstance(error, ModelError):
+            raise
+        return _fail(str(error), error.exit_code)
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.verb == "check":
+        Run.load_recipe(arguments.recipe, _RECIPES[arguments.kind], arguments.set)
+        print(f"{arguments.recipe}: a valid {arguments.kind} recipe")
+    elif arguments.verb == "pretrain":
+        pretrain_recipe = Run.load_recipe(arguments.recipe, PretrainRecipe, arguments.set)
+        from mimo_train.pretraining import pretrain
+
+        pretrain(pretrain_recipe, arguments.out, model=arguments.model, shards=arguments.shards)
+    elif arguments.verb == "sft":
+        sft_recipe = Run.load_recipe(arguments.recipe, SFTRecipe, arguments.set)
+        from mimo_train.finetuning import sft
+
+        sft(sft_recipe, arguments.out, model=arguments.model, samples=arguments.samples)
+    else:
+        mtp_recipe = Run.load_recipe(arguments.recipe, MTPRecipe, arguments.set)
+        from mimo_train.mtp_tuning import tune_mtp
+
+        tune_mtp(mtp_recipe, arguments.out, model=arguments.model, shards=arguments.shards)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"mimo-train: error: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mimo-train", description="Trains MiMo: every command makes one checkpoint."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    pretrain = verbs.add_parser("pretrain", help="one stage of pre-training on token shards")
+    sft = verbs.add_parser("sft", help="supervised fine-tuning on prompts and responses")
+    tune_mtp = verbs.add_parser("tune-mtp", help="copies the MTP layer and tunes the copies")
+    for verb in (pretrain, sft, tune_mtp):
+        verb.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML recipe")
+        verb.add_argument("out", type=Path, metavar="OUT", help="folder to make; OUT.partial while in work")
+        verb.add_argument(
+            "--model", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint to start from"
+        )
+    for verb in (pretrain, tune_mtp):
+        verb.add_argument(
+            "--shards", type=Path, required=True, metavar="FOLDER", help="from `mimo-data tokenize`"
+        )
+    sft.add_argument(
+        "--samples", type=Path, required=True, metavar="FILE", help=".jsonl: id, prompt, response"
+    )
+    check = verbs.add_parser("check", help="decodes a recipe and says what is wrong with it")
+    check.add_argument("kind", choices=sorted(_RECIPES), help="the command that the recipe is for")
+    check.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML recipe")
+    for verb in (pretrain, sft, tune_mtp, check):
+        verb.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides a recipe's value"
+        )
+    return parser

@@ -1,0 +1,79 @@
+"""One stage of pre-training: windows of a mixture in, a checkpoint out (§2.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mimo_data import Run
+from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of, save_checkpoint
+from mimo_train.loss import backward_batch
+from mimo_train.metrics import StepLog, StepMetrics
+from mimo_train.position import Position
+from mimo_train.recipes import PretrainRecipe
+from mimo_train.trainer import Trainer
+from mimo_train.windows import StageWindows
+
+
+def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) -> None:
+    """Trains every parameter of `model` for one stage; `out` becomes the next stage's checkpoint.
+
+    The total loss is the main head's mean cross-entropy plus the MTP weight times the mean over MTP layers
+    (the paper trains one layer, so it has no such mean).
+
+    Raises:
+        DataError: an input is missing or truncated, or `out` was made from something else.
+        TrainError: shards and checkpoint disagree about the tokenizer, the shards are too small for the
+            schedule, the training state is broken, or training diverged.
+    """
+    inputs = {"model": model, "shards": shards}
+    with Run.open(
+        out, package="mimo-train", command="pretrain", recipe=recipe, inputs=inputs, resumable=True
+    ) as run:
+        if run.complete:
+            print(f"{out}: complete, reused")
+            return
+        require_tokenizer_of(model, shards)
+        windows = StageWindows(recipe.mixture, shards, recipe.batch, recipe.schedule.total_tokens)
+        network, tokenizer = load_checkpoint(
+            model, recipe.batch.sequence_length, rope_theta=recipe.rope_theta
+        )
+        num_layers = network.config.num_nextn_predict_layers
+        trainer = Trainer(network, recipe.optimizer)
+        if recipe.continue_optimizer:
+            trainer.load_moments(model / "state")
+        state = run.folder / "state"
+        at = Position.restore(trainer.load_state(state))
+        metrics = run.folder / "metrics.jsonl"
+        with StepLog(metrics, step=at.step, tokens=at.tokens, total_tokens=windows.num_tokens) as log:
+            while at.tokens < windows.num_tokens:
+                mtp_weight = recipe.mtp.after(at.tokens)
+                batch, at = windows.read(at, trainer.device)
+                losses = backward_batch(
+                    trainer,
+                    batch,
+                    weights=[1.0] + [mtp_weight / num_layers] * num_layers,
+                    micro_sequences=recipe.batch.micro_sequences,
+                    bfloat16=recipe.dtype == "bfloat16",
+                )
+                lr = recipe.schedule.lr(at.tokens)
+                grad_norm = trainer.step(lr)
+                log.write(
+                    StepMetrics(
+                        step=at.step,
+                        tokens=at.tokens,
+                        num_targets=losses.num_targets,
+                        loss=losses.main,
+                        mtp_losses=losses.mtp,
+                        mtp_weight=mtp_weight,
+                        lr=lr,
+                        grad_norm=grad_norm,
+                        batch_sequences=len(batch.tokens),
+                        tokens_by_source=at.tokens_by_source,
+                        seconds=log.step_seconds(),
+                    )
+                )
+                if at.step % recipe.save_every_steps == 0:
+                    trainer.save_state(state, at.extra())
+        trainer.save_state(state, at.extra())
+        save_checkpoint(network, tokenizer, run.folder)
+        run.finish(num_steps=at.step, num_tokens=at.tokens)
