@@ -1,0 +1,155 @@
+"""The `docker` backend: one warm container per worker, with the agent as its process 1.
+
+The agent's frames travel over the container's attached stdin and stdout. A test costs no call of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from mimo_sandbox.verdict import Limits, SandboxUnavailable
+from mimo_sandbox.worker import Channel, Worker, start_command
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+IMAGE = "mimo-sandbox:1"
+"""The judge image, as `mimo-sandbox build` names it."""
+
+LABEL = "mimo-sandbox"
+_TMP_OPTIONS = "rw,exec,nosuid,nodev,size=64m,nr_inodes=16k,mode=1777"
+_AGENT_BYTES = 128 << 20
+"""Memory of the container beyond one program's: the agent, its copy of input and output, and the tmpfs."""
+
+_COMPILER_BYTES = 1 << 30
+PYTHON = "/usr/bin/python3"
+"""The interpreter in the judge image."""
+
+
+def connect() -> DockerClient:
+    """A client of the engine that answers.
+
+    Raises:
+        SandboxUnavailable: none does.
+    """
+    import docker
+
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise SandboxUnavailable(
+            f"no Docker engine answers ({str(error)[:200]}). Start one, or use the local backend."
+        ) from None
+    return client
+
+
+def require_image(client: DockerClient) -> None:
+    """Checks that the judge image is there.
+
+    Raises:
+        SandboxUnavailable: it is not.
+    """
+    import docker
+
+    try:
+        client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        raise SandboxUnavailable(f"the engine has no image {IMAGE}. Run `mimo-sandbox build`.") from None
+    except docker.errors.DockerException as error:
+        raise SandboxUnavailable(f"the Docker engine failed: {error}") from None
+
+
+async def start_docker_worker(client: DockerClient, limits: Limits) -> Worker:
+    """Starts a container and the agent in it.
+
+    Raises:
+        SandboxUnavailable: the engine refused or the agent did not start.
+    """
+    import docker
+
+    try:
+        container, connection = await asyncio.to_thread(_create, client, limits)
+    except (docker.errors.DockerException, OSError) as error:
+        raise SandboxUnavailable(f"the Docker engine did not start a container: {error}") from None
+    connection.setblocking(False)
+    raw, writer = await asyncio.open_connection(sock=connection)
+    reader, words = asyncio.StreamReader(), bytearray()
+    pump = asyncio.create_task(_separate(raw, reader, words))
+
+    async def kill() -> None:
+        pump.cancel()
+        writer.close()
+        with contextlib.suppress(docker.errors.DockerException, OSError):
+            await asyncio.to_thread(container.remove, force=True)
+
+    async def last_words() -> str:
+        return words.decode(errors="replace")
+
+    channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words)
+    return await Worker.start(channel, {"world": "container"})
+
+
+def _create(client: DockerClient, limits: Limits) -> tuple[Container, socket.socket]:
+    """Creates, attaches to and starts a container; no state of the host is in it."""
+    # A user of its own, so that the kernel counts its processes apart from every other container's.
+    user = 100_000 + secrets.randbelow(1_000_000_000)
+    memory_bytes = max(limits.memory_bytes, _COMPILER_BYTES) + _AGENT_BYTES
+    container = client.containers.create(
+        IMAGE,
+        command=start_command(PYTHON),
+        entrypoint=[],
+        user=f"{user}:{user}",
+        working_dir="/",
+        environment={"LANG": "C.UTF-8"},
+        labels=[LABEL],
+        stdin_open=True,
+        tty=False,
+        network_mode="none",
+        ipc_mode="none",
+        cap_drop=["ALL"],
+        read_only=True,
+        security_opt=["no-new-privileges"],
+        tmpfs={"/tmp": _TMP_OPTIONS},
+        mem_limit=memory_bytes,
+        memswap_limit=memory_bytes,
+        pids_limit=limits.num_processes + 64,
+        log_config=docker_log_config(),
+        hostname="sandbox",
+    )
+    try:
+        stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        connection = stream._sock.dup()
+        stream.close()
+        container.start()
+    except BaseException:
+        container.remove(force=True)
+        raise
+    return container, connection
+
+
+def docker_log_config() -> object:
+    """No log: replies hold what programs print, and the engine would keep all of it."""
+    from docker.types import LogConfig
+
+    return LogConfig(type="none")
+
+
+async def _separate(raw: asyncio.StreamReader, out: asyncio.StreamReader, words: bytearray) -> None:
+    """Takes the engine's framing off: stream 1 is the agent's replies, stream 2 its last words."""
+    try:
+        while True:
+            stream, size = struct.unpack("!BxxxI", await raw.readexactly(8))
+            data = await raw.readexactly(size)
+            if stream == 1:
+                out.feed_data(data)
+            else:
+                words += data[: 65_536 - len(words)]
+    except (asyncio.IncompleteReadError, OSError):
+        out.feed_eof()
