@@ -1,6 +1,7 @@
 """From raw pages and PDFs to token shards, with mathematics and code kept whole (§2.1)."""
 
 from mimo_data.documents import Document, read_documents, write_documents
+from mimo_data.html import extract_html
 from mimo_data.mixture import Mixture
 from mimo_data.run import DataError, Run
 from mimo_data.shards import open_shards, write_shards
@@ -10,6 +11,7 @@ __all__ = [
     "Document",
     "Mixture",
     "Run",
+    "extract_html",
     "open_shards",
     "read_documents",
     "write_documents",
