@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Sets up, then runs every check that needs no GPU: bash scripts/test.sh [--quick]
+# --quick leaves out the isolated runs per member, the slow tests (a shortened pipeline run among them) and vLLM.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+quick=${1:-}
+export OMP_NUM_THREADS=1
+
+step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
+
+step "lint"
+ruff check .
+ruff format --check .
+step "types"
+mypy
+step "import contracts"
+lint-imports
+step "dependencies"
+for member in packages/*/; do deptry --config "$member/pyproject.toml" "$member/src"; done
+uv lock --check
+
+step "tests"
+if [ "$quick" = --quick ]; then
+    exec pytest -q -m "not slow and not gpu and not docker"
+fi
+pytest -q -m "not gpu"
+
+step "each member alone"
+for member in packages/*/; do
+    name=$(basename "$member")
+    uv run --quiet --frozen --isolated --package "$name" --all-extras --no-extra vllm \
+        pytest -q -m "not slow and not gpu and not docker" --rootdir "$member" "$member/tests"
+done
+
+step "vLLM"
+bash scripts/test-vllm.sh
