@@ -30,8 +30,8 @@ def load_checkpoint(
     config = model.config
     if sequence_length > config.max_position_embeddings:
         raise TrainError(
-            f"{folder}/config.json: max_position_embeddings is {config.max_position_embeddings}, but the "
-            f"recipe trains on sequences of {sequence_length}. Raise it in the checkpoint, or lower sequence_length."
+            f"{folder}/config.json: max_position_embeddings is {config.max_position_embeddings}, but the recipe "
+            f"has sequences of {sequence_length}. Raise it in the checkpoint, or lower sequence_length."
         )
     if config.num_nextn_predict_layers == 0:
         raise TrainError(

@@ -64,7 +64,7 @@ def next_token_targets(batch: TokenBatch, num_ahead: int) -> Tensor:
     if batch.trained is not None:
         counted_BN = counted_BN & batch.trained[:, num_ahead:]
     targets_BN = batch.tokens[:, num_ahead:].where(counted_BN, IGNORED)
-    return F.pad(targets_BN, (0, num_ahead - 1), value=IGNORED)
+    return F.pad(targets_BN, (0, num_ahead - 1), value=IGNORED)[:, : batch.tokens.shape[1] - 1]
 
 
 def summed_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
