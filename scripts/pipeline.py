@@ -19,7 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The base model, each model made from it, and the phase's name in the report.
+# What the report shows: a run's folders, in order, and how each is called there.
+DATA_STEPS = ("extract", "deduplicate", "decontaminate", "filter")
+PRETRAINING = ("pretrain-1", "pretrain-2", "pretrain-3")
+RL_RUNS = {"rl-zero": "RL-Zero", "rl": "RL from SFT"}
 PHASES = {
     "pretrain-1": "stage 1",
     "pretrain-2": "stage 2",
@@ -27,6 +30,13 @@ PHASES = {
     "rl-zero": "RL-Zero",
     "sft": "SFT",
     "rl": "RL",
+}
+ACCEPTANCE = {
+    "pretrain-3": "base",
+    "sft": "SFT",
+    "rl": "RL",
+    "mtp-copies": "3 copies",
+    "tune-mtp": "3 tuned",
 }
 
 
@@ -42,13 +52,14 @@ class Stage:
 def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list[Stage]:
     """The commands of a whole run in order; paths are relative to the run's folder."""
     world = "world"
-    seed_override = ("--set", f"seed={seed}")
 
     def recipe(name: str) -> str:
         return os.path.relpath(recipes / f"{name}.toml")
 
     def overrides(name: str) -> tuple[str, ...]:
-        return tuple(word for key in SHORT.get(name, ()) for word in ("--set", key)) if short else ()
+        key = "mixture.seed" if name.startswith(("pretrain", "tune")) else "seed"
+        settings = [f"{key}={seed}", *(SHORT.get(name, ()) if short else ())]
+        return tuple(word for setting in settings for word in ("--set", setting))
 
     def data(verb: str, *inputs: str) -> Stage:
         command = ("mimo-data", verb, recipe("data"), f"data/{verb}", *inputs)
@@ -56,12 +67,12 @@ def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list
 
     def make(name: str, *command: str) -> Stage:
         tool, verb, *inputs = command
-        return Stage(name, (tool, verb, recipe(name), name, *inputs, *seed_override, *overrides(name)), name)
+        return Stage(name, (tool, verb, recipe(name), name, *inputs, *overrides(name)), name)
 
     def evaluate(phase: str) -> Stage:
         name = "eval-rl" if phase in ("sft", "rl-zero", "rl") else "eval-base"
         inputs = ("--model", phase, "--problems", f"{world}/problems/test.jsonl")
-        command = ("mimo-eval", "run", recipe(name), f"eval/{phase}", *inputs, *seed_override, *overrides(name))
+        command = ("mimo-eval", "run", recipe(name), f"eval/{phase}", *inputs, *overrides(name))
         return Stage(f"eval/{phase}", command, f"eval/{phase}")
 
     def acceptance(model: str) -> Stage:
@@ -87,9 +98,13 @@ def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list
         make("sft", "mimo-train", "sft", "--model", "pretrain-3", "--samples", f"{world}/sft.jsonl"),
         make("curate", "mimo-rl", "curate", "--model", "sft", "--problems", train_problems),
         make("rl", "mimo-rl", "train", "--model", "sft", "--problems", "curate/problems.jsonl"),
-        Stage("mtp-copies", ("mimo-model", "replicate-mtp", "rl", "mtp-copies", "--num-layers", "3"), "mtp-copies"),
+        Stage(
+            "mtp-copies",
+            ("mimo-model", "replicate-mtp", "rl", "mtp-copies", "--num-layers", "3"),
+            "mtp-copies",
+        ),
         make("tune-mtp", "mimo-train", "tune-mtp", "--model", "mtp-copies", "--shards", "data/tokenize"),
-        *(acceptance(model) for model in ("pretrain-3", "sft", "rl", "mtp-copies", "tune-mtp")),
+        *(acceptance(model) for model in ACCEPTANCE),
         *(evaluate(phase) for phase in PHASES),
         Stage("report", (sys.executable, os.path.relpath(ROOT / "scripts" / "report.py"), "."), "report.html"),
     ]

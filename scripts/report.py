@@ -18,6 +18,7 @@ from pipeline import ACCEPTANCE, DATA_STEPS, PHASES, PRETRAINING, RL_RUNS
 
 Json = dict[str, Any]
 NUM_SAMPLES = 10
+SMOOTHING = 10  # steps in a running mean
 
 
 class Run:
@@ -59,6 +60,7 @@ def accuracy(run: Run) -> Json:
     main = benchmarks[0]
     bars = {title: results[phase][main] for phase, title in PHASES.items()}
     first = results["rl"][main]
+    sizes = ", ".join(f"{name}: {result['num_problems']}" for name, result in results["rl"].items())
     return {
         "benchmarks": benchmarks,
         "rows": rows,
@@ -67,8 +69,8 @@ def accuracy(run: Run) -> Json:
             x=f"accuracy on {main}, 95% interval",
         ),
         "note": (
-            f"Held-out problems, {first['num_samples']} samples each; mean accuracy, with the 95% interval over "
-            f"problems as clusters ({', '.join(f'{name}: {results["rl"][name]["num_problems"]}' for name in benchmarks)} problems)."
+            f"Held-out problems ({sizes}), {first['num_samples']} samples of each. Mean accuracy, with its 95% "
+            "interval over problems as clusters."
         ),
         "made_by": [f"eval/{phase}" for phase in PHASES],
     }
@@ -81,7 +83,9 @@ def funnel(run: Run) -> Json:
         counts = run.json(f"data/{step}/run.json")["counts"]
         reasons = Counter(drop["reason"] for drop in run.lines(f"data/{step}/drops.jsonl"))
         if sum(reasons.values()) != counts["num_dropped"]:
-            raise SystemExit(f"data/{step}: run.json counts {counts['num_dropped']} drops, drops.jsonl holds another number.")
+            raise SystemExit(
+                f"data/{step}: run.json counts {counts['num_dropped']} drops, drops.jsonl holds another number."
+            )
         text = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reasons.most_common())
         rows.append({"step": step, **{key: f"{value:,}" for key, value in counts.items()}, "reasons": text or "–"})
     return {
@@ -134,8 +138,7 @@ def reinforcement_learning(run: Run) -> Json:
 
     def series(key: str) -> dict[str, figures.Points]:
         return {
-            title: ([line["step"] for line in lines], [line[key] for line in lines])
-            for title, lines in curves.items()
+            title: ([line["step"] for line in lines], [line[key] for line in lines]) for title, lines in curves.items()
         }
 
     titles = {
@@ -207,7 +210,10 @@ def samples(run: Run) -> Json:
         for number, chosen in enumerate(by_benchmark.values()):
             count = share // len(by_benchmark) + (number < share % len(by_benchmark))
             rows += [_sample(PHASES[phase], line) for line in chosen[:: max(1, len(chosen) // count)][:count]]
-    return {"rows": rows, "note": "Sampled at temperature 1, evenly spaced through the problem files, not chosen by hand."}
+    return {
+        "rows": rows,
+        "note": "Sampled at temperature 1, evenly spaced through the problem files, not chosen by hand.",
+    }
 
 
 def _sample(phase: str, line: Json) -> Json:
@@ -223,9 +229,6 @@ def _sample(phase: str, line: Json) -> Json:
         "response": line["response"],
         "detail": "; ".join(part for part in (answer, passed, f"{line['num_tokens']} tokens") if part),
     }
-
-
-SMOOTHING = 10
 
 
 def _smooth(values: Iterable[float | None]) -> list[float]:
@@ -244,20 +247,9 @@ def render(run: Run) -> str:
     seconds = sum(entry["seconds"] for entry in commands)
     model = run.json("rl/config.json")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    shown = _safe_figures(
-        {
-            "accuracy": accuracy(run),
-            "funnel": funnel(run),
-            "mixture": mixture(run),
-            "pretraining": pretraining(run),
-            "rl": reinforcement_learning(run),
-            "acceptance": acceptance(run),
-            "pass_at_k": pass_at_k(run),
-            "samples": samples(run),
-        }
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("report.html.jinja").render(
         title="MiMo in miniature: from raw pages to a reasoning model",
@@ -267,19 +259,15 @@ def render(run: Run) -> str:
             "This page reads the files of that run and nothing else."
         ),
         commands=commands,
-        **shown,
+        accuracy=accuracy(run),
+        funnel=funnel(run),
+        mixture=mixture(run),
+        pretraining=pretraining(run),
+        rl=reinforcement_learning(run),
+        acceptance=acceptance(run),
+        pass_at_k=pass_at_k(run),
+        samples=samples(run),
     )
-
-
-def _safe_figures(node: Any) -> Any:
-    """Marks our own SVG as markup; every other text stays escaped, for pages and models wrote it."""
-    if isinstance(node, dict):
-        return {key: _safe_figures(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_safe_figures(value) for value in node]
-    from markupsafe import Markup
-
-    return Markup(node) if isinstance(node, figures.Svg) else node
 
 
 def main(argv: Sequence[str] | None = None) -> int:

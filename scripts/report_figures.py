@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -35,7 +36,9 @@ plt.rcParams.update(
 Points = tuple[Sequence[float], Sequence[float]]
 
 
-def lines(series: Mapping[str, Points], *, x: str, y: str, breaks: Sequence[float] = (), unit_y: bool = False) -> str:
+def lines(
+    series: Mapping[str, Points], *, x: str, y: str, breaks: Sequence[float] = (), unit_y: bool = False
+) -> Markup:
     """Curves over one axis; `breaks` are vertical rules (where a training stage ends), `unit_y` fixes 0…1."""
     figure, axes = _axes()
     for position in breaks:
@@ -51,7 +54,7 @@ def lines(series: Mapping[str, Points], *, x: str, y: str, breaks: Sequence[floa
     return _svg(figure)
 
 
-def intervals(rows: Mapping[str, tuple[float, float, float]], *, x: str) -> str:
+def intervals(rows: Mapping[str, tuple[float, float, float]], *, x: str) -> Markup:
     """One horizontal bar per row: value, lower and upper end of its interval."""
     figure, axes = _axes(height=0.55 + 0.42 * len(rows))
     names = list(rows)[::-1]
@@ -65,7 +68,7 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, x: str) -> str:
     return _svg(figure)
 
 
-def groups(rows: Mapping[str, Mapping[str, float]], *, y: str) -> str:
+def groups(rows: Mapping[str, Mapping[str, float]], *, y: str) -> Markup:
     """Grouped bars: one group per row, one bar per key of its mapping; keys that a row lacks leave a gap."""
     figure, axes = _axes()
     keys = list(dict.fromkeys(key for values in rows.values() for key in values))
@@ -82,7 +85,7 @@ def groups(rows: Mapping[str, Mapping[str, float]], *, y: str) -> str:
     return _svg(figure)
 
 
-def shares(rows: Mapping[str, Mapping[str, float]], *, x: str) -> str:
+def shares(rows: Mapping[str, Mapping[str, float]], *, x: str) -> Markup:
     """One stacked bar per row: how its total divides."""
     figure, axes = _axes(height=1.0 + 0.42 * len(rows))
     keys = list(dict.fromkeys(key for values in rows.values() for key in values))
@@ -104,7 +107,7 @@ def _axes(height: float = 2.9) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure) -> Markup:
     """The figure as an `<svg>` element that scales with its column, the same text for the same numbers."""
     buffer = io.StringIO()
     # Element ids come from this salt and must differ between figures of one page.
@@ -112,5 +115,6 @@ def _svg(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 width="100%"', re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1)
+    width, height = re.findall(r' (?:width|height)="[^"]*"', svg)[:2]
+    svg = svg[svg.index("<svg") :].replace(width, ' width="100%"', 1).replace(height, "", 1)
+    return Markup(svg)  # drawn from our numbers and names; everything else on the page is escaped

@@ -17,7 +17,15 @@ BRINGS = {
     "mimo-data": set(),
     "mimo-eval": {"mimo-sandbox"},
     "mimo-train": {"mimo-data", "mimo-model", "torch", "transformers"},
-    "mimo-rl": {"mimo-eval", "mimo-model", "mimo-sandbox", "mimo-train", "mimo-data", "torch", "transformers"},
+    "mimo-rl": {
+        "mimo-eval",
+        "mimo-model",
+        "mimo-sandbox",
+        "mimo-train",
+        "mimo-data",
+        "torch",
+        "transformers",
+    },
 }
 WATCHED = {*BRINGS, "torch", "transformers", "vllm", "deepspeed", "pymupdf"}
 
@@ -40,7 +48,17 @@ def test_a_wheel_alone_imports_answers_help_and_brings_no_other_heavy_member(mem
     run("uv", "venv", "--quiet", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     # The versions of the lock, so that the test does not change with the index.
-    pins = run("uv", "export", "--frozen", "--package", member, "--no-dev", "--no-emit-workspace", "--no-hashes", cwd=root)
+    pins = run(
+        "uv",
+        "export",
+        "--frozen",
+        "--package",
+        member,
+        "--no-dev",
+        "--no-emit-workspace",
+        "--no-hashes",
+        cwd=root,
+    )
     (tmp_path / "pins.txt").write_text(pins)
     (wheel,) = wheels.glob(f"{member.replace('-', '_')}-*.whl")
     run(

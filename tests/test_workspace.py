@@ -43,7 +43,10 @@ def test_there_are_the_six_members_of_the_design():
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_package_is_entered_by_its_front_door_only(member):
     own = member.replace("-", "_")
-    files = [*(ROOT / "packages" / member).glob("src/**/*.py"), *(ROOT / "packages" / member).glob("tests/**/*.py")]
+    files = [
+        *(ROOT / "packages" / member).glob("src/**/*.py"),
+        *(ROOT / "packages" / member).glob("tests/**/*.py"),
+    ]
     doors = {module: set(exported_names(module.replace("_", "-"))) for module in MODULES - {own}}
     for file in files:
         for name in imported_names(file):
