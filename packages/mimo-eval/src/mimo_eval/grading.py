@@ -10,12 +10,11 @@ import unicodedata
 from dataclasses import replace
 from typing import Literal
 
-from mimo_sandbox import Case, Sandbox, Submission, judge
-
 from mimo_eval.equality import find_and_compare, math_equal
 from mimo_eval.problem import Problem
-from mimo_eval.response import choice_letters, final_text, last_boxed, program
+from mimo_eval.response import choice_letters, final_text, last_boxed, program, short_answer
 from mimo_eval.run import EvalError, Record
+from mimo_sandbox import Case, Sandbox, Submission, judge
 
 
 class Grade(Record, kw_only=True):
@@ -41,9 +40,9 @@ async def grade(
     r"""Judges the text after the last `</think>` by the problem's kind; any response gets a grade.
 
     math: the last `\boxed{…}`, else the last expression that math-verify finds, compared by `math_equal`.
-    choice: letters, see `choice_letters`. text: the last `\boxed{…}`, else the first line, equal to the answer or
-    an alias after lower-casing and without articles and punctuation. code: the last fenced block, else everything,
-    run in `sandbox` on the problem's tests.
+    choice: letters, see `choice_letters`. text: see `short_answer`; equal to the answer or an alias after
+    lower-casing and without articles and punctuation. code: the last fenced block, else everything, run in
+    `sandbox` on the problem's tests.
 
     Args:
         stop: "all" runs every test, for rewards by test; "first-failure" counts the tests after a failed one
@@ -60,9 +59,7 @@ async def grade(
         boxed = last_boxed(text)
         if boxed is None:
             answer, correct = (
-                await asyncio.to_thread(find_and_compare, problem.answer, text)
-                if text.strip()
-                else ("", False)
+                await asyncio.to_thread(find_and_compare, problem.answer, text) if text.strip() else ("", False)
             )
         else:
             answer, correct = boxed, await asyncio.to_thread(math_equal, problem.answer, boxed)
@@ -70,8 +67,7 @@ async def grade(
         answer = choice_letters(text)
         correct = answer == "".join(sorted(problem.answer))
     else:
-        boxed = last_boxed(text)
-        answer = boxed if boxed is not None else text.strip().split("\n", 1)[0].strip()
+        answer = short_answer(text)
         correct = _words(answer) in {_words(accepted) for accepted in (problem.answer, *problem.aliases)}
     if not answer:
         return Grade(correct=False, answer="", reason="no_answer")
@@ -82,23 +78,17 @@ async def _grade_code(
     problem: Problem, source: str, sandbox: Sandbox | None, stop: Literal["all", "first-failure"]
 ) -> Grade:
     if sandbox is None:
-        raise EvalError(
-            f"Problem {problem.id!r} is code: pass grade() a mimo_sandbox.Sandbox to run its tests in."
-        )
+        raise EvalError(f"Problem {problem.id!r} is code: pass grade() a mimo_sandbox.Sandbox to run its tests in.")
     if not source.strip():
         return Grade(correct=False, answer="", passed=(False,) * len(problem.tests), reason="no_answer")
     submitted, cases = problem.prelude + source, list(problem.tests)
     if problem.test_style == "assertions":
         submitted, cases = _with_assertions(submitted, cases)
-    submission = Submission(
-        language=problem.language, source=submitted, entry_point=problem.entry_point or None
-    )
+    submission = Submission(language=problem.language, source=submitted, entry_point=problem.entry_point or None)
     verdict = await judge(sandbox, submission, cases, comparator=problem.comparator, stop=stop)
-    passed = tuple(verdict.passed) + (False,) * (len(cases) - len(verdict.passed))
+    passed = verdict.passed
     correct = all(passed)
-    return Grade(
-        correct=correct, answer=source, passed=passed, reason="correct" if correct else "tests_failed"
-    )
+    return Grade(correct=correct, answer=source, passed=passed, reason="correct" if correct else "tests_failed")
 
 
 _ASSERTION_RUNNER = """
@@ -126,5 +116,6 @@ def _with_assertions(source: str, cases: list[Case]) -> tuple[str, list[Case]]:
 
 def _words(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold()
-    text = "".join(" " if character in string.punctuation else character for character in text)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+    bare = "".join(" " if character in string.punctuation else character for character in text)
+    # An answer that is nothing but punctuation or an article (BBH's brackets) is compared as it stands.
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split()) or "".join(text.split())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from mimo_sandbox import Case
 
 from mimo_eval.run import EvalError, Record
+from mimo_sandbox import Case
 
 
 class Problem(Record, kw_only=True):
@@ -35,7 +36,7 @@ class Problem(Record, kw_only=True):
     """How mimo-sandbox compares output with what was expected (code)."""
     entry_point: str = ""
     """The function that cases with `arguments` call (code)."""
-    language: str = "python"
+    language: Literal["python", "cpp"] = "python"
     """Of the program (code)."""
     prelude: str = ""
     """Program text that the response continues, such as HumanEval's signature (code)."""
@@ -69,26 +70,26 @@ def read_problems(path: Path) -> list[Problem]:
         try:
             problem = msgspec.json.decode(line, type=Problem)
         except msgspec.MsgspecError as error:
-            raise EvalError(
-                f"{path}:{number}: not a problem: {error}. See mimo-eval's schemas/problem.json."
-            ) from None
+            raise EvalError(f"{path}:{number}: not a problem: {error}. See mimo-eval's schemas/problem.json.") from None
         if problem.id in lines:
-            raise EvalError(
-                f"{path}:{number}: id {problem.id!r} is also on line {lines[problem.id]}; make ids unique."
-            )
+            raise EvalError(f"{path}:{number}: id {problem.id!r} is also on line {lines[problem.id]}; make ids unique.")
         if problem.kind == "code" and not problem.tests:
-            raise EvalError(
-                f"{path}:{number}: code problem {problem.id!r} has no tests, so nothing can judge it."
-            )
+            raise EvalError(f"{path}:{number}: code problem {problem.id!r} has no tests, so nothing can judge it.")
         if problem.kind != "code" and not problem.answer.strip():
-            raise EvalError(
-                f"{path}:{number}: problem {problem.id!r} has an empty answer, so nothing can judge it."
-            )
+            raise EvalError(f"{path}:{number}: problem {problem.id!r} has an empty answer, so nothing can judge it.")
         lines[problem.id] = number
         problems.append(problem)
     if not problems:
         raise EvalError(f"{path}: holds no problem.")
     return problems
+
+
+def _require_known_case_keys(line: str, place: str) -> None:
+    """Raises for an unknown key in a test: mimo-sandbox's Case is a dataclass, in which msgspec lets it pass."""
+    known = {field.name for field in fields(Case)}
+    for case in msgspec.json.decode(line)["tests"]:
+        if unknown := sorted(case.keys() - known):
+            raise EvalError(f"{place}: a test has the unknown key {unknown[0]!r}; it may have {sorted(known)}.")
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> int:

@@ -9,6 +9,7 @@ _LETTERS = r"[A-Z](?:[ ,]*(?:and[ ]+)?[A-Z])*"
 _ANSWER_IS = re.compile(
     rf"(?i:answer|option|choice|答案|选)(?:[\s:*]|是|为|：|(?i:\bis\b))*[\(\[（]?(?!I[ '’]+[a-z])({_LETTERS})\b"
 )
+_ANSWER_PHRASE = re.compile(r"(?i)\banswer(?:\s+is\b|\s*:)")
 _LETTER_ALONE = re.compile(rf"[\(\[（*\s]*({_LETTERS})[\)\]）*\s]*(?:[.:：。、)]|$)")
 
 
@@ -81,6 +82,18 @@ def choice_letters(text: str) -> str:
         if match := _LETTER_ALONE.match(line.strip()):
             return _sorted_letters(match.group(1))
     return ""
+
+
+def short_answer(text: str) -> str:
+    r"""Words that answer an open question: the last `\boxed{…}`, else what follows the last "answer is" or "answer:" on
+    its line, else the first line.
+    """
+    boxed = last_boxed(text)
+    if boxed is not None:
+        return boxed
+    phrases = list(_ANSWER_PHRASE.finditer(text))
+    rest = text[phrases[-1].end() :] if phrases else text
+    return rest.strip().split("\n", 1)[0].strip().removesuffix(".")
 
 
 def _sorted_letters(text: str) -> str:

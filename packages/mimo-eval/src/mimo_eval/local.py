@@ -1,0 +1,55 @@
+"""Generation in this process by mimo-model's engine: the only module that imports mimo_model (extra `local`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mimo_eval.evaluation import Finish
+from mimo_eval.recipe import Sampling
+from mimo_model import Engine, load_model, load_tokenizer
+from mimo_model import Sampling as EngineSampling
+
+
+class LocalModel:
+    """A checkpoint that answers prompts under different sampling settings."""
+
+    def __init__(self, checkpoint: Path, *, chat: bool, num_drafts: int) -> None:
+        self._model = load_model(str(checkpoint))
+        self._tokenizer = load_tokenizer(str(checkpoint))
+        self._chat = chat
+        self._num_drafts = num_drafts
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[tuple[int, str, int, Finish]]:
+        """Yields (index, response, number of tokens, finish) as responses end; see `evaluation.Generator`.
+
+        Think tags stay in the text, the end token does not.
+        """
+        engine = Engine(self._model, self._tokenizer, num_drafts=self._num_drafts)
+        positions = {}
+        for position, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+            request = engine.submit(
+                self._encode(prompt),
+                EngineSampling(
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    max_tokens=sampling.max_tokens,
+                    seed=seed,
+                ),
+            )
+            positions[request] = position
+        while engine.pending:
+            for request, completion in engine.step():
+                tokens = list(completion.tokens)
+                text_tokens = tokens[:-1] if completion.finish == "stop" else tokens
+                text = str(self._tokenizer.decode(text_tokens, skip_special_tokens=False))
+                ends = [end for end in map(text.find, stop) if end >= 0]
+                yield positions[request], text[: min(ends, default=len(text))], len(tokens), completion.finish
+
+    def _encode(self, prompt: str) -> list[int]:
+        if self._chat:
+            message = [{"role": "user", "content": prompt}]
+            prompt = str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        return list(self._tokenizer.encode(prompt, add_special_tokens=False))
