@@ -38,9 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     init = verbs.add_parser("init", help="make a fresh checkpoint from a recipe")
     init.add_argument("recipe", type=Path)
     init.add_argument("out", type=Path)
-    init.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one recipe key"
-    )
+    init.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one recipe key")
     init.set_defaults(run=_init)
     return parser
 

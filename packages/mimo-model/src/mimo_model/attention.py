@@ -15,9 +15,7 @@ from transformers import Cache
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
-def scaled_dot_product(
-    q_BTHE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None, *, causal: bool
-) -> Tensor:
+def scaled_dot_product(q_BTHE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
     """Grouped-query attention through SDPA; mask is bool (true = visible), broadcastable to [B, H, T, S]."""
     num_groups = q_BTHE.shape[2] // k_BKSE.shape[1]
     if q_BTHE.device.type == "cpu" and num_groups > 1:
@@ -34,9 +32,7 @@ def causal_attention(mask: Tensor | None = None) -> Attend:
     """Attention within the given tokens: causal, or as the bool mask [B, 1, T, T] says."""
 
     def attend(_layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
-        return scaled_dot_product(
-            q_BTHE, k_BTKE.transpose(1, 2), v_BTKE.transpose(1, 2), mask, causal=mask is None
-        )
+        return scaled_dot_product(q_BTHE, k_BTKE.transpose(1, 2), v_BTKE.transpose(1, 2), mask, causal=mask is None)
 
     return attend
 

@@ -41,9 +41,7 @@ def load_model(path_or_hub_id: str | Path, *, device: str = "auto", dtype: str =
     expected = model.state_dict()
     state = {}
     for name, file in tensor_files(folder).items():
-        _require(
-            name in expected, file, f"{name} is not a tensor of this config.json ({_num_layers(config)})"
-        )
+        _require(name in expected, file, f"{name} is not a tensor of this config.json ({_num_layers(config)})")
         try:
             with safe_open(file, framework="pt") as tensors:
                 tensor = tensors.get_tensor(name)
@@ -54,13 +52,9 @@ def load_model(path_or_hub_id: str | Path, *, device: str = "auto", dtype: str =
             file,
             f"{name} has shape {list(tensor.shape)}, config.json asks for {list(expected[name].shape)}",
         )
-        state[name] = tensor.to(
-            device=target, dtype=None if dtype == "auto" else getattr(torch, dtype), copy=True
-        )
+        state[name] = tensor.to(device=target, dtype=None if dtype == "auto" else getattr(torch, dtype), copy=True)
     missing = sorted(expected.keys() - state.keys())
-    _require(
-        not missing, folder, f"{len(missing)} tensors are missing, {missing[0] if missing else ''} among them"
-    )
+    _require(not missing, folder, f"{len(missing)} tensors are missing, {missing[0] if missing else ''} among them")
     model.load_state_dict(state, assign=True)
     model.config.dtype = model.lm_head.weight.dtype
     model.config._name_or_path = str(path_or_hub_id)
@@ -79,9 +73,7 @@ def load_tokenizer(path_or_hub_id: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
-        raise ModelError(
-            f"{folder}: its tokenizer cannot be read ({error}). Copy or download it again."
-        ) from None
+        raise ModelError(f"{folder}: its tokenizer cannot be read ({error}). Copy or download it again.") from None
     config = load_config(folder)
     _require(
         num_tokenizer_ids(tokenizer) <= config.vocab_size,
@@ -242,6 +234,4 @@ def _num_layers(config: MiMoConfig) -> str:
 
 def _require(condition: bool, place: Path, problem: str) -> None:
     if not condition:
-        raise ModelError(
-            f"{place}: {problem}. Check that config.json and the files belong to one checkpoint."
-        )
+        raise ModelError(f"{place}: {problem}. Check that config.json and the files belong to one checkpoint.")

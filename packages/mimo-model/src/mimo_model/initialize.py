@@ -44,9 +44,7 @@ def init(recipe: Path, out: Path, overrides: Sequence[str] = ()) -> MiMoForCausa
         )
     eos_id = tokenizer.eos_token_id
     try:
-        config = MiMoConfig(
-            **fields, bos_token_id=None, eos_token_id=eos_id, pad_token_id=tokenizer.pad_token_id
-        )
+        config = MiMoConfig(**fields, bos_token_id=None, eos_token_id=eos_id, pad_token_id=tokenizer.pad_token_id)
     except Exception as error:  # huggingface_hub's strict dataclasses raise several classes
         raise RecipeError(f"{recipe}: [model] {' '.join(str(error).split())}") from None
     torch.manual_seed(tree.get("seed", 0))
@@ -70,9 +68,7 @@ def byte_level_tokenizer(
     tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in special_tokens]
-    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in added_tokens])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -57,11 +57,14 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query_size, config.hidden_size, bias=False)
 
     def forward(self, x_BTD: Tensor, rope: Rope, attend: Attend) -> Tensor:
-        heads = (*x_BTD.shape[:2], -1, self.head_dim)
-        q_BTHE = rotate(self.q_proj(x_BTD).view(heads), rope)
-        k_BTKE = rotate(self.k_proj(x_BTD).view(heads), rope)
-        v_BTKE = self.v_proj(x_BTD).view(heads)
+        q_BTHE = rotate(self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)), rope)
+        k_BTKE, v_BTKE = self.keys_values(x_BTD, rope)
         return self.o_proj(attend(self.layer, q_BTHE, k_BTKE, v_BTKE).flatten(2))  # type: ignore[no-any-return]
+
+    def keys_values(self, x_BTD: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        """What a cache holds of these tokens: rotated keys, and values, [B, T, K, E] each."""
+        heads = (-1, self.head_dim)
+        return rotate(self.k_proj(x_BTD).unflatten(-1, heads), rope), self.v_proj(x_BTD).unflatten(-1, heads)
 
 
 class SwiGLU(nn.Module):
@@ -117,6 +120,11 @@ class MTPLayer(Block):
             torch.cat((self.hidden_layernorm(hidden_BTD), self.token_layernorm(embedding_BTD)), dim=-1)
         )
 
+    def keys_values(self, hidden_BTD: Tensor, embedding_BTD: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        """Only what this layer's cache holds of these positions, for those that draft nothing."""
+        normed_BTD = self.input_layernorm(self.combine(hidden_BTD, embedding_BTD))
+        return self.self_attn.keys_values(normed_BTD, rope)
+
 
 class MiMoPreTrainedModel(PreTrainedModel):
     """What transformers needs to know to create, split and load a MiMo model."""
@@ -153,9 +161,7 @@ class MiMoModel(MiMoPreTrainedModel):
         self.post_init()
 
     def rope(self, positions_BT: Tensor, dtype: torch.dtype) -> Rope:
-        return rope_at(
-            positions_BT, theta=self.config.rope_theta, head_dim=self.config.head_dim or 0, dtype=dtype
-        )
+        return rope_at(positions_BT, theta=self.config.rope_theta, head_dim=self.config.head_dim or 0, dtype=dtype)
 
     def trunk(self, x_BTD: Tensor, rope: Rope, attend: Attend) -> Tensor:
         """The main layers: embeddings in, h_BTD before the final norm out."""
