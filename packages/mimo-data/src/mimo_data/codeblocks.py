@@ -29,8 +29,13 @@ _CODE_BOX = re.compile(
     r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+)(?:$|\s)",
     re.IGNORECASE,
 )
-_LINE = re.compile(r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)")
-_LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight-source|highlight|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)", re.IGNORECASE)
+_LINE = re.compile(
+    r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)"
+)
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:language|lang|highlight-source|highlight|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
+    re.IGNORECASE,
+)
 _NOT_LANGUAGES = frozenset(
     "none nohighlight plain plaintext text txt highlight wrap wrapper hljs default code block line lines table notranslate "
     "js-highlight toolbar inverse undefined auto null".split()
@@ -42,7 +47,25 @@ _BARE_LANGUAGES = frozenset(
 )
 _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
 _LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
-_PROSE = frozenset(["p", "h1", "h2", "h3", "h4", "ul", "ol", "table", "blockquote", "pre", "article", "section", "form", "img", "iframe"])
+_PROSE = frozenset(
+    [
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "ul",
+        "ol",
+        "table",
+        "blockquote",
+        "pre",
+        "article",
+        "section",
+        "form",
+        "img",
+        "iframe",
+    ]
+)
 
 
 def mark_code(root: html.HtmlElement) -> None:
@@ -144,7 +167,9 @@ def _is_lines_of_code(element: html.HtmlElement) -> bool:
     children = [child for child in element if isinstance(child.tag, str)]
     if not children or any(child.tag != "div" for child in children) or (element.text or "").strip():
         return False
-    if any((child.tail or "").strip() or len(child) == 0 and (child.text or "").strip("\xa0 \n\t") for child in children):
+    if any(
+        (child.tail or "").strip() or len(child) == 0 and (child.text or "").strip("\xa0 \n\t") for child in children
+    ):
         return False
     codes = list(element.iter("code"))
     if len(codes) < 2 or next(element.iter(*_PROSE), None) is not None:
@@ -167,7 +192,11 @@ def _is_code_box(element: html.HtmlElement) -> bool:
 
 def _text(holder: html.HtmlElement) -> str:
     pieces: list[str] = []
-    by_line = sum(1 for child in holder.iter("span") if _LINE.search(child.get("class") or "") or child.get("data-line") is not None)
+    by_line = sum(
+        1
+        for child in holder.iter("span")
+        if _LINE.search(child.get("class") or "") or child.get("data-line") is not None
+    )
     _collect(holder, pieces, preserved=True, by_line=by_line > 1)
     text = "".join(pieces).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", "")
     text = "\n".join(line.rstrip() for line in text.split("\n"))
@@ -179,8 +208,10 @@ def _text(holder: html.HtmlElement) -> str:
 def _collect(element: html.HtmlElement, pieces: list[str], *, preserved: bool, by_line: bool) -> None:
     text = element.text or ""
     # In a box of `<br>` lines the markup's own line ends are not text.
-    source_lines = preserved and element.tag not in ("div", "td", "table", "tbody", "tr", "figure") and (
-        element.tag == "pre" or element.find("./br") is None
+    source_lines = (
+        preserved
+        and element.tag not in ("div", "td", "table", "tbody", "tr", "figure")
+        and (element.tag == "pre" or element.find("./br") is None)
     )
     pieces.append(text if source_lines else _unwrapped(text))
     for child in element:
@@ -238,7 +269,9 @@ def _language(holder: html.HtmlElement, element: html.HtmlElement) -> str:
     for candidate in candidates:
         for attribute in ("data-lang", "data-language", "lang"):
             value = (candidate.get(attribute) or "").strip().lower()
-            if value in _BARE_LANGUAGES or (attribute != "lang" and re.fullmatch(r"[a-z][\w+#.-]*", value) and value not in _NOT_LANGUAGES):
+            if value in _BARE_LANGUAGES or (
+                attribute != "lang" and re.fullmatch(r"[a-z][\w+#.-]*", value) and value not in _NOT_LANGUAGES
+            ):
                 return value
         classes = candidate.get("class") or ""
         for match in _LANGUAGE.finditer(classes):

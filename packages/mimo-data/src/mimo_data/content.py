@@ -36,7 +36,10 @@ _FURNITURE = re.compile(
     r"forum-?jump|quick-?reply|quickreply|js-post-menu|comment-?form|respond|reply-?form)(?:$|[\s_-])",
     re.IGNORECASE,
 )
-_KEPT = re.compile(r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])", re.IGNORECASE)
+_KEPT = re.compile(
+    r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])",
+    re.IGNORECASE,
+)
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _MAIN = (
     ".//*[@itemprop='articleBody']",
@@ -156,7 +159,11 @@ def _descend(element: html.HtmlElement, measure: _Measure) -> html.HtmlElement:
     while True:
         children = [child for child in element if isinstance(child.tag, str)]
         best = max(children, key=measure.good, default=None)
-        if best is None or best.tag in ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "tr", "tbody") or measure.good(best) < 0.92 * measure.good(element):
+        if (
+            best is None
+            or best.tag in ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "tr", "tbody")
+            or measure.good(best) < 0.92 * measure.good(element)
+        ):
             return element
         element = best
 
@@ -171,7 +178,12 @@ def _remove_link_lists(root: html.HtmlElement, measure: _Measure) -> None:
         text, links = measure.text[element], measure.links[element]
         if element.tag in _BLOCK_TAGS and not measure.marked[element] and measure.num_links[element]:
             many = measure.num_links[element] >= 3
-            if links > (0.6 if many else 0.85) * text and text < 3000 and (many or text < 60) and element.tag not in ("p", "span", "li", "td"):
+            if (
+                links > (0.6 if many else 0.85) * text
+                and text < 3000
+                and (many or text < 60)
+                and element.tag not in ("p", "span", "li", "td")
+            ):
                 element.drop_tree()
                 continue
         stack.extend(reversed(element))

@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 20
 _ROW_GROUP_DOCUMENTS = 1024
 
 
-class Document(Record):
+class Document(Record, frozen=True):
     """One text of the corpus; its id stays the same through every step."""
 
     id: str
@@ -27,13 +27,13 @@ class Document(Record):
     """Where it comes from in the mixture's words: web, papers, books, code, synthetic, …"""
     url: str = ""
     """Address of the page, if known."""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
     """What a step decided about the text (domain, quality, …)."""
-    meta: dict[str, str] = {}
+    meta: dict[str, str] = msgspec.field(default_factory=dict)
     """What is known about its origin (licence, date, …)."""
 
 
-class Drop(Record):
+class Drop(Record, frozen=True):
     """One line of `drops.jsonl`: why a document is not in a step's output."""
 
     id: str
@@ -54,17 +54,14 @@ def read_documents(path: Path) -> Iterator[Document]:
     if path.is_dir():
         path = path / "documents.jsonl.zst"
     if not path.exists():
-        raise DataError(
-            f"{path}: no such file. Name a documents file, or the folder that a mimo-data step made."
-        )
+        raise DataError(f"{path}: no such file. Name a documents file, or the folder that a mimo-data step made.")
     if path.name.endswith(".jsonl.zst"):
         yield from _read_json_lines(path)
     elif path.suffix == ".parquet":
         yield from _read_parquet(path)
     else:
         raise DataError(
-            f"{path}: documents are read from .jsonl.zst and .parquet. "
-            "Use `mimo-data import` for other formats."
+            f"{path}: documents are read from .jsonl.zst and .parquet. Use `mimo-data import` for other formats."
         )
 
 

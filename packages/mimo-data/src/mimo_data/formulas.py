@@ -28,13 +28,24 @@ class Formula(NamedTuple):
 
 
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]")
-_DATA = ("data-math", "data-tex", "data-latex", "data-formula", "data-expr", "data-equation", "data-katex", "data-content-math")
+_DATA = (
+    "data-math",
+    "data-tex",
+    "data-latex",
+    "data-formula",
+    "data-expr",
+    "data-equation",
+    "data-katex",
+    "data-content-math",
+)
 _SERVICE_QUERY = ("latex", "tex", "chl", "formula", "eq", "math")
 _SERVICES = re.compile(
     r"codecogs\.com|latex\.php|mathtex|mimetex|chart\.(?:apis\.)?google|/equation\?tex=|latex2png|texrender|sciweavers"
     r"|/formula/|/render/math|math\.now\.sh|i\.upmath\.me|latexmath|quicklatex"
 )
-_SERVICE_OPTIONS = re.compile(r"^\s*(?:\\(?:dpi|bg|fg|inline|large|small|tiny|LARGE|Large|huge)(?:_\w+|\{[^}]*\})?\s*)+")
+_SERVICE_OPTIONS = re.compile(
+    r"^\s*(?:\\(?:dpi|bg|fg|inline|large|small|tiny|LARGE|Large|huge)(?:_\w+|\{[^}]*\})?\s*)+"
+)
 
 
 def mark_formulas(root: html.HtmlElement) -> None:
@@ -125,7 +136,9 @@ def _mathjax3(element: html.HtmlElement) -> Formula:
 
 def _mathjax2(element: html.HtmlElement) -> Formula | None:
     """A MathJax 2 rendering whose script is gone: its MathML is in an attribute or beside the glyphs."""
-    display = "Display" in (element.get("class") or "") or bool(element.xpath("ancestor::*[contains(@class, 'Display')]"))
+    display = "Display" in (element.get("class") or "") or bool(
+        element.xpath("ancestor::*[contains(@class, 'Display')]")
+    )
     markup = element.get("data-mathml") or next(iter(element.xpath(".//@data-mathml")), None)
     if markup:
         element = html.fragment_fromstring(markup, create_parent="div")
@@ -135,7 +148,9 @@ def _mathjax2(element: html.HtmlElement) -> Formula | None:
 
 def _katex(element: html.HtmlElement) -> Formula | None:
     source = _find_mathml(element)
-    display = "katex-display" in (element.get("class") or "") or bool(element.xpath("./ancestor::*[@class='katex-block']"))
+    display = "katex-display" in (element.get("class") or "") or bool(
+        element.xpath("./ancestor::*[@class='katex-block']")
+    )
     return None if source is None else Formula(source, display)
 
 
@@ -158,7 +173,9 @@ def _image(element: html.HtmlElement) -> Formula | None:
     source = element.get("data-src") or element.get("src") or ""
     text = (element.get("alt") or element.get("title") or "").strip()
     classes = set((element.get("class") or "").split())
-    display = bool(classes & {"mwe-math-fallback-image-display", "displaymath", "ee_img"}) and "tr_noresize" not in classes
+    display = (
+        bool(classes & {"mwe-math-fallback-image-display", "displaymath", "ee_img"}) and "tr_noresize" not in classes
+    )
     if _SERVICES.search(source):
         found = _service_source(source)
         latex = text if _TEX.search(text) or (text and text == found) else found or text
@@ -237,7 +254,9 @@ def delimit(text: str, *, rendered: bool) -> str:
     if "\\[" in text:
         text = _DISPLAY.sub(lambda m: f"$${m[1].strip()}$$" if rendered or _MATHS.search(m[1]) else m[0], text)
     if "[/" in text:
-        text = _TAGGED.sub(lambda m: f"${m[2].strip()}$" if m[1].lower() in ("itex", "latex") else f"$${m[2].strip()}$$", text)
+        text = _TAGGED.sub(
+            lambda m: f"${m[2].strip()}$" if m[1].lower() in ("itex", "latex") else f"$${m[2].strip()}$$", text
+        )
     if "$latex" in text:
         text = _WORDPRESS.sub(lambda m: f"${m[1].strip()}$", text)
     return text

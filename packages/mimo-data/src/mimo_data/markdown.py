@@ -19,7 +19,9 @@ _BLOCKS = frozenset(
     "h4 h5 h6 header hgroup hr li main nav ol p pre section summary table tbody td tfoot th thead tr ul html caption "
     "legend mjx-block".split()
 )
-_SKIPPED = frozenset("script style noscript template svg iframe object button select input head canvas audio video map link meta".split())
+_SKIPPED = frozenset(
+    "script style noscript template svg iframe object button select input head canvas audio video map link meta".split()
+)
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 _SUBSCRIPT = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
 _MAX_DEPTH = 400
@@ -167,7 +169,15 @@ class _Writer:
         if any("```" in text or text.count("\n\n") > 2 or len(text) > 600 for row in texts for text in row):
             self._loose_table(element, depth)
             return
-        flat = [[re.sub(r"\s*\n\s*", " ", text).replace("|", r"\|") if "$" not in text else re.sub(r"\s*\n\s*", " ", text) for text in row] for row in texts]
+        flat = [
+            [
+                re.sub(r"\s*\n\s*", " ", text).replace("|", r"\|")
+                if "$" not in text
+                else re.sub(r"\s*\n\s*", " ", text)
+                for text in row
+            ]
+            for row in texts
+        ]
         flat = [row + [""] * (width - len(row)) for row in flat if any(row)]
         if not flat:
             return
@@ -208,7 +218,9 @@ class _Writer:
             self._inline.append(("^" if raised else "_") + (text if len(text) == 1 else f"({text})"))
 
     def _emphasis(self, element: html.HtmlElement, depth: int, mark: str) -> None:
-        if any(child.tag in _BLOCKS or child.tag in (CODE_TAG, "br") for child in element.iter() if child is not element):
+        if any(
+            child.tag in _BLOCKS or child.tag in (CODE_TAG, "br") for child in element.iter() if child is not element
+        ):
             self._children(element, depth)
             return
         outer, self._inline = self._inline, []

@@ -23,7 +23,7 @@ from mimo_data.shards import Shard, open_shards
 _WEIGHT_UNIT = 1 << 40
 
 
-class Mixture(Record):
+class Mixture(Record, frozen=True):
     """How much of each source one stage of pre-training reads (§2.1)."""
 
     weights: dict[str, float]

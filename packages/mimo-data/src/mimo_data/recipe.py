@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from mimo_data.decontaminate import DecontaminateRecipe
+from mimo_data.dedup import DeduplicateRecipe
+from mimo_data.extract import ExtractRecipe
+from mimo_data.filter import FilterRecipe
+from mimo_data.importer import ImportRecipe
 from mimo_data.mixture import Mixture
 from mimo_data.run import Record
 
 
-class DataRecipe(Record):
-    """A whole `data.toml`; a command reads its own table."""
+class DataRecipe(Record, frozen=True):
+    """A whole `data.toml`; each command reads its own table, and a table left out has its defaults."""
 
-    stages: dict[str, Mixture] = {}
+    extract: ExtractRecipe = ExtractRecipe()
+    deduplicate: DeduplicateRecipe = DeduplicateRecipe()
+    decontaminate: DecontaminateRecipe = DecontaminateRecipe()
+    filter: FilterRecipe = FilterRecipe()
+    imports: ImportRecipe | None = msgspec.field(name="import", default=None)
+    """What `mimo-data import` reads; needed by that command only."""
+    stages: dict[str, Mixture] = msgspec.field(default_factory=dict)
     """Mixture by stage of pre-training."""

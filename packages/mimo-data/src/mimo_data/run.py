@@ -203,9 +203,7 @@ def _digest(path: Path) -> str:
     header = path / "run.json"
     if header.exists():
         return str(json.loads(header.read_text())["fingerprint"])
-    lines = [
-        f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()
-    ]
+    lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -32,14 +32,14 @@ _TOKEN = np.dtype("<u4")
 _END = np.dtype("<u8")
 
 
-class FileEntry(Record):
+class FileEntry(Record, frozen=True):
     """Size and checksum of one file of a shard."""
 
     num_bytes: int
     sha256: str
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True):
     """`manifest.json` of one source's shard."""
 
     version: int
@@ -132,9 +132,7 @@ def open_shards(folder: Path) -> Shards:
     """
     paths = sorted(folder.glob("*/manifest.json"))
     if not paths:
-        raise DataError(
-            f"{folder}: holds no finished shard (no */manifest.json). Make it with `mimo-data tokenize`."
-        )
+        raise DataError(f"{folder}: holds no finished shard (no */manifest.json). Make it with `mimo-data tokenize`.")
     sources = {path.parent.name: _open_shard(path) for path in paths}
     tokenizers = {shard.manifest.tokenizer_sha256 for shard in sources.values()}
     if len(tokenizers) > 1:
@@ -217,9 +215,7 @@ def _load_tokenizer(folder: Path) -> tuple[Tokenizer, int, str]:
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).exists():
-            raise DataError(
-                f"{folder / name}: no such file. --tokenizer takes a Hugging Face checkpoint folder."
-            )
+            raise DataError(f"{folder / name}: no such file. --tokenizer takes a Hugging Face checkpoint folder.")
     config = json.loads((folder / "tokenizer_config.json").read_text())
     token = config.get("eos_token")
     spelling = token.get("content") if isinstance(token, dict) else token
@@ -244,9 +240,7 @@ def _encode(tokenizer: Tokenizer, batch: list[Document], end_of_text: str) -> It
     for document in batch:
         parts = document.text.split(end_of_text)
         last = len(parts) - 1
-        pieces += [
-            (tail if i > 0 else "") + part + (head if i < last else "") for i, part in enumerate(parts)
-        ]
+        pieces += [(tail if i > 0 else "") + part + (head if i < last else "") for i, part in enumerate(parts)]
         counts.append(len(parts))
     encoded = iter(tokenizer.encode_batch_fast(pieces, add_special_tokens=False))
     for count in counts:
