@@ -55,7 +55,11 @@ def _close_words(left: bytes, right: bytes) -> bool:
 
 
 def _close(left: float, right: float) -> bool:
-    return math.isfinite(left) and math.isfinite(right) and math.isclose(left, right, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    return (
+        math.isfinite(left)
+        and math.isfinite(right)
+        and math.isclose(left, right, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    )
 
 
 def _same(left: object, right: object, tolerant: bool) -> bool:

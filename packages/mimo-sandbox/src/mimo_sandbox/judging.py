@@ -63,7 +63,7 @@ async def judge_many(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(session.verdict(group, submission, cases)) for submission, cases in jobs]
-    except* Exception as errors:
+    except BaseExceptionGroup as errors:
         raise _first(errors) from None
     return [task.result() for task in tasks]
 

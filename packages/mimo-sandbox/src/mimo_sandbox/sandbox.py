@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from collections.abc import Awaitable, Callable
 from mimo_sandbox import engine
 from mimo_sandbox.local import find_python, start_local_worker
 from mimo_sandbox.verdict import Limits, SandboxUnavailable
-from mimo_sandbox.worker import Worker, WorkerLost
-import os
+from mimo_sandbox.worker import Worker, WorkerLostError
 
 ResultT = TypeVar("ResultT")
 
@@ -59,7 +59,12 @@ class Sandbox:
         self._idle = asyncio.LifoQueue()
         self._slots = [_Slot(start) for _ in range(self.num_workers)]
         try:
-            await asyncio.gather(*(slot.ready() for slot in self._slots))
+            async with asyncio.TaskGroup() as group:
+                for slot in self._slots:
+                    group.create_task(slot.ready())
+        except BaseExceptionGroup as errors:
+            await self._stop()
+            raise errors.exceptions[0] from None
         except BaseException:
             await self._stop()
             raise
@@ -88,7 +93,7 @@ class Sandbox:
                 result = await action(await slot.ready())
                 whole = True
                 return result
-            except WorkerLost as error:
+            except WorkerLostError as error:
                 reasons.append(str(error))
             finally:
                 # Also when the caller was cancelled: the agent is in the middle of something that nobody waits for.

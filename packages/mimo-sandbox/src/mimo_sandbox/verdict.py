@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Submission:
     """Its text, one file."""
 
     entry_point: str | None = None
-    """A function (or a method of class `Solution`) to call with each case's arguments; None for a program that reads stdin."""
+    """A function, or method of class `Solution`, to call with each case's arguments; None: the program reads stdin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Case:
             raise ValueError(f"Case {self.id!r}: give stdin or arguments, and not both.")
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a test ended. Where several apply, the first in this order is reported."""
 
     COMPILE_ERROR = "compile error"

@@ -18,7 +18,7 @@ _GRACE_S = 30.0
 """How much longer than a program's own limit the agent may take before it counts as lost."""
 
 
-class WorkerLost(Exception):
+class WorkerLostError(Exception):
     """The agent died, or stopped answering: what it was doing must be done again elsewhere."""
 
 
@@ -84,7 +84,7 @@ class Worker:
         try:
             channel.writer.write(agent_payload(settings))
             await asyncio.wait_for(worker._receive(), _START_S)
-        except (WorkerLost, OSError, TimeoutError) as error:
+        except (WorkerLostError, OSError, TimeoutError) as error:
             await channel.kill()
             words = (await channel.last_words()).strip().splitlines()
             raise SandboxUnavailable(
@@ -103,7 +103,7 @@ class Worker:
             keep: a file to bring back if the program ends with 0.
 
         Raises:
-            WorkerLost: no answer; kill this worker.
+            WorkerLostError: no answer; kill this worker.
             SandboxUnavailable: the agent could not run it.
         """
         await self._load(program)
@@ -113,7 +113,7 @@ class Worker:
         """Parses a Python program's source; exit code 1 and a message on stderr if that fails.
 
         Raises:
-            WorkerLost: no answer; kill this worker.
+            WorkerLostError: no answer; kill this worker.
             SandboxUnavailable: the agent could not do it.
         """
         await self._load(program)
@@ -140,7 +140,9 @@ class Worker:
             out = out[size:]
         return Outcome(**reply, stdout=parts[0], stderr=parts[1], kept=parts[2])  # type: ignore[arg-type]
 
-    async def _exchange(self, header: Mapping[str, object], body: bytes, limit_s: float) -> tuple[dict[str, object], bytes]:
+    async def _exchange(
+        self, header: Mapping[str, object], body: bytes, limit_s: float
+    ) -> tuple[dict[str, object], bytes]:
         encoded = json.dumps(header).encode()
         try:
             async with asyncio.timeout(limit_s):
@@ -149,9 +151,9 @@ class Worker:
                 await self._channel.writer.drain()
                 reply, out = await self._receive()
         except (OSError, TimeoutError) as error:
-            raise WorkerLost(f"{type(error).__name__}: {error}") from None
+            raise WorkerLostError(f"{type(error).__name__}: {error}") from None
         if "error" in reply:
-            raise WorkerLost(str(reply["error"]))
+            raise WorkerLostError(str(reply["error"]))
         return reply, out
 
     async def _receive(self) -> tuple[dict[str, object], bytes]:
@@ -160,5 +162,4 @@ class Worker:
             header = json.loads(await self._channel.reader.readexactly(header_bytes))
             return header, await self._channel.reader.readexactly(body_bytes)
         except asyncio.IncompleteReadError:
-            raise WorkerLost("the agent ended") from None
-
+            raise WorkerLostError("the agent ended") from None

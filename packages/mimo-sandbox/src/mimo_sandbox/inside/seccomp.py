@@ -72,7 +72,9 @@ def program() -> bytes:
     if not supported():
         raise OSError(_ENOSYS, f"no seccomp filter for {platform.machine()}")
     column, architecture, clone, prlimit = _ARCHITECTURES[platform.machine()]
-    numbers = sorted(int(entry.split(":")[1 + column]) for entry in _ALLOWED.split() if entry.split(":")[1 + column] != "-")
+    numbers = sorted(
+        int(entry.split(":")[1 + column]) for entry in _ALLOWED.split() if entry.split(":")[1 + column] != "-"
+    )
 
     def step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("=HBBI", code, if_true, if_false, value)

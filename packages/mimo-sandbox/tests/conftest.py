@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from mimo_sandbox import Case, CaseResult, Limits, Sandbox, SandboxUnavailable, Submission, Verdict, judge
+
+LIMITS = Limits(cpu_s=0.5, wall_s=3.0, memory_bytes=128 << 20, output_bytes=1 << 20, num_processes=16)
+
+
+class Judge:
+    """A sandbox that is open for a module's tests, and an event loop to judge in."""
+
+    def __init__(self, sandbox: Sandbox, runner: asyncio.Runner) -> None:
+        self.sandbox = sandbox
+        self.run = runner.run
+
+    def cases(self, submission: Submission, cases: Sequence[Case], **options: str) -> Verdict:
+        return self.run(judge(self.sandbox, submission, cases, **options))
+
+    def python(self, source: str, stdin: str = "", expected: str = "") -> CaseResult:
+        case = Case(id="only", stdin=stdin, expected=expected)
+        return self.cases(Submission("python", source), [case]).results[0]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["local", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])],
+)
+def judged(request: pytest.FixtureRequest) -> Iterator[Judge]:
+    """Each isolated backend in turn; skips, saying what is missing, where the host has not got it."""
+    with asyncio.Runner() as runner:
+        sandbox = Sandbox(request.param, num_workers=2, limits=LIMITS)
+        try:
+            runner.run(sandbox.__aenter__())
+        except SandboxUnavailable as error:
+            pytest.skip(str(error))
+        yield Judge(sandbox, runner)
+        runner.run(sandbox.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def one_result(judged: Judge) -> Callable[..., CaseResult]:
+    """Runs a Python program on one case."""
+    return judged.python
