@@ -14,27 +14,35 @@ from mimo_data.codeblocks import CODE_TAG
 from mimo_data.formulas import FORMULA_TAG
 
 _DROPPED_TAGS = frozenset(
-    "script style noscript template svg iframe object button select input textarea nav footer canvas audio video "
-    "dialog menu head map datalist progress".split()
+    "script style template svg iframe object button select input textarea canvas audio video dialog menu head map "
+    "datalist progress link meta".split()
 )
 _DROPPED_ROLES = frozenset(
     "navigation banner contentinfo search complementary dialog alertdialog toolbar menu menubar tablist alert status".split()
 )
-_FURNITURE = re.compile(
-    r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|foot|masthead|"
-    r"cookies?|consent|gdpr|share|sharing|social|sharedaddy|addtoany|related|recommend(?:ed|ations?)?|promo|promotion|"
-    r"advert(?:isement|s|ising)?|ads|adsbygoogle|ad-?slot|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|"
-    r"login|log-in|popup|pop-up|modal|overlay|tooltip|dropdown|toolbar|pagination|pager|paging|page-?nav|pagenav|prev-?next|"
-    r"toc|table-of-contents|skip-?link|skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|"
-    r"mw-editsection|noprint|metadata|jump-?link|headerlink|widget|outbrain|taboola|disqus|signature|sig|avatar|user-?info|"
-    r"userinfo|author-?box|author-?bio|about-?author|post-?meta|entry-?meta|byline|tags?|tag-?list|taglinks|labels|"
-    r"edit-?link|edit-?page|feedback|rating|vote|votes|voting|js-vote-count|hot-network-questions|similar|"
-    r"more-?articles|read-?more|read-?next|trending|popular|latest|top-?bar|site-?header|page-?header-?nav|global-?header|"
-    r"search-?form|search-?box|searchbox|quick-?links|language-?switcher|lang-?switch|version-?select|banner|cta|paywall|"
-    r"announcement|copyright|legal|disclaimer|post-?controls|post-?actions|actions|message-?actionbar|reactions?|"
-    r"likes?|permalink|badge|badges|reputation|user-?details|postprofile|poster|memberinfo|thread-?tools|threadtools|"
-    r"forum-?jump|quick-?reply|quickreply|js-post-menu|comment-?form|respond|reply-?form)(?:$|[\s_-])",
+# One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
+_FURNITURE_PART = re.compile(
+    r"(?:^|[_-])(?:nav|navbar|navigation|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|masthead|cookies?|"
+    r"consent|gdpr|share|sharing|social|sharedaddy|addtoany|related|recommend(?:ed|ations?)?|promo|promotion|"
+    r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
+    r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
+    r"skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|editsection|noprint|headerlink|"
+    r"outbrain|taboola|disqus|author-?box|author-?bio|about-?author|byline|tag-?list|taglinks|edit-?link|edit-?page|"
+    r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
+    r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
+    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions)(?:$|[_-])",
     re.IGNORECASE,
+)
+# A whole class or id: these words are also parts of innocent names.
+_FURNITURE_NAME = re.compile(
+    r"foot|metadata|widget|signature|sig|avatar|user-?info|userinfo|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
+    r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
+    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
+    r"js-post-menu|respond|overlay|jump-?link|ad|hidden",
+    re.IGNORECASE,
+)
+_STATE = re.compile(
+    r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
 )
 _KEPT = re.compile(
     r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])",
@@ -104,19 +112,19 @@ def main_content(root: html.HtmlElement) -> html.HtmlElement:
 
 
 def _remove_furniture(body: html.HtmlElement) -> None:
+    """Removes what is not content by name; never what holds a large part of the text or of the formulas and code."""
+    for element in list(body.iter()):
+        if element is not body and (not isinstance(element.tag, str) or element.tag in _DROPPED_TAGS):
+            element.drop_tree()
     measure = _Measure(body)
     whole = max(1, measure.good(body))
     num_marked = measure.marked[body]
     stack = list(reversed(body))
     while stack:
         element = stack.pop()
-        if not isinstance(element.tag, str):
-            element.getparent().remove(element) if element.tail is None else element.drop_tree()
-            continue
         if _is_furniture(element):
-            share = measure.good(element) / whole
             holds_marked = num_marked and measure.marked[element] > 0.2 * num_marked
-            if element.tag in _DROPPED_TAGS or (share < 0.4 and not holds_marked):
+            if measure.good(element) < 0.4 * whole and not holds_marked:
                 element.drop_tree()
                 continue
         stack.extend(reversed(element))
@@ -124,20 +132,23 @@ def _remove_furniture(body: html.HtmlElement) -> None:
 
 def _is_furniture(element: html.HtmlElement) -> bool:
     tag = element.tag
-    if tag in _DROPPED_TAGS:
+    if tag in ("noscript", "nav", "footer"):
         return True
-    if tag in (FORMULA_TAG, CODE_TAG, "body", "main", "article"):
+    if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
         return False
     if (element.get("role") or "") in _DROPPED_ROLES or element.get("hidden") is not None:
         return True
     if element.get("aria-hidden") == "true" or _HIDDEN.search(element.get("style") or ""):
         return True
     if tag == "header":
-        return not any(True for _ in element.iterancestors("article", "main"))
+        return next(element.iterancestors("article", "main"), None) is None
     names = f"{element.get('class') or ''} {element.get('id') or ''}"
     if tag == "aside":
         return not _KEPT.search(names)
-    return bool(names.strip()) and bool(_FURNITURE.search(names)) and not _KEPT.search(names)
+    return not _KEPT.search(names) and any(
+        _FURNITURE_NAME.fullmatch(name) or (_FURNITURE_PART.search(name) and not _STATE.match(name))
+        for name in names.split()
+    )
 
 
 def _named_main(body: html.HtmlElement, measure: _Measure) -> html.HtmlElement:

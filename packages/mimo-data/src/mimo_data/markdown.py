@@ -20,7 +20,7 @@ _BLOCKS = frozenset(
     "legend mjx-block".split()
 )
 _SKIPPED = frozenset(
-    "script style noscript template svg iframe object button select input head canvas audio video map link meta".split()
+    "script style template svg iframe object button select input head canvas audio video map link meta".split()
 )
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 _SUBSCRIPT = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
