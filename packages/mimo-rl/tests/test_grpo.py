@@ -42,9 +42,9 @@ def a_batch(seed: int, num_groups: int = 3, num_responses: int = 4, num_tokens: 
 @given(st.integers(0, 10_000))
 def test_policy_loss_is_minus_equation_1_averaged_over_groups(seed: int) -> None:
     logprobs, old, advantages, mask = a_batch(seed)
-    expected = -sum(
-        equation_1(*group, 0.2, 0.28) for group in zip(logprobs, old, advantages, mask, strict=True)
-    ) / len(logprobs)
+    expected = -sum(equation_1(*group, 0.2, 0.28) for group in zip(logprobs, old, advantages, mask, strict=True)) / len(
+        logprobs
+    )
     found = policy_loss(logprobs, old, advantages, mask, clip_low=0.2, clip_high=0.28)
     assert abs(float(found) - expected) < TOLERANCE[torch.float64]
 
@@ -73,7 +73,14 @@ def test_groups_weigh_the_same_however_many_tokens_they_have() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "advantage", "gradient"),
-    [(1.27, 1.0, -1.27), (1.29, 1.0, 0.0), (0.5, 1.0, -0.5), (0.81, -1.0, 0.81), (0.79, -1.0, 0.0), (1.5, -1.0, 1.5)],
+    [
+        (1.27, 1.0, -1.27),
+        (1.29, 1.0, 0.0),
+        (0.5, 1.0, -0.5),
+        (0.81, -1.0, 0.81),
+        (0.79, -1.0, 0.0),
+        (1.5, -1.0, 1.5),
+    ],
 )
 def test_clip_higher_stops_the_gradient_above_for_gains_and_below_for_losses(
     ratio: float, advantage: float, gradient: float
@@ -111,9 +118,7 @@ def test_the_loss_scales_with_the_advantages_so_that_rows_can_be_split_over_micr
         part_tokens = mask[:, rows].sum()
         scaled = advantages[:, rows] * part_tokens / (group_tokens[:, None] * len(group_tokens))
         part = [x[:, rows].flatten(0, 1) for x in (logprobs, old)]
-        parts += float(
-            policy_loss(*part, scaled.flatten(), mask[:, rows].flatten(0, 1), clip_low=0.2, clip_high=0.28)
-        )
+        parts += float(policy_loss(*part, scaled.flatten(), mask[:, rows].flatten(0, 1), clip_low=0.2, clip_high=0.28))
     assert parts == pytest.approx(float(whole), abs=TOLERANCE[torch.float64])
 
 

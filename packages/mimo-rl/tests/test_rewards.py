@@ -31,7 +31,9 @@ def test_soft_reward_splits_a_level_equally_among_its_tests() -> None:
 
 
 @given(judged_submissions())
-def test_strict_reward_never_pays_more_than_soft(case: tuple[tuple[bool, ...], tuple[int, ...], tuple[float, ...]]) -> None:
+def test_strict_reward_never_pays_more_than_soft(
+    case: tuple[tuple[bool, ...], tuple[int, ...], tuple[float, ...]],
+) -> None:
     assert strict_reward(*case) <= soft_reward(*case) + 1e-9
 
 

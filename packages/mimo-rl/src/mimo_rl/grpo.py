@@ -16,8 +16,8 @@ def group_advantages(rewards_PG: Tensor) -> Tensor:
         rewards_PG: float32, one row per problem.
 
     Returns:
-        float32 [P, G]; each row has zero mean and unit standard deviation (population; the report does not say
-        which). A row of equal rewards carries no signal and is all zeros.
+        float32 [P, G]; each row has zero mean and unit standard deviation (population; the report does not
+        say which). A row of equal rewards carries no signal and is all zeros.
 
     Raises:
         ValueError: a reward is NaN or infinite, so a grade was lost on the way here.
@@ -33,20 +33,28 @@ def group_advantages(rewards_PG: Tensor) -> Tensor:
 
 
 def policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, *, clip_low: float, clip_high: float
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
 ) -> Tensor:
     """The negative of Eq. 1 (§3.3), to be minimised: clipped, token-normalised, no KL term.
 
-    For one group, −1/Σ|oᵢ| · Σᵢ Σⱼ min(ρ A, clip(ρ, 1 − clip_low, 1 + clip_high) A): every token of a group weighs
-    the same, however long its response. Eq. 1 prints ρ without a token index; as in GRPO it is the ratio of one
-    token's probabilities. How groups are put together is an expectation over problems in Eq. 1, so their mean is
-    taken here: a problem with long responses weighs no more than one with short ones.
+    For one group, −1/Σ|oᵢ| · Σᵢ Σⱼ min(ρ A, clip(ρ, 1 − clip_low, 1 + clip_high) A): every token of a group
+    weighs the same, however long its response. Eq. 1 prints ρ without a token index; as in GRPO it is the
+    ratio of one token's probabilities. How groups are put together is an expectation over problems in Eq.
+    1, so their mean is taken here: a problem with long responses weighs no more than one with short ones.
 
     Args:
-        logprobs: float [..., G, T], log π(token) under the policy being trained; leading dimensions are groups.
+        logprobs: float [..., G, T], log π(token) under the policy being trained; leading dimensions are
+            groups.
         old_logprobs: float [..., G, T], log π_old(token), without gradient.
         advantages: float [..., G], `group_advantages`.
-        mask: bool [..., G, T], true on response tokens, the end-of-text token among them. Every group has some.
+        mask: bool [..., G, T], true on response tokens, the end-of-text token among them. Every group has
+            some.
 
     Returns:
         Scalar. Where a mask is false the inputs do not matter, not even as NaN.
@@ -77,5 +85,4 @@ def response_logprobs(logits_BTV: Tensor, tokens_BT: Tensor, *, temperature: flo
 def token_entropy(logits_BTV: Tensor, *, temperature: float) -> Tensor:
     """Entropy in nats of the distribution that each token was drawn from: float32 [B, T - 1]."""
     logprobs_BTV = (logits_BTV[:, :-1].float() / temperature).log_softmax(dim=-1)
-    # xlogy-like guard: a masked id has log-probability -inf and adds nothing.
-    return -torch.where(logprobs_BTV.isinf(), 0.0, logprobs_BTV.exp() * logprobs_BTV).sum(dim=-1)
+    return -(logprobs_BTV.exp() * logprobs_BTV).sum(dim=-1)

@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 class EasyPool:
     """The problems of a run, and which of them the policy solved every time it last tried.
 
-    Those leave the ordinary draws and are drawn with a fixed probability instead: dropped for good, they make the
-    policy unstable; drawn as before, they waste rollouts (§3.3.2). The report does not say what becomes of a pooled
-    problem that is failed again: here it goes back to the ordinary draws.
+    Those leave the ordinary draws and are drawn with a fixed probability instead: dropped for good, they
+    make the policy unstable; drawn as before, they waste rollouts (§3.3.2). The report does not say what
+    becomes of a pooled problem that is failed again: here it goes back to the ordinary draws.
     """
 
     def __init__(self, problem_ids: Sequence[str], *, probability: float) -> None:

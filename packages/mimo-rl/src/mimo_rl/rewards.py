@@ -9,17 +9,18 @@ from itertools import pairwise
 def difficulty_levels(pass_rates: Sequence[float], *, cuts: Sequence[float]) -> tuple[int, ...]:
     """The difficulty level of each test of one problem, 0 being the easiest (§3.3.1).
 
-    The report clusters tests by pass rate and does not say how. The colours of its Figure 5 (three models, ten
-    bars of width 0.1 each) are those of fixed cuts at 0.7 and 0.3, and not of clusters fitted to a problem: one
-    model's 0.6 is "medium" beside a crowd at 0.7. Hence cuts, which also keep one noisy test from moving another.
+    The report clusters tests by pass rate and does not say how. The colours of its Figure 5 (three models,
+    ten bars of width 0.1 each) are those of fixed cuts at 0.7 and 0.3, and not of clusters fitted to a
+    problem: one model's 0.6 is "medium" beside a crowd at 0.7. Hence cuts, which also keep one noisy test
+    from moving another.
 
     Args:
         pass_rates: one per test, between 0 and 1: the share of all models' rollouts that passed it.
         cuts: falling; a test at or above cuts[0] is in the easiest level, one below cuts[-1] in the hardest.
 
     Returns:
-        One level per test. Levels that no test of this problem falls in are skipped, so that the levels in use
-        are 0, 1, … without a gap.
+        One level per test. Levels that no test of this problem falls in are skipped, so that the levels in
+        use are 0, 1, … without a gap.
     """
     if any(not 0.0 <= rate <= 1.0 for rate in pass_rates):
         raise ValueError(f"pass rates lie between 0 and 1, found {pass_rates}.")
