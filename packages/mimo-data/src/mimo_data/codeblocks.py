@@ -46,6 +46,7 @@ _BARE_LANGUAGES = frozenset(
     "scheme sh shell sql swift tex toml ts tsx typescript vb verilog xml yaml".split()
 )
 _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
+_PRESERVED = frozenset(["pre", "code", "samp", "tt"])
 _LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
 _PROSE = frozenset(
     [
@@ -93,7 +94,7 @@ def _block(element: html.HtmlElement) -> html.HtmlElement | None:
     """The element that holds the code when `element` is a code block, else None."""
     match element.tag:
         case "pre":
-            return _holder_in_pre(element)
+            return None if _is_mixed(element) else _holder_in_pre(element)
         case "code" | "samp" | "tt":
             return _holder_in_code(element)
         case "table":
@@ -104,10 +105,19 @@ def _block(element: html.HtmlElement) -> html.HtmlElement | None:
     return None
 
 
+def _is_mixed(pre: html.HtmlElement) -> bool:
+    """Several code blocks with other text between them inside one `pre`."""
+    codes = [child for child in pre.iter("code") if child.getparent().tag != "code"]
+    texts = ["".join(code.itertext()) for code in codes]
+    outside = len("".join(pre.itertext()).strip()) - sum(len(text.strip()) for text in texts)
+    return len(codes) > 1 and outside > 2 * len(codes) and any("\n" in text.strip() for text in texts)
+
+
 def _holder_in_pre(pre: html.HtmlElement) -> html.HtmlElement:
     tables = [table for table in pre.iter("table") if _table_code(table) is not None]
     if len(tables) == 1:
-        return _table_code(tables[0]) or pre
+        cell = _table_code(tables[0])
+        return pre if cell is None else cell
     editors = pre.xpath(".//*[contains(concat(' ', @class, ' '), ' cm-content ')]")
     if len(editors) == 1:
         return editors[0]
@@ -125,7 +135,11 @@ def _holder_in_code(code: html.HtmlElement) -> html.HtmlElement | None:
     classes = code.get("class") or ""
     if re.search(r"(?:^|\s)(?:block|bbcode_code|code-?block)(?:$|\s)", classes):
         return code
-    if code.find(".//br") is not None or "display:block" in (code.get("style") or "").replace(" ", ""):
+    if (
+        next(code.iterancestors("pre"), None) is not None
+        or code.find(".//br") is not None
+        or "display:block" in (code.get("style") or "").replace(" ", "")
+    ):
         return code
     text = "".join(code.itertext()).strip()
     # A line end inside inline code is only a wrapped source line unless the next line is indented.
@@ -197,7 +211,9 @@ def _text(holder: html.HtmlElement) -> str:
         for child in holder.iter("span")
         if _LINE.search(child.get("class") or "") or child.get("data-line") is not None
     )
-    _collect(holder, pieces, preserved=True, by_line=by_line > 1)
+    preserved = holder.tag in _PRESERVED and (holder.tag == "pre" or holder.find(".//br") is None)
+    preserved |= next(holder.iterancestors("pre"), None) is not None
+    _collect(holder, pieces, preserved=preserved, by_line=by_line > 1)
     text = "".join(pieces).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", "")
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     text = re.sub(r"\A\s*\n", "", text).rstrip()
@@ -207,13 +223,9 @@ def _text(holder: html.HtmlElement) -> str:
 
 def _collect(element: html.HtmlElement, pieces: list[str], *, preserved: bool, by_line: bool) -> None:
     text = element.text or ""
-    # In a box of `<br>` lines the markup's own line ends are not text.
-    source_lines = (
-        preserved
-        and element.tag not in ("div", "td", "table", "tbody", "tr", "figure")
-        and (element.tag == "pre" or element.find("./br") is None)
-    )
-    pieces.append(text if source_lines else _unwrapped(text))
+    # Outside of `pre` and of `code` without `<br>`, the markup's own line ends are not text.
+    preserved |= element.tag in _PRESERVED and element.find(".//br") is None
+    pieces.append(text if preserved else _unwrapped(text))
     for child in element:
         if isinstance(child.tag, str) and not _is_furniture(child):
             if child.tag == "br":
@@ -231,12 +243,12 @@ def _collect(element: html.HtmlElement, pieces: list[str], *, preserved: bool, b
                 if own_line and (child.tag in _LINES_OF_THEIR_OWN) and not "".join(pieces[start:]).endswith("\n"):
                     pieces.append("\n")
         tail = child.tail or ""
-        pieces.append(tail if source_lines else _unwrapped(tail))
+        pieces.append(tail if preserved else _unwrapped(tail))
 
 
 def _unwrapped(text: str) -> str:
     """Text whose line ends only lay out the page's source."""
-    return re.sub(r"[ \t]*\n\s*", "", text)
+    return re.sub(r"[ \t]*\n[ \t\r\n]*", "", text)
 
 
 def _ends_line(pieces: list[str]) -> bool:

@@ -227,7 +227,7 @@ _CLASS_RULES: dict[str, _Rule] = {
 
 def _tidy(latex: str) -> str:
     """LaTeX without delimiters of its own, comments of CDATA, or blank lines."""
-    latex = latex.replace("\xa0", " ").strip()
+    latex = re.sub(r"<br\s*/?>", "\n", latex.replace("\xa0", " ")).strip()
     latex = re.sub(r"^(?:%\s*)?<!\[CDATA\[|(?:%\s*)?\]\]>$", "", latex).strip()
     for start, end in (("$$", "$$"), (r"\[", r"\]"), (r"\(", r"\)"), ("$", "$")):
         if latex.startswith(start) and latex.endswith(end) and len(latex) > len(start) + len(end):

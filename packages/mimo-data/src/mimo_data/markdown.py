@@ -24,6 +24,7 @@ _SKIPPED = frozenset(
 )
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 _SUBSCRIPT = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
+_RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{")
 _MAX_DEPTH = 400
 
 
@@ -90,7 +91,13 @@ class _Writer:
             self._text(child.tail)
 
     def _text(self, text: str | None) -> None:
-        if text:
+        if not text:
+            return
+        if _RAW_DISPLAY.search(text):
+            # The author's line breaks inside a formula stay: `\\\\` ends a row there.
+            text = re.sub(r"\s*\n\s*", "\n", text)
+            self._inline.append(re.sub(r"[ \t\r\f\xa0]+", " ", text))
+        else:
             self._inline.append(re.sub(r"[ \t\r\n\f\xa0]+", " ", text))
 
     def _flush(self) -> None:
@@ -155,7 +162,9 @@ class _Writer:
         self._flush()
         text = self._inner(element, depth).finish()
         if text:
-            self._blocks.append(first + text.replace("\n", f"\n{rest}"))
+            # Forums lay posts out in `blockquote`; and a fence is only exact without marks in front.
+            quoted = text if "```" in text else first + text.replace("\n", f"\n{rest}")
+            self._blocks.append(quoted)
 
     def _table(self, element: html.HtmlElement, depth: int) -> None:
         self._flush()

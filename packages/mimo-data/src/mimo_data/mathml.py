@@ -184,7 +184,7 @@ def _token(element: etree._Element, tag: str) -> str:
 
 def _scripts(arguments: list[str], tag: str) -> str:
     base = arguments[0]
-    if len(base) > 1 and not re.fullmatch(r"\\?[A-Za-z]+|[\])|\d.]+|\\mathb[bf]\{\w+\}|\\[{}|]", base):
+    if len(base) > 1 and not re.fullmatch(r"\\?[A-Za-z]+|[\])|\d.]+|\\mathb[bf]\{\w+\}|\\[{}|]|\(.*\)", base):
         base = f"{{{base}}}"
     below = f"_{_group(arguments[1])}" if tag != "msup" else ""
     above = arguments[-1] if tag != "msub" else ""
@@ -234,8 +234,14 @@ def _to_mathml(element: etree._Element) -> etree._Element:
         result.text = "".join(_glyph(child) for child in element.iter() if _tag(child) == "mjx-c")
         return result
     parts = [_to_mathml(child) for child in _chtml_children(element, tag)]
-    if tag in ("msubsup", "munderover") and len(parts) == 3 and _script_order_is_up_first(tag, element):
+    scripted = any(_tag(child) == "mjx-script" for child in element)
+    # CHTML draws from the top: a superscript before its subscript, an over-script before its base.
+    if tag in ("msubsup", "munderover") and len(parts) == 3 and scripted:
         parts[1], parts[2] = parts[2], parts[1]
+    elif tag == "munderover" and len(parts) == 2 and parts[1].tag == "munder":
+        parts = [*parts[1], parts[0]]
+    elif tag == "mover" and len(parts) == 2 and not scripted:
+        parts.reverse()
     result.extend(parts)
     return result
 
@@ -268,11 +274,6 @@ def _chtml_children(element: etree._Element, tag: str) -> list[etree._Element]:
         else:
             found.append(child)
     return found
-
-
-def _script_order_is_up_first(tag: str, element: etree._Element) -> bool:
-    """CHTML draws scripts from the top: superscript before subscript, the over-script before the base."""
-    return tag == "msubsup" and any(_tag(child) == "mjx-script" for child in element)
 
 
 def _glyph(element: etree._Element) -> str:
