@@ -93,7 +93,7 @@ async def start_docker_worker(client: DockerClient, limits: Limits) -> Worker:
         return words.decode(errors="replace")
 
     channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words)
-    return await Worker.start(channel, {"world": "container"})
+    return await Worker.start(channel, {"world": "container", "folder": "/tmp"})
 
 
 def _create(client: DockerClient, limits: Limits) -> tuple[Container, socket.socket]:
@@ -109,7 +109,9 @@ def _create(client: DockerClient, limits: Limits) -> tuple[Container, socket.soc
         working_dir="/",
         environment={"LANG": "C.UTF-8"},
         labels=[LABEL],
+        # With the host gone, however it went, the agent reads the end of its input, and the container is removed.
         stdin_open=True,
+        auto_remove=True,
         tty=False,
         network_mode="none",
         ipc_mode="none",

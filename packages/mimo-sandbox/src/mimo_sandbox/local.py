@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 
 from mimo_sandbox.verdict import SandboxUnavailable
@@ -42,6 +44,7 @@ async def start_local_worker(*, isolated: bool) -> Worker:
     if not sys.platform.startswith("linux"):
         raise SandboxUnavailable("the local sandbox needs Linux namespaces; use the docker backend on this host.")
     python, extra = find_python()
+    folder = "/tmp" if isolated else tempfile.mkdtemp(prefix="mimo-sandbox-")
     process = await asyncio.create_subprocess_exec(
         *start_command(python),
         stdin=asyncio.subprocess.PIPE,
@@ -62,6 +65,8 @@ async def start_local_worker(*, isolated: bool) -> Worker:
             process.kill()
         writer.close()
         await process.wait()
+        if not isolated:
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def last_words() -> str:
         try:
@@ -71,4 +76,4 @@ async def start_local_worker(*, isolated: bool) -> Worker:
 
     channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words)
     world = "namespaces" if isolated else "none"
-    return await Worker.start(channel, {"world": world, "extra": list(extra)})
+    return await Worker.start(channel, {"world": world, "extra": list(extra), "folder": folder})

@@ -28,7 +28,6 @@ import signal
 import stat
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 
@@ -39,7 +38,7 @@ _STDERR_BYTES = 65_536
 _CHUNK_BYTES = 65_536
 _STACK_BYTES = 64 << 20
 _FILE_DESCRIPTORS = 256
-_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 
 def main(settings: dict[str, object]) -> None:
@@ -47,21 +46,20 @@ def main(settings: dict[str, object]) -> None:
 
     Args:
         settings: `world`: "namespaces" (make them), "container" (already in one) or "none" (not isolated);
-            `extra`: folders to show in namespaces besides the system's.
+            `extra`: folders to show in namespaces besides the system's; `folder`: emptied before each test.
     """
     world = str(settings["world"])
     if world == "namespaces":
         extra = settings["extra"]
         assert isinstance(extra, list)
         namespaces.enter(extra)
-    agent = Agent(world)
-    agent.serve()
+    Agent(world, str(settings["folder"])).serve()
 
 
 class Agent:
     """One slot of the judge."""
 
-    def __init__(self, world: str) -> None:
+    def __init__(self, world: str, folder: str) -> None:
         self._world = world
         self._requests = os.dup(0)
         self._replies = os.dup(1)
@@ -69,7 +67,7 @@ class Agent:
         os.dup2(null, 0)
         os.dup2(null, 1)
         os.close(null)
-        self._folder = tempfile.mkdtemp(prefix="mimo-sandbox-") if world == "none" else "/tmp"
+        self._folder = folder
         self._confinement = seccomp.Confinement()
         prctl = self._confinement.prctl
         prctl(_PR_SET_DUMPABLE, 0)
@@ -104,8 +102,6 @@ class Agent:
             except Exception as error:  # told to the host, which reports it as a failure of the judge
                 reply, out = {"error": f"{type(error).__name__}: {error}"}, b""
             self._reply(reply, out)
-        if self._world == "none":
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, header: dict[str, object], body: bytes) -> tuple[dict[str, object], bytes]:
         if header["do"] == "load":
@@ -200,6 +196,8 @@ class Agent:
             # Counted per user; in a world of its own the agent is the only other process of that user.
             processes = int(limits["num_processes"]) + 1
             resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+        if self._world == "none":
+            self._confinement.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if self._world == "container":
             # When the container as a whole runs out of memory, the kernel is to take the program and not the agent.
             self._confinement.prctl(_PR_SET_DUMPABLE, 1)  # or the file is root's

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mimo_sandbox.cli import main
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A folder with a program that adds and its tests, on a host without an engine."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    (tmp_path / "add.py").write_text("print(sum(map(int, input().split())))")
+    rows = [{"id": "small", "stdin": "1 2", "expected": "3"}, {"id": "wrong", "stdin": "1 2", "expected": "4"}]
+    (tmp_path / "tests.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def test_judge_prints_a_table(program, capsys):
+    assert main(["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl"), "--num-workers", "1"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["case", "status", "CPU", "s", "wall", "s", "MB", "exit"]
+    assert lines[1].startswith("small  accepted")
+    assert lines[2].startswith("wrong  wrong answer")
+    assert lines[3] == "1 of 2 accepted (local)"
+
+
+def test_judge_prints_the_verdict_as_json(program, capsys):
+    command = [
+        "judge",
+        str(program / "add.py"),
+        "--tests",
+        str(program / "tests.jsonl"),
+        "--num-workers",
+        "1",
+        "--json",
+    ]
+
+    assert main([*command, "--set", "cpu_s=2", "--stop", "first-failure"]) == 0
+
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)["results"]] == ["accepted", "wrong answer"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (["--set", "speed=9"], 2, "cpu_s"),
+        (["--set", "cpu_s=fast"], 2, "not a number"),
+        (["--set", "cpu_s=-1"], 2, "positive"),
+        (["--num-workers", "0"], 2, "at least 1"),
+        (["--entry-point", "f"], 2, "arguments"),
+        (["--backend", "docker"], 1, "no Docker engine answers"),
+        (["--tests", "{}/nothing.jsonl"], 1, "nothing.jsonl"),
+        (["--tests", "{}/add.py"], 1, "add.py:1: not a case"),
+        (["--tests", "{}/empty.jsonl"], 1, "holds no cases"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(program, capsys, change, code, message):
+    (program / "empty.jsonl").write_text("\n")
+    command = ["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl")]
+
+    assert main([*command, *(part.format(program) for part in change)]) == code
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mimo-sandbox: error: ")
+    assert message in line
+
+
+def test_a_missing_program_and_an_unknown_suffix_are_told_apart(program, capsys):
+    (program / "add.txt").write_text("")
+
+    assert main(["judge", str(program / "gone.py"), "--tests", str(program / "tests.jsonl")]) == 1
+    assert main(["judge", str(program / "add.txt"), "--tests", str(program / "tests.jsonl")]) == 2
+    assert "gone.py" in capsys.readouterr().err
+
+
+def test_doctor_says_which_backend_it_takes(monkeypatch, capsys):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+
+    assert main(["doctor"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].split() == ["auto", "takes", "local"]
+
+
+def test_build_without_an_engine_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+
+    assert main(["build"]) == 1
+
+    assert "no Docker engine answers" in capsys.readouterr().err
+
+
+def test_importing_the_package_does_not_load_docker():
+    code = "import mimo_sandbox.cli, sys; sys.exit('docker' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
