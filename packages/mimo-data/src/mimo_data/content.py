@@ -41,6 +41,8 @@ _FURNITURE_NAME = re.compile(
     r"js-post-menu|respond|overlay|jump-?link|ad|hidden",
     re.IGNORECASE,
 )
+# Names that forums also give to whole posts: with code inside, it is a post.
+_SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
 _STATE = re.compile(
     r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
 )
@@ -123,7 +125,10 @@ def _remove_furniture(body: html.HtmlElement) -> None:
     while stack:
         element = stack.pop()
         if _is_furniture(element):
-            holds_marked = num_marked and measure.marked[element] > 0.2 * num_marked
+            holds_marked = num_marked and (
+                measure.marked[element] > 0.2 * num_marked
+                or (_SOFT.search(element.get("class") or "") and element.find(f".//{CODE_TAG}") is not None)
+            )
             if measure.good(element) < 0.4 * whole and not holds_marked:
                 element.drop_tree()
                 continue

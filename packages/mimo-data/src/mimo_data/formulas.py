@@ -27,6 +27,7 @@ class Formula(NamedTuple):
     display: bool
 
 
+_WRAPPERS = frozenset(["arithmatex", "math-container"])
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]")
 _DATA = (
     "data-math",
@@ -48,8 +49,13 @@ _SERVICE_OPTIONS = re.compile(
 )
 
 
-def mark_formulas(root: html.HtmlElement) -> None:
-    """Replaces each rendered formula below `root` by `<x-formula latex=… display=…>`, in place."""
+def mark_formulas(root: html.HtmlElement) -> bool:
+    """Replaces each rendered formula below `root` by `<x-formula latex=… display=…>`, in place.
+
+    Returns:
+        Whether the page wraps its raw formulas in elements, so that a lone `$` is a dollar.
+    """
+    wraps = False
     has_scripts = any("math/" in (script.get("type") or "") for script in root.iter("script"))
     stack = [root]
     while stack:
@@ -60,6 +66,7 @@ def mark_formulas(root: html.HtmlElement) -> None:
         if formula is None:
             stack.extend(reversed(element))
             continue
+        wraps |= bool(_WRAPPERS & set((element.get("class") or "").split()))
         tail = element.tail
         element.clear()
         element.tail = tail
@@ -67,6 +74,7 @@ def mark_formulas(root: html.HtmlElement) -> None:
         element.set("latex", _tidy(formula.latex))
         if formula.display:
             element.set("display", "block")
+    return wraps
 
 
 def _recognise(element: html.HtmlElement, has_scripts: bool) -> Formula | None:
@@ -169,6 +177,17 @@ def _pandoc(element: html.HtmlElement) -> Formula | None:
     return None if re.match(r"\\[(\[]|\$", text) else Formula(text, "display" in classes)
 
 
+def _wrapped(element: html.HtmlElement) -> Formula | None:
+    """A wrapper around a formula in its raw delimiters (arithmatex, StackExchange)."""
+    text = (element.text or "").strip()
+    if len(element):
+        return None
+    for start, end, display in (("$$", "$$", True), (r"\[", r"\]", True), (r"\(", r"\)", False), ("$", "$", False)):
+        if text.startswith(start) and text.endswith(end) and len(text) > len(start) + len(end):
+            return Formula(text[len(start) : -len(end)], display)
+    return None
+
+
 def _image(element: html.HtmlElement) -> Formula | None:
     source = element.get("data-src") or element.get("src") or ""
     text = (element.get("alt") or element.get("title") or "").strip()
@@ -221,6 +240,8 @@ _CLASS_RULES: dict[str, _Rule] = {
     "MathJax": _mathjax2,
     "MathJax_SVG": _mathjax2,
     "MathJax_CHTML": _mathjax2,
+    "arithmatex": _wrapped,
+    "math-container": _wrapped,
     "math": _pandoc,
 }
 
@@ -240,6 +261,7 @@ _INLINE = re.compile(r"\\\((.+?)\\\)", re.DOTALL)
 _DISPLAY = re.compile(r"\\\[(.+?)\\\]", re.DOTALL)
 _TAGGED = re.compile(r"\[(i?tex|math|latex)\](.+?)\[/\1\]", re.DOTALL | re.IGNORECASE)
 _WORDPRESS = re.compile(r"\$latex\s+([^$]+?)\$")
+_GROUP = re.compile(r"\$\\(?:begin|end)group\$")
 _MATHS = re.compile(r"[\\^_={}<>+]|^\s*\w{1,2}\s*$|^\s*-?\d")
 
 
@@ -257,6 +279,8 @@ def delimit(text: str, *, rendered: bool) -> str:
         text = _TAGGED.sub(
             lambda m: f"${m[2].strip()}$" if m[1].lower() in ("itex", "latex") else f"$${m[2].strip()}$$", text
         )
+    if r"group$" in text:
+        text = _GROUP.sub("", text)
     if "$latex" in text:
         text = _WORDPRESS.sub(lambda m: f"${m[1].strip()}$", text)
     return text

@@ -31,5 +31,5 @@ def extract_html(page: str, *, url: str = "") -> str:
     except (etree.ParserError, ValueError):
         return ""
     mark_code(root)
-    mark_formulas(root)
-    return render(main_content(root), rendered_math=bool(_MATH_ENGINE.search(text)))
+    wraps = mark_formulas(root)
+    return render(main_content(root), rendered_math=bool(_MATH_ENGINE.search(text)), escape_dollars=wraps)

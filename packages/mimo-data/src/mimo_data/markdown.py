@@ -28,9 +28,14 @@ _RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{")
 _MAX_DEPTH = 400
 
 
-def render(root: html.HtmlElement, *, rendered_math: bool) -> str:
-    """Markdown of everything below `root` (see `delimit` for `rendered_math`)."""
-    writer = _Writer(rendered_math)
+def render(root: html.HtmlElement, *, rendered_math: bool, escape_dollars: bool) -> str:
+    """Markdown of everything below `root`.
+
+    Args:
+        rendered_math: see `delimit`.
+        escape_dollars: formulas are marked, so that a lone `$` in the text is a dollar and written `\\$`.
+    """
+    writer = _Writer(rendered_math, escape_dollars)
     writer.visit(root, 0)
     return writer.finish()
 
@@ -38,8 +43,9 @@ def render(root: html.HtmlElement, *, rendered_math: bool) -> str:
 class _Writer:
     """Collects blocks; inline pieces gather until the next block boundary."""
 
-    def __init__(self, rendered_math: bool) -> None:
+    def __init__(self, rendered_math: bool, escape_dollars: bool) -> None:
         self._rendered_math = rendered_math
+        self._escape_dollars = escape_dollars
         self._blocks: list[str] = []
         self._inline: list[str] = []
 
@@ -64,7 +70,7 @@ class _Writer:
             self._nested(element, depth, "> ", "> ")
         elif tag == "table":
             self._table(element, depth)
-        elif tag in ("code", "tt", "kbd", "samp"):
+        elif tag in ("code", "tt", "kbd", "samp") and element.find(f".//{CODE_TAG}") is None:
             self._inline_code(element)
         elif tag in ("sup", "sub"):
             self._script(element, depth)
@@ -93,6 +99,8 @@ class _Writer:
     def _text(self, text: str | None) -> None:
         if not text:
             return
+        if self._escape_dollars and text.count("$") == 1:
+            text = text.replace("$", r"\$")
         if _RAW_DISPLAY.search(text):
             # The author's line breaks inside a formula stay: `\\\\` ends a row there.
             text = re.sub(r"\s*\n\s*", "\n", text)
@@ -107,7 +115,7 @@ class _Writer:
             self._blocks.append(delimit(text, rendered=self._rendered_math))
 
     def _inner(self, children: Iterable[html.HtmlElement] | html.HtmlElement, depth: int) -> _Writer:
-        writer = _Writer(self._rendered_math)
+        writer = _Writer(self._rendered_math, self._escape_dollars)
         if isinstance(children, html.HtmlElement):
             writer._children(children, depth)
         else:
