@@ -198,7 +198,7 @@ def _open(arguments: argparse.Namespace, command: str, recipe: object, inputs: d
 
 def _write_step(run: Run, results: Iterable[Document | Drop], **counts: int) -> None:
     """Writes a step's documents and drop log, and prints what became of its input."""
-    from mimo_data.documents import Document, Drop, write_documents, write_drops
+    from mimo_data.documents import Document, write_documents, write_drops
 
     drops: list[Drop] = []
 
@@ -229,7 +229,7 @@ def _documents(arguments: argparse.Namespace) -> Iterator[Document]:
 def _progress(items: Iterable[ItemT], unit: str) -> Iterator[ItemT]:
     """The items, counted on stderr: a bar on a terminal, a line every half minute in a log."""
     if sys.stderr.isatty():
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         yield from tqdm(items, unit=f" {unit}", leave=False)
         return

@@ -36,37 +36,25 @@ _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language|lang|highlight-source|highlight|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
     re.IGNORECASE,
 )
-_NOT_LANGUAGES = frozenset(
-    "none nohighlight plain plaintext text txt highlight wrap wrapper hljs default code block line lines table notranslate "
-    "js-highlight toolbar inverse undefined auto null".split()
-)
-_BARE_LANGUAGES = frozenset(
-    "bash c clojure cpp cs csharp css dart diff elixir erlang go groovy haskell html http ini java javascript js json jsx julia "
-    "kotlin latex lean lisp lua makefile markdown matlab objectivec ocaml perl php powershell prolog python py r ruby rust scala "
-    "scheme sh shell sql swift tex toml ts tsx typescript vb verilog xml yaml".split()
-)
+_NOT_LANGUAGES = frozenset([
+    "none", "nohighlight", "plain", "plaintext", "text", "txt", "highlight", "wrap", "wrapper", "hljs", "default",
+    "code", "block", "line", "lines", "table", "notranslate", "js-highlight", "toolbar", "inverse", "undefined",
+    "auto", "null",
+])  # fmt: skip
+_BARE_LANGUAGES = frozenset([
+    "bash", "c", "clojure", "cpp", "cs", "csharp", "css", "dart", "diff", "elixir", "erlang", "go", "groovy",
+    "haskell", "html", "http", "ini", "java", "javascript", "js", "json", "jsx", "julia", "kotlin", "latex",
+    "lean", "lisp", "lua", "makefile", "markdown", "matlab", "objectivec", "ocaml", "perl", "php", "powershell",
+    "prolog", "python", "py", "r", "ruby", "rust", "scala", "scheme", "sh", "shell", "sql", "swift", "tex",
+    "toml", "ts", "tsx", "typescript", "vb", "verilog", "xml", "yaml",
+])  # fmt: skip
 _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
 _PRESERVED = frozenset(["pre", "code", "samp", "tt"])
 _LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
-_PROSE = frozenset(
-    [
-        "p",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "ul",
-        "ol",
-        "table",
-        "blockquote",
-        "pre",
-        "article",
-        "section",
-        "form",
-        "img",
-        "iframe",
-    ]
-)
+_PROSE = frozenset([
+    "p", "h1", "h2", "h3", "h4", "ul", "ol", "table", "blockquote", "pre", "article", "section", "form", "img",
+    "iframe",
+])  # fmt: skip
 
 
 def mark_code(root: html.HtmlElement) -> None:
@@ -182,7 +170,7 @@ def _is_lines_of_code(element: html.HtmlElement) -> bool:
     if not children or any(child.tag != "div" for child in children) or (element.text or "").strip():
         return False
     if any(
-        (child.tail or "").strip() or len(child) == 0 and (child.text or "").strip("\xa0 \n\t") for child in children
+        (child.tail or "").strip() or (len(child) == 0 and (child.text or "").strip("\xa0 \n\t")) for child in children
     ):
         return False
     codes = list(element.iter("code"))
@@ -259,7 +247,7 @@ def _ends_line(pieces: list[str]) -> bool:
 
 
 def _is_furniture(element: html.HtmlElement) -> bool:
-    if element.tag in _SKIPPED or element.get("aria-hidden") == "true" and element.tag != "span":
+    if element.tag in _SKIPPED or (element.get("aria-hidden") == "true" and element.tag != "span"):
         return True
     classes = element.get("class") or ""
     if classes and _FURNITURE.search(classes) and not _LINE.search(classes) and element.tag != "code":

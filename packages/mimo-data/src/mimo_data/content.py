@@ -13,13 +13,14 @@ from lxml import html
 from mimo_data.codeblocks import CODE_TAG
 from mimo_data.formulas import FORMULA_TAG
 
-_DROPPED_TAGS = frozenset(
-    "script style template svg iframe object button select input textarea canvas audio video dialog menu head map "
-    "datalist progress link meta".split()
-)
-_DROPPED_ROLES = frozenset(
-    "navigation banner contentinfo search complementary dialog alertdialog toolbar menu menubar tablist alert status".split()
-)
+_DROPPED_TAGS = frozenset([
+    "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "textarea", "canvas",
+    "audio", "video", "dialog", "menu", "head", "map", "datalist", "progress", "link", "meta",
+])  # fmt: skip
+_DROPPED_ROLES = frozenset([
+    "navigation", "banner", "contentinfo", "search", "complementary", "dialog", "alertdialog", "toolbar", "menu",
+    "menubar", "tablist", "alert", "status",
+])  # fmt: skip
 # One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
 _FURNITURE_PART = re.compile(
     r"(?:^|[_-])(?:nav|navbar|navigation|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|masthead|cookies?|"
@@ -58,7 +59,10 @@ _MAIN = (
     ".//article",
     ".//*[@id='content' or @id='main-content' or @id='main' or @id='bodyContent' or @id='mw-content-text']",
 )
-_BLOCK_TAGS = frozenset("div section ul ol table dl p td li aside header form fieldset center span details".split())
+_BLOCK_TAGS = frozenset([
+    "div", "section", "ul", "ol", "table", "dl", "p", "td", "li", "aside", "header", "form", "fieldset", "center",
+    "span", "details",
+])  # fmt: skip
 
 
 class _Measure:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mimo_data.documents import Document, Drop
 from mimo_data.run import DataError, Record
-from mimo_data.workers import WorkFailed, map_in_processes
+from mimo_data.workers import WorkError, map_in_processes
 
 _HTML = (".html", ".htm", ".html.gz", ".htm.gz")
 _PAGES = (*_HTML, ".pdf")
@@ -30,7 +30,7 @@ class ExtractRecipe(Record, frozen=True):
     """Address space of one process; a page that needs more is dropped as `out_of_memory`."""
 
 
-class PageFailed(Exception):
+class PageError(Exception):
     """A page without a document: `broken`, `too_large`, `not_text`, `encrypted` or `no_content`."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -63,9 +63,7 @@ def extract_pages(folder: Path, recipe: ExtractRecipe, *, num_workers: int) -> I
     )
     for path, result in results:
         name = path.relative_to(folder).as_posix()
-        if isinstance(result, WorkFailed):
-            yield Drop(id=name, step="extract", reason=result.reason, detail=result.detail)
-        elif isinstance(result, Drop):
+        if isinstance(result, (WorkError, Drop)):
             yield Drop(id=name, step="extract", reason=result.reason, detail=result.detail)
         else:
             text, url = result
@@ -78,12 +76,12 @@ def _extract_page(path: Path, *, max_page_bytes: int) -> tuple[str, str] | Drop:
     try:
         data = read_page(path, max_page_bytes)
         if path.name.lower().endswith(".pdf"):
-            from mimo_data.pdf import PdfFailed, extract_pdf
+            from mimo_data.pdf import PdfError, extract_pdf
 
             try:
                 text, url = extract_pdf(data), ""
-            except PdfFailed as error:
-                raise PageFailed(error.reason, str(error)) from None
+            except PdfError as error:
+                raise PageError(error.reason, str(error)) from None
         else:
             from mimo_data.html import extract_html
 
@@ -91,8 +89,8 @@ def _extract_page(path: Path, *, max_page_bytes: int) -> tuple[str, str] | Drop:
             url = page_url(page)
             text = extract_html(page, url=url)
         if not text.strip():
-            raise PageFailed("no_content", "no text was found")
-    except PageFailed as failure:
+            raise PageError("no_content", "no text was found")
+    except PageError as failure:
         return Drop(id=path.name, step="extract", reason=failure.reason, detail=failure.detail)
     # Half a surrogate pair cannot be written as UTF-8.
     return text.encode("utf-8", "replace").decode("utf-8"), url
@@ -102,17 +100,17 @@ def read_page(path: Path, max_page_bytes: int) -> bytes:
     """The bytes of a page, decompressed up to the limit.
 
     Raises:
-        PageFailed: it cannot be read, is empty, or is too large.
+        PageError: it cannot be read, is empty, or is too large.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(max_page_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise PageFailed("broken", f"cannot be read: {error}") from None
+        raise PageError("broken", f"cannot be read: {error}") from None
     if len(data) > max_page_bytes:
-        raise PageFailed("too_large", f"more than {max_page_bytes} bytes")
+        raise PageError("too_large", f"more than {max_page_bytes} bytes")
     if not data.strip():
-        raise PageFailed("broken", "empty file")
+        raise PageError("broken", "empty file")
     return data
 
 
@@ -124,13 +122,13 @@ def decode_page(data: bytes) -> str:
     """The characters of an HTML page: by its byte order mark, else UTF-8, else what it declares, else Windows-1252.
 
     Raises:
-        PageFailed: it is not text.
+        PageError: it is not text.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return data.decode(encoding, "replace")
     if data.count(b"\0") > len(data) // 100:
-        raise PageFailed("not_text", "holds NUL bytes")
+        raise PageError("not_text", "holds NUL bytes")
     declared = _CHARSET.search(data[:4096])
     for encoding in ("utf-8", declared[1].decode("ascii", "replace") if declared else "cp1252", "cp1252"):
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from lxml import etree, html
+from lxml import html
 
 from mimo_data.mathml import chtml_to_latex, mathml_to_latex
 
@@ -119,9 +119,9 @@ def _math(element: html.HtmlElement) -> Formula:
 def _mathml_source(math: html.HtmlElement) -> str:
     """The LaTeX that a `math` element carries, or else is converted to."""
     for child in math.iter():
-        if isinstance(child.tag, str) and child.tag.rpartition(":")[2] == "annotation":
-            if re.search(r"tex", child.get("encoding") or "", re.IGNORECASE) and (child.text or "").strip():
-                return str(child.text)
+        named = isinstance(child.tag, str) and child.tag.rpartition(":")[2] == "annotation"
+        if named and "tex" in (child.get("encoding") or "").lower() and (child.text or "").strip():
+            return str(child.text)
     alternative = (math.get("alttext") or math.get("data-latex") or "").strip()
     return alternative or mathml_to_latex(math)
 

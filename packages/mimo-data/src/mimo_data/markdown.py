@@ -14,14 +14,16 @@ from lxml import html
 from mimo_data.codeblocks import CODE_TAG
 from mimo_data.formulas import FORMULA_TAG, delimit
 
-_BLOCKS = frozenset(
-    "address article aside blockquote body center dd details dialog div dl dt fieldset figcaption figure footer form h1 h2 h3 "
-    "h4 h5 h6 header hgroup hr li main nav ol p pre section summary table tbody td tfoot th thead tr ul html caption "
-    "legend mjx-block".split()
-)
-_SKIPPED = frozenset(
-    "script style template svg iframe object button select input head canvas audio video map link meta".split()
-)
+_BLOCKS = frozenset([
+    "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "div", "dl", "dt",
+    "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup",
+    "hr", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th",
+    "thead", "tr", "ul", "html", "caption", "legend", "mjx-block",
+])  # fmt: skip
+_SKIPPED = frozenset([
+    "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "head", "canvas",
+    "audio", "video", "map", "link", "meta",
+])  # fmt: skip
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 _SUBSCRIPT = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
 _RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{")

@@ -37,15 +37,17 @@ _SYMBOLS |= {
     unicodedata.lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}"): "\\"
     + (name if case == "SMALL" else name.capitalize())
     for case, names in (
-        ("SMALL", "alpha beta gamma delta zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon chi psi omega"),
+        ("SMALL", "alpha beta gamma delta zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
+                  "upsilon chi psi omega"),
         ("CAPITAL", "gamma delta theta lambda xi pi sigma upsilon phi psi omega"),
     )
     for name in names.split()
 }  # fmt: skip
-_FUNCTIONS = frozenset(
-    "arccos arcsin arctan arg cos cosh cot coth csc deg det dim exp gcd hom inf ker lg lim liminf limsup ln log "
-    "max min sec sin sinh sup tan tanh Pr".split()
-)
+_FUNCTIONS = frozenset([
+    "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "coth", "csc", "deg", "det", "dim", "exp", "gcd",
+    "hom", "inf", "ker", "lg", "lim", "liminf", "limsup", "ln", "log", "max", "min", "sec", "sin", "sinh", "sup",
+    "tan", "tanh", "Pr",
+])  # fmt: skip
 _ACCENTS = {
     "^": r"\hat", "ˆ": r"\hat", "~": r"\tilde", "˜": r"\tilde", "¯": r"\bar", "‾": r"\overline", "_": r"\bar",
     "˙": r"\dot", "¨": r"\ddot", "→": r"\vec", "⃗": r"\vec", "ˇ": r"\check", "˘": r"\breve",
@@ -246,12 +248,23 @@ def _to_mathml(element: etree._Element) -> etree._Element:
     return result
 
 
-_CHTML_LAYOUT = frozenset(
-    "mjx-script mjx-frac mjx-num mjx-dbox mjx-dtable mjx-row mjx-den mjx-sqrt mjx-box mjx-base mjx-over mjx-under "
-    "mjx-root mjx-itable mjx-table mjx-texatom mjx-texclass mjx-tstrut".split()
-)
+_CHTML_LAYOUT = frozenset([
+    "mjx-script", "mjx-frac", "mjx-num", "mjx-dbox", "mjx-dtable", "mjx-row", "mjx-den", "mjx-sqrt", "mjx-box",
+    "mjx-base", "mjx-over", "mjx-under", "mjx-root", "mjx-itable", "mjx-table", "mjx-texatom", "mjx-texclass",
+    "mjx-tstrut",
+])  # fmt: skip
 _CHTML_EMPTY = frozenset(
-    "mjx-nstrut mjx-dstrut mjx-line mjx-surd mjx-spacer mjx-strut mjx-assistive-mml mjx-mspace mjx-tstrut".split()
+    [
+        "mjx-nstrut",
+        "mjx-dstrut",
+        "mjx-line",
+        "mjx-surd",
+        "mjx-spacer",
+        "mjx-strut",
+        "mjx-assistive-mml",
+        "mjx-mspace",
+        "mjx-tstrut",
+    ]
 )
 
 

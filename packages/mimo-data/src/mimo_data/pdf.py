@@ -20,10 +20,13 @@ _MONOSPACED = re.compile(
 )
 _MONOSPACED_FLAG = 8
 _NUMBER = re.compile(r"(?:page\s+)?[\divxlc]+(?:\s+of\s+\d+)?", re.IGNORECASE)
+_EDGE_NUMBER = re.compile(r"^(\d{1,4})\s+\D|\D\s+(\d{1,4})$")
+# What typewriter fonts name quotes, and what the author typed.
+_TYPEWRITER = str.maketrans("’‘“”−", '\'`""-')
 _END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
 
 
-class PdfFailed(DataError):
+class PdfError(DataError):
     """A file that is not a readable PDF.
 
     Attributes:
@@ -55,34 +58,38 @@ def extract_pdf(data: bytes) -> str:
     """The text of a PDF file as Markdown; "" when it has no text layer.
 
     Raises:
-        PdfFailed: the file is damaged or needs a password.
+        PdfError: the file is damaged or needs a password.
         DataError: PyMuPDF is not installed.
     """
     try:
         import pymupdf
     except ImportError:
         raise DataError("reading PDF needs PyMuPDF. Run `pip install 'mimo-data[pdf]'`.") from None
-    pymupdf.TOOLS.mupdf_display_errors(False)
-    pymupdf.TOOLS.mupdf_display_warnings(False)
+    pymupdf.TOOLS.mupdf_display_errors(False)  # type: ignore[no-untyped-call]
+    pymupdf.TOOLS.mupdf_display_warnings(False)  # type: ignore[no-untyped-call]
     try:
-        with pymupdf.open(stream=data, filetype="pdf") as document:
+        with pymupdf.open(stream=data, filetype="pdf") as document:  # type: ignore[no-untyped-call]
             if document.needs_pass:
-                raise PdfFailed("encrypted", "the PDF needs a password. Decrypt it, or leave it out.")
+                raise PdfError("encrypted", "the PDF needs a password. Decrypt it, or leave it out.")
             flags = pymupdf.TEXT_PRESERVE_WHITESPACE | pymupdf.TEXT_MEDIABOX_CLIP
             pages = [
                 (_lines(page.get_text("dict", flags=flags)), page.rect.width, page.rect.height) for page in document
             ]
-    except PdfFailed:
+    except PdfError:
         raise
     except Exception as error:  # MuPDF's errors have no common base but RuntimeError and ValueError
-        raise PdfFailed("broken", f"not a readable PDF: {error}. Get the file again.") from None
+        raise PdfError("broken", f"not a readable PDF: {error}. Get the file again.") from None
     heads = _running_heads(pages)
+    first_number = _first_page_number(pages)
     body_size = _body_size([line for lines, _, _ in pages for line in lines])
     blocks: list[str] = []
-    for lines, width, height in pages:
-        kept = [line for line in lines if not _is_margin(line, height, heads)]
+    for index, (lines, width, height) in enumerate(pages):
+        number = None if first_number is None else first_number + index
+        kept = [line for line in lines if not _is_margin(line, height, heads, number)]
         page_blocks = _page_blocks(_reading_order(kept, width), body_size)
-        if blocks and page_blocks and _continues(blocks[-1], page_blocks[0]):
+        if blocks and page_blocks and blocks[-1].endswith("\n```") and page_blocks[0].startswith("```\n"):
+            blocks[-1] = blocks[-1].removesuffix("```") + page_blocks.pop(0).removeprefix("```\n")
+        elif blocks and page_blocks and _continues(blocks[-1], page_blocks[0]):
             blocks[-1] = _join(blocks[-1], page_blocks.pop(0))
         blocks += page_blocks
     return "\n\n".join(blocks)
@@ -177,9 +184,28 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"[\d\s]+", "", text)
 
 
-def _is_margin(line: _Line, height: float, heads: set[str]) -> bool:
+def _first_page_number(pages: Sequence[tuple[list[_Line], float, float]]) -> int | None:
+    """The number printed on the first page, told from three heads or more that count up with the pages."""
+    offsets = Counter(
+        number - index
+        for index, (lines, _, height) in enumerate(pages)
+        for number in {_edge_number(line.text) for line in lines if _in_margin(line, height)} - {None}
+        if number is not None
+    )
+    common = offsets.most_common(1)
+    return common[0][0] if common and common[0][1] >= 3 else None
+
+
+def _edge_number(text: str) -> int | None:
+    found = _EDGE_NUMBER.search(text) if len(text) < 120 else None
+    return int(found[1] or found[2]) if found else None
+
+
+def _is_margin(line: _Line, height: float, heads: set[str], page_number: int | None) -> bool:
     if not _in_margin(line, height):
         return False
+    if page_number is not None and _edge_number(line.text) == page_number:
+        return True
     return bool(_NUMBER.fullmatch(line.text.strip("-–— |"))) or _without_numbers(line.text) in heads
 
 
@@ -273,7 +299,7 @@ def _code(group: list[_Line]) -> str:
     for number, line in enumerate(group):
         if number:
             rows += [""] * max(0, round((line.y0 - group[number - 1].y0) / pitch) - 1)
-        rows.append(" " * round((line.x0 - left) / advance) + line.text)
+        rows.append(" " * round((line.x0 - left) / advance) + line.text.translate(_TYPEWRITER))
     return "```\n" + "\n".join(rows) + "\n```"
 
 

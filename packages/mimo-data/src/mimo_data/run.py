@@ -202,7 +202,10 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     header = path / "run.json"
     if header.exists():
-        return str(json.loads(header.read_text())["fingerprint"])
+        try:
+            return str(json.loads(header.read_text())["fingerprint"])
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{header}: damaged. Delete {path} and make it again.") from None
     lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -210,7 +213,7 @@ def _digest(path: Path) -> str:
 def _require_same(folder: Path, fingerprint: str, command: str) -> None:
     try:
         found = json.loads((folder / "run.json").read_text())["fingerprint"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         found = None
     if found != fingerprint:
         raise DataError(

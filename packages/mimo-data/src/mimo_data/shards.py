@@ -224,7 +224,7 @@ def _load_tokenizer(folder: Path) -> tuple[Tokenizer, int, str]:
     except Exception as error:  # tokenizers raises bare Exception for every broken file
         raise DataError(f"{folder / 'tokenizer.json'}: not a tokenizer: {error}") from None
     end_of_text = tokenizer.token_to_id(spelling) if isinstance(spelling, str) else None
-    if end_of_text is None:
+    if end_of_text is None or not isinstance(spelling, str):
         raise DataError(
             f"{folder / 'tokenizer_config.json'}: eos_token is {spelling!r}, which tokenizer.json does not know. "
             "Name its end-of-text token there."

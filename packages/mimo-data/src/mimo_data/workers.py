@@ -23,7 +23,7 @@ ResultT = TypeVar("ResultT")
 _MAX_AHEAD_PER_WORKER = 32
 
 
-class WorkFailed(Exception):
+class WorkError(Exception):
     """Why a task has no result: `time_limit`, `out_of_memory`, `crashed` or `failed`."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -39,7 +39,7 @@ def map_in_processes(
     num_workers: int,
     task_limit_s: float,
     memory_limit_bytes: int,
-) -> Iterator[tuple[TaskT, ResultT | WorkFailed]]:
+) -> Iterator[tuple[TaskT, ResultT | WorkError]]:
     """Yields each task with its result, in order; `function` must be importable by name.
 
     Args:
@@ -49,7 +49,7 @@ def map_in_processes(
     remaining = enumerate(tasks)
     waiting: deque[int] = deque()
     started: dict[int, TaskT] = {}
-    done: dict[int, ResultT | WorkFailed] = {}
+    done: dict[int, ResultT | WorkError] = {}
     workers = [_Worker(function, memory_limit_bytes) for _ in range(num_workers)]
     try:
         while True:
@@ -72,7 +72,7 @@ def map_in_processes(
                     if worker.connection in ready:
                         done[number] = worker.collect()
                     elif time.monotonic() >= worker.deadline:
-                        done[number] = WorkFailed("time_limit", f"no result after {task_limit_s:g} s")
+                        done[number] = WorkError("time_limit", f"no result after {task_limit_s:g} s")
                         worker.restart()
             while waiting and waiting[0] in done:
                 number = waiting.popleft()
@@ -114,18 +114,18 @@ class _Worker(Generic[TaskT, ResultT]):
         self.deadline = time.monotonic() + limit_s
         self.connection.send(task)
 
-    def collect(self) -> ResultT | WorkFailed:
+    def collect(self) -> ResultT | WorkError:
         """The result that the process has sent, or what ended it."""
         self.task = None
         try:
-            result: ResultT | WorkFailed = self.connection.recv()
+            result: ResultT | WorkError = self.connection.recv()
         except (EOFError, OSError):
             process = self._process
             assert process is not None
             process.process.join()
             self.restart()
-            return WorkFailed("crashed", f"the process ended with code {process.process.exitcode}")
-        if isinstance(result, WorkFailed) and result.reason == "out_of_memory":
+            return WorkError("crashed", f"the process ended with code {process.process.exitcode}")
+        if isinstance(result, WorkError) and result.reason == "out_of_memory":
             self.restart()
         return result
 
@@ -160,11 +160,11 @@ def _serve(connection: Connection, function: Callable[[TaskT], ResultT], memory_
         except EOFError:
             return
         try:
-            answer: ResultT | WorkFailed = function(task)
+            answer: ResultT | WorkError = function(task)
         except MemoryError:
-            answer = WorkFailed("out_of_memory", f"more than {memory_limit_bytes} bytes")
+            answer = WorkError("out_of_memory", f"more than {memory_limit_bytes} bytes")
         except RecursionError:
-            answer = WorkFailed("failed", "nested too deeply")
+            answer = WorkError("failed", "nested too deeply")
         except Exception as error:  # whatever a page provokes is that page's reason
-            answer = WorkFailed("failed", f"{type(error).__name__}: {error}"[:200])
+            answer = WorkError("failed", f"{type(error).__name__}: {error}"[:200])
         connection.send(answer)
