@@ -1,7 +1,8 @@
 """Benchmark files as their authors publish them, made into problems.
 
-Covered: the benchmarks of §2.4 and §3.5 whose questions and answers are in one plain file. Not covered: GPQA (kept zipped
-by its authors' wish), DROP (F1), IFEval (rules), CRUXEval, HumanEval+ and MBPP+ (extra inputs), RULER (synthetic).
+Covered: the benchmarks of §2.4 and §3.5 whose questions and answers are in one plain file. Not covered: GPQA (kept
+zipped by its authors' wish), SuperGPQA, DROP (F1), IFEval (rules), CRUXEval, HumanEval+ and MBPP+ (extra inputs),
+LiveCodeBench (private tests), RULER (synthetic).
 Multiple choice is asked as a question with lettered options; the report does not say whether it compared likelihoods.
 """
 
@@ -32,10 +33,10 @@ class Benchmark(NamedTuple):
     licence: str
     """Of the questions."""
     convert: Callable[[Row], Problem]
-    """One row to a problem whose id is the row's own, or '' for its line number; raises Unusable."""
+    """One row to a problem whose id is the row's own, or '' for its line number; raises UnusableRowError."""
 
 
-class Unusable(Exception):
+class UnusableRowError(Exception):
     """A row that must not become a problem; the message is a reason code."""
 
 
@@ -53,7 +54,7 @@ def convert(name: str, path: Path) -> tuple[list[Problem], Counter[str]]:
     for number, row in enumerate(_rows(path), start=1):
         try:
             problem = benchmark.convert(row)
-        except Unusable as reason:
+        except UnusableRowError as reason:
             left_out[str(reason)] += 1
             continue
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -103,7 +104,7 @@ def _gsm8k(row: Row) -> Problem:
 def _math(row: Row) -> Problem:
     answer = row["answer"] if "answer" in row else last_boxed(row["solution"])
     if not answer:
-        raise Unusable("no_boxed_answer")
+        raise UnusableRowError("no_boxed_answer")
     return Problem(
         id=str(row.get("unique_id", "")),
         prompt=row["problem"].strip(),
@@ -166,15 +167,15 @@ def _letters(row: Row, num_options: int) -> str:
         answer = chr(65 + int(answer))
     letters = "".join(sorted(answer))
     if not letters or not all("A" <= letter < chr(65 + num_options) for letter in letters):
-        raise Unusable("answer_is_no_option")
+        raise UnusableRowError("answer_is_no_option")
     return letters
 
 
 def _mmlu_redux(row: Row) -> Problem:
     if "error_type" not in row:
-        raise Unusable("broken_row")
+        raise UnusableRowError("broken_row")
     if row["error_type"].strip().lower() != "ok":
-        raise Unusable("marked_erroneous")
+        raise UnusableRowError("marked_erroneous")
     return _choice(row)
 
 
@@ -254,13 +255,29 @@ def _stdio(row: Row) -> Problem:
     else:
         pairs = [(test["input"], test["output"]) for test in tests]
     if not pairs:
-        raise Unusable("no_tests")
+        raise UnusableRowError("no_tests")
     return Problem(
         id="",
         prompt=row["problem"].strip(),
         kind="code",
         tests=tuple(Case(id=str(number), stdin=given, expected=wanted) for number, (given, wanted) in enumerate(pairs)),
     )
+
+
+_LEETCODE_IMPORTS = """
+from string import *
+from re import *
+from collections import *
+from heapq import *
+from bisect import *
+from copy import *
+from math import *
+from itertools import *
+from functools import *
+from operator import *
+from typing import *
+""".lstrip()
+"""What LeetCode's own Python offers; solutions written there rely on it."""
 
 
 def _leetcode(row: Row) -> Problem:
@@ -270,6 +287,7 @@ def _leetcode(row: Row) -> Problem:
         kind="code",
         tests=(Case(id="check", stdin=row["tests"]["functional"], expected=""),),
         test_style="assertions",
+        prelude=_LEETCODE_IMPORTS,
         solution=f"```python\n{row['solutions']}\n```",
     )
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mimo_eval.benchmarks import BENCHMARKS, convert
 from mimo_eval.evaluation import EvalResult, Generator, Sample, compare, evaluate
@@ -22,7 +22,7 @@ from mimo_eval.run import EvalError, Record, Run
 from mimo_sandbox import Sandbox, SandboxUnavailable
 
 
-class ResultFile(Record, kw_only=True):
+class ResultFile(Record, frozen=True, kw_only=True):
     """`result.json`: what one checkpoint scored."""
 
     model: str
@@ -81,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     recipe = Run.load_recipe(arguments.recipe, EvalRecipe, arguments.overrides)
     files = {path.name: path for path in arguments.problems}
+    if len(files) < len(arguments.problems):
+        raise EvalError(
+            f"--problems: two files of one name among {', '.join(map(str, arguments.problems))}; rename one."
+        )
     wanted = {name for entry in recipe.benchmark for name in (entry.problem_file(), entry.shots)}
     if unknown := sorted(files.keys() - wanted):
         raise EvalError(
@@ -101,7 +105,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 file.write(msgspec.json.encode(sample) + b"\n")
         text = msgspec.json.format(msgspec.json.encode(result), indent=1)
         (run.folder / "result.json").write_bytes(text + b"\n")
-        run.finish(num_samples=len(samples), **{name: found.accuracy for name, found in result.benchmarks.items()})
+        num_problems = sum(found.num_problems for found in result.benchmarks.values())
+        run.finish(num_problems=num_problems, num_samples=len(samples))
     _print_result(result)
     return 0
 

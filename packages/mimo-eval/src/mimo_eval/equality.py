@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -121,6 +122,8 @@ class _Worker:
             line = b""
         if not line.endswith(b"\n"):
             self._process.kill()
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
             raise EvalError(
                 f"The math-verify worker process gave no reply (exit code {self._process.wait()}). "
                 "See its message above; free memory or CPU time, and run again."

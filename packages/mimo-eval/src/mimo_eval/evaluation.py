@@ -20,7 +20,7 @@ Generator = Callable[[Sequence[str], Sequence[int]], Iterator[tuple[int, str, in
 in any order. Sampling settings are its own."""
 
 
-class Sample(Record, kw_only=True):
+class Sample(Record, frozen=True, kw_only=True):
     """One response and its grade: one line of `samples.jsonl`."""
 
     benchmark: str
@@ -41,7 +41,7 @@ class Sample(Record, kw_only=True):
     """Whether it is right."""
 
 
-class EvalResult(Record, kw_only=True):
+class EvalResult(Record, frozen=True, kw_only=True):
     """How one benchmark went."""
 
     num_problems: int
@@ -64,7 +64,7 @@ class EvalResult(Record, kw_only=True):
     """Share of responses in which no answer was found."""
 
 
-class Comparison(Record, kw_only=True):
+class Comparison(Record, frozen=True, kw_only=True):
     """How much better one result is than another on the same problems."""
 
     difference: float

@@ -17,7 +17,7 @@ from mimo_eval.run import EvalError, Record
 from mimo_sandbox import Case, Sandbox, Submission, judge
 
 
-class Grade(Record, kw_only=True):
+class Grade(Record, frozen=True, kw_only=True):
     """Whether one response is right, and why."""
 
     correct: bool
@@ -96,7 +96,6 @@ import io, sys
 word, _, assertions = sys.stdin.read().partition("\\n")
 stdout, sys.stdout, sys.stdin = sys.stdout, io.StringIO(), io.StringIO()
 names = {"__name__": "submission"}
-exec("from typing import *\\nimport collections, functools, heapq, itertools, math, re, string, sys", names)
 exec(compile(SOURCE, "submission.py", "exec"), names)
 exec(compile(assertions, "assertions.py", "exec"), names)
 stdout.write(word)

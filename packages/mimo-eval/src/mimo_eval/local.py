@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mimo_eval.evaluation import Finish
 from mimo_eval.recipe import Sampling
-from mimo_model import Engine, load_model, load_tokenizer
+from mimo_eval.run import EvalError
+from mimo_model import Engine, ModelError, load_model, load_tokenizer
 from mimo_model import Sampling as EngineSampling
 
 
@@ -15,8 +16,11 @@ class LocalModel:
     """A checkpoint that answers prompts under different sampling settings."""
 
     def __init__(self, checkpoint: Path, *, chat: bool, num_drafts: int) -> None:
-        self._model = load_model(str(checkpoint))
-        self._tokenizer = load_tokenizer(str(checkpoint))
+        try:
+            self._model = load_model(checkpoint)
+            self._tokenizer = load_tokenizer(checkpoint)
+        except ModelError as error:
+            raise EvalError(str(error)) from None
         self._chat = chat
         self._num_drafts = num_drafts
 
@@ -26,20 +30,20 @@ class LocalModel:
         """Yields (index, response, number of tokens, finish) as responses end; see `evaluation.Generator`.
 
         Think tags stay in the text, the end token does not.
+
+        Raises:
+            EvalError: the model cannot serve these settings or one of the prompts.
         """
-        engine = Engine(self._model, self._tokenizer, num_drafts=self._num_drafts)
-        positions = {}
-        for position, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-            request = engine.submit(
-                self._encode(prompt),
-                EngineSampling(
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    max_tokens=sampling.max_tokens,
-                    seed=seed,
-                ),
-            )
-            positions[request] = position
+        try:
+            engine = Engine(self._model, self._tokenizer, num_drafts=self._num_drafts)
+            positions = {}
+            for position, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+                request = EngineSampling(
+                    temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
+                )
+                positions[engine.submit(self._encode(prompt), request)] = position
+        except ValueError as error:  # too few MTP layers, a prompt longer than the model's context
+            raise EvalError(str(error)) from None
         while engine.pending:
             for request, completion in engine.step():
                 tokens = list(completion.tokens)

@@ -14,7 +14,7 @@ from mimo_eval.run import EvalError, Record
 from mimo_sandbox import Case
 
 
-class Problem(Record, kw_only=True):
+class Problem(Record, frozen=True, kw_only=True):
     """One question with what is needed to judge a response to it, and nothing about how it is sampled."""
 
     id: str
@@ -70,7 +70,11 @@ def read_problems(path: Path) -> list[Problem]:
         try:
             problem = msgspec.json.decode(line, type=Problem)
         except msgspec.MsgspecError as error:
-            raise EvalError(f"{path}:{number}: not a problem: {error}. See mimo-eval's schemas/problem.json.") from None
+            raise EvalError(
+                f"{path}:{number}: not a problem: {error}. See mimo-eval's schemas/problem.schema.json."
+            ) from None
+        if problem.tests:
+            _require_known_case_keys(line, f"{path}:{number}")
         if problem.id in lines:
             raise EvalError(f"{path}:{number}: id {problem.id!r} is also on line {lines[problem.id]}; make ids unique.")
         if problem.kind == "code" and not problem.tests:

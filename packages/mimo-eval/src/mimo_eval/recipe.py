@@ -9,7 +9,7 @@ from mimo_eval.problem import Problem
 from mimo_eval.run import EvalError, Record
 
 
-class Sampling(Record, kw_only=True):
+class Sampling(Record, frozen=True, kw_only=True):
     """How responses are drawn; a benchmark may say otherwise for itself."""
 
     temperature: float
@@ -22,7 +22,7 @@ class Sampling(Record, kw_only=True):
     """Responses per problem."""
 
 
-class BenchmarkRecipe(Record, kw_only=True):
+class BenchmarkRecipe(Record, frozen=True, kw_only=True):
     """One benchmark: a problem file and what differs from `[sampling]`."""
 
     name: str
@@ -35,7 +35,8 @@ class BenchmarkRecipe(Record, kw_only=True):
     num_shots: int = 0
     """How many examples precede the question."""
     template: str = "{prompt}"
-    """The text around `{prompt}` and, for examples, `{solution}`; the question itself ends where `{solution}` begins."""
+    """The text around `{prompt}` and, for examples, `{solution}`. The question itself ends where `{solution}` begins,
+    and without the spaces before it, since tokens begin with their space."""
     stop: tuple[str, ...] = ()
     """The response ends before the first of these strings (a base model goes on with the next question)."""
     num_samples: int | None = None
@@ -62,14 +63,16 @@ class BenchmarkRecipe(Record, kw_only=True):
         Raises:
             EvalError: fewer usable examples than `num_shots`.
         """
-        question = self.template.partition("{solution}")[0]
+        question, solution, _ = self.template.partition("{solution}")
+        question = question.rstrip(" ") if solution else question
         texts = []
         for problem in problems:
             usable = [shot for shot in shots if shot.solution and shot.prompt != problem.prompt]
             usable.sort(key=lambda shot: shot.source != problem.source)
             if len(usable) < self.num_shots:
                 raise EvalError(
-                    f"{self.shots}: {len(usable)} problems with a solution, but {self.name} wants {self.num_shots} shots."
+                    f"{self.shots}: has {len(usable)} problems with a solution, but {self.name} wants "
+                    f"{self.num_shots} shots. Give a longer file."
                 )
             examples = [
                 _fill(self.template, {"{prompt}": shot.prompt, "{solution}": shot.solution})
@@ -79,7 +82,7 @@ class BenchmarkRecipe(Record, kw_only=True):
         return texts
 
 
-class EvalRecipe(Record, kw_only=True):
+class EvalRecipe(Record, frozen=True, kw_only=True):
     """What `mimo-eval run` reads: `[sampling]` and one `[[benchmark]]` for each."""
 
     sampling: Sampling

@@ -31,7 +31,7 @@ def last_boxed(text: str) -> str | None:
 
     Braces are matched with `\{` and `\}` set aside; a box that never closes is passed over for an earlier one.
     """
-    starts = [match for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]
+    starts = list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))
     limit = len(text)
     for match in reversed(starts):
         # A box is scanned to the start of the next one's scan at most once: nested boxes stay linear.
