@@ -69,6 +69,15 @@ def test_any_text_goes_in_and_comes_out_unchanged(judged, text):
     assert judged.cases(Submission("python", copy), [case], comparator="exact").passed == (True,)
 
 
+def test_memory_that_processes_share_counts_once(judged):
+    source = "import os, time\ndata = b'x' * (60 << 20)\nfor _ in range(4):\n"
+    source += (
+        "    if os.fork() == 0:\n        time.sleep(0.3)\n        os._exit(0)\nfor _ in range(4): os.wait()\nprint(3)"
+    )
+
+    assert judged.python(source, expected="3").status is Status.ACCEPTED
+
+
 def test_exit_is_there_as_in_an_ordinary_interpreter(judged):
     assert judged.python("print(3)\nexit()", expected="3").status is Status.ACCEPTED
 

@@ -156,6 +156,8 @@ def _status(case: Case, outcome: Outcome, limits: Limits, comparator: str) -> St
             return Status.TIME_LIMIT
         case "wall":
             return Status.IDLENESS_LIMIT
+        case "memory":
+            return Status.MEMORY_LIMIT
     if outcome.memory_bytes > limits.memory_bytes:
         return Status.MEMORY_LIMIT
     if outcome.exit_code != 0:

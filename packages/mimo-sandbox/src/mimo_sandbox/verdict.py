@@ -18,7 +18,7 @@ class Limits:
     """Time on the clock: a backstop for programs that wait."""
 
     memory_bytes: int = 512 << 20
-    """Private writable memory of each process."""
+    """Memory of all its processes together, and private writable memory of each."""
 
     output_bytes: int = 16 << 20
     """Bytes on stdout; stderr is read to its end but only its head is kept."""

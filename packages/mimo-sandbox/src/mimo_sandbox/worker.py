@@ -41,7 +41,7 @@ class Outcome:
 
     exit_code: int
     ended_by: str | None
-    """`cpu`, `wall` or `output` if that limit ended the program."""
+    """`cpu`, `wall`, `memory` or `output` if that limit ended the program."""
 
     cpu_s: float
     wall_s: float
