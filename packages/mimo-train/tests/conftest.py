@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -13,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from mimo_data import Document, Mixture, write_shards
 from mimo_model import MiMoConfig, MiMoForCausalLM, save_model
-from mimo_train import PretrainRecipe, Schedule
+from mimo_train import MTPRecipe, PretrainRecipe, Schedule, SFTRecipe
+from mimo_train.metrics import StepMetrics
 from mimo_train.schedule import Batch, MTPWeight
 
 VOCABULARY = 264
@@ -35,6 +38,12 @@ def byte_tokenizer(*, end_of_text: str = "<|endoftext|>") -> PreTrainedTokenizer
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     return byte_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def other_tokenizer() -> PreTrainedTokenizerFast:
+    """The same bytes, another end-of-text token."""
+    return byte_tokenizer(end_of_text="<|end|>")
 
 
 @pytest.fixture
@@ -86,9 +95,7 @@ def stage() -> PretrainRecipe:
     """24 steps of 4 sequences of 32 tokens, with every kind of schedule in it."""
     return PretrainRecipe(
         rope_theta=20_000.0,
-        schedule=Schedule(
-            warmup_tokens=512, constant_tokens=1024, cosine_tokens=1152, peak_lr=3e-3, final_lr=3e-4
-        ),
+        schedule=Schedule(warmup_tokens=512, constant_tokens=1024, cosine_tokens=1152, peak_lr=3e-3, final_lr=3e-4),
         batch=Batch(sequence_length=32, num_sequences=4, initial_sequences=1, warmup_tokens=512, micro_sequences=3),
         mixture=Mixture(weights={"facts": 0.7, "words": 0.3}, max_epochs=2.0, seed=1),
         mtp=MTPWeight(weight=0.3, later_weight=0.1, switch_tokens=1024),
@@ -107,3 +114,31 @@ def samples(tmp_path: Path) -> Path:
     path = tmp_path / "sft.jsonl"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture
+def fine_tuning() -> SFTRecipe:
+    return SFTRecipe(
+        lr=3e-3,
+        num_epochs=6,
+        batch=Batch(sequence_length=32, num_sequences=4),
+        mtp=MTPWeight(weight=0.1),
+        seed=3,
+        save_every_steps=4,
+    )
+
+
+@pytest.fixture
+def mtp_tuning(stage: PretrainRecipe) -> MTPRecipe:
+    return MTPRecipe(
+        num_layers=3,
+        schedule=Schedule(constant_tokens=2048, peak_lr=3e-3),
+        batch=Batch(sequence_length=32, num_sequences=4),
+        mixture=stage.mixture,
+        save_every_steps=4,
+    )
+
+
+@pytest.fixture
+def read_metrics() -> Callable[[Path], list[StepMetrics]]:
+    return lambda out: msgspec.json.Decoder(StepMetrics).decode_lines((out / "metrics.jsonl").read_bytes())

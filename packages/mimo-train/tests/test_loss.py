@@ -5,9 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimo_train import Trainer
+from mimo_train import Optimizer, Trainer
 from mimo_train.loss import IGNORED, TokenBatch, backward_batch, next_token_targets
-from mimo_train.recipes import Optimizer
 
 X = IGNORED
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 3e-2}

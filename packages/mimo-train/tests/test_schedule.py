@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from mimo_train import Schedule
 from mimo_train.schedule import Batch, MTPWeight
 
-STAGE_1 = Schedule(
-    warmup_tokens=84, constant_tokens=10_200, cosine_tokens=7_500, peak_lr=1.07e-4, final_lr=3e-5
-)
+STAGE_1 = Schedule(warmup_tokens=84, constant_tokens=10_200, cosine_tokens=7_500, peak_lr=1.07e-4, final_lr=3e-5)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +39,7 @@ def schedules(draw):
     peak = draw(st.floats(1e-6, 1.0))
     final = draw(st.floats(0.0, 1.0)) * peak if cosine else None
     constant += warmup + constant + cosine == 0
-    return Schedule(
-        peak_lr=peak, final_lr=final, warmup_tokens=warmup, constant_tokens=constant, cosine_tokens=cosine
-    )
+    return Schedule(peak_lr=peak, final_lr=final, warmup_tokens=warmup, constant_tokens=constant, cosine_tokens=cosine)
 
 
 @given(schedules(), st.integers(0, 3 * 10**6))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mimo_data import Run
 from mimo_train.errors import TrainError
-from mimo_train.recipes import MTPRecipe, PretrainRecipe, SFTRecipe
+from mimo_train.recipes import MTPRecipe, Optimizer, PretrainRecipe, SFTRecipe
 from mimo_train.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "MTPRecipe",
+    "Optimizer",
     "PretrainRecipe",
     "Run",
     "SFTRecipe",

@@ -67,9 +67,7 @@ def _fail(message: str, exit_code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mimo-train", description="Trains MiMo: every command makes one checkpoint."
-    )
+    parser = argparse.ArgumentParser(prog="mimo-train", description="Trains MiMo: every command makes one checkpoint.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     pretrain = verbs.add_parser("pretrain", help="one stage of pre-training on token shards")
     sft = verbs.add_parser("sft", help="supervised fine-tuning on prompts and responses")
@@ -77,21 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (pretrain, sft, tune_mtp):
         verb.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML recipe")
         verb.add_argument("out", type=Path, metavar="OUT", help="folder to make; OUT.partial while in work")
-        verb.add_argument(
-            "--model", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint to start from"
-        )
+        verb.add_argument("--model", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint to start from")
     for verb in (pretrain, tune_mtp):
-        verb.add_argument(
-            "--shards", type=Path, required=True, metavar="FOLDER", help="from `mimo-data tokenize`"
-        )
-    sft.add_argument(
-        "--samples", type=Path, required=True, metavar="FILE", help=".jsonl: id, prompt, response"
-    )
+        verb.add_argument("--shards", type=Path, required=True, metavar="FOLDER", help="from `mimo-data tokenize`")
+    sft.add_argument("--samples", type=Path, required=True, metavar="FILE", help=".jsonl: id, prompt, response")
     check = verbs.add_parser("check", help="decodes a recipe and says what is wrong with it")
     check.add_argument("kind", choices=sorted(_RECIPES), help="the command that the recipe is for")
     check.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML recipe")
     for verb in (pretrain, sft, tune_mtp, check):
-        verb.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides a recipe's value"
-        )
+        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="overrides a recipe's value")
     return parser

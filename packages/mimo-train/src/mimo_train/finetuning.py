@@ -33,9 +33,7 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
             training diverged.
     """
     inputs = {"model": model, "samples": samples}
-    with Run.open(
-        out, package="mimo-train", command="sft", recipe=recipe, inputs=inputs, resumable=True
-    ) as run:
+    with Run.open(out, package="mimo-train", command="sft", recipe=recipe, inputs=inputs, resumable=True) as run:
         if run.complete:
             print(f"{out}: complete, reused")
             return
@@ -52,9 +50,7 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
         )
         (run.folder / "drops.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(drops))
         if not kept:
-            raise TrainError(
-                f"{samples}: every sample is longer than {recipe.batch.sequence_length} tokens. Raise it."
-            )
+            raise TrainError(f"{samples}: every sample is longer than {recipe.batch.sequence_length} tokens. Raise it.")
         rows = EpochRows(kept, recipe, pad_token=stop_token)
         trainer = Trainer(network, recipe.optimizer)
         state = run.folder / "state"

@@ -69,9 +69,7 @@ class StepLog:
         self._first_tokens = tokens
         self._start_s = self._step_s = self._line_s = time.monotonic()
         terminal = sys.stderr.isatty()
-        self._bar = (
-            tqdm(total=total_tokens, initial=tokens, unit="tok", unit_scale=True) if terminal else None
-        )
+        self._bar = tqdm(total=total_tokens, initial=tokens, unit="tok", unit_scale=True) if terminal else None
 
     def step_seconds(self) -> float:
         """Time since it was last asked for."""

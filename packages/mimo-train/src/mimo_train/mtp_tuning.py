@@ -29,9 +29,7 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
             diverged.
     """
     inputs = {"model": model, "shards": shards}
-    with Run.open(
-        out, package="mimo-train", command="tune-mtp", recipe=recipe, inputs=inputs, resumable=True
-    ) as run:
+    with Run.open(out, package="mimo-train", command="tune-mtp", recipe=recipe, inputs=inputs, resumable=True) as run:
         if run.complete:
             print(f"{out}: complete, reused")
             return

@@ -26,17 +26,13 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) ->
             schedule, the training state is broken, or training diverged.
     """
     inputs = {"model": model, "shards": shards}
-    with Run.open(
-        out, package="mimo-train", command="pretrain", recipe=recipe, inputs=inputs, resumable=True
-    ) as run:
+    with Run.open(out, package="mimo-train", command="pretrain", recipe=recipe, inputs=inputs, resumable=True) as run:
         if run.complete:
             print(f"{out}: complete, reused")
             return
         require_tokenizer_of(model, shards)
         windows = StageWindows(recipe.mixture, shards, recipe.batch, recipe.schedule.total_tokens)
-        network, tokenizer = load_checkpoint(
-            model, recipe.batch.sequence_length, rope_theta=recipe.rope_theta
-        )
+        network, tokenizer = load_checkpoint(model, recipe.batch.sequence_length, rope_theta=recipe.rope_theta)
         num_layers = network.config.num_nextn_predict_layers
         trainer = Trainer(network, recipe.optimizer)
         if recipe.continue_optimizer:

@@ -86,9 +86,7 @@ class Batch(Record, frozen=True, kw_only=True):
         if self.sequence_length < 1 or self.num_sequences < 1 or self.warmup_tokens < 0:
             raise ValueError("sequence_length and num_sequences must be at least 1, warmup_tokens at least 0")
         if (self.warmup_tokens > 0) != (self.initial_sequences is not None):
-            raise ValueError(
-                "initial_sequences belongs to a batch warm-up: give it with warmup_tokens, or neither"
-            )
+            raise ValueError("initial_sequences belongs to a batch warm-up: give it with warmup_tokens, or neither")
         if self.initial_sequences is not None and not 1 <= self.initial_sequences <= self.num_sequences:
             raise ValueError("initial_sequences must lie between 1 and num_sequences")
         if self.micro_sequences is not None and self.micro_sequences < 1:

@@ -50,14 +50,8 @@ class StageWindows:
         document_ids_BN = np.stack([window.document_ids for window in windows]).astype(np.int64)
         tokens_by_source = dict(position.tokens_by_source)
         for window in windows:
-            tokens_by_source[window.source] = (
-                tokens_by_source.get(window.source, 0) + self._batch.sequence_length
-            )
-        batch = TokenBatch(
-            torch.from_numpy(tokens_BN).to(device), torch.from_numpy(document_ids_BN).to(device)
-        )
+            tokens_by_source[window.source] = tokens_by_source.get(window.source, 0) + self._batch.sequence_length
+        batch = TokenBatch(torch.from_numpy(tokens_BN).to(device), torch.from_numpy(document_ids_BN).to(device))
         tokens = last * self._batch.sequence_length
-        after = Position(
-            step=position.step + 1, num_sequences=last, tokens=tokens, tokens_by_source=tokens_by_source
-        )
+        after = Position(step=position.step + 1, num_sequences=last, tokens=tokens, tokens_by_source=tokens_by_source)
         return batch, after
