@@ -259,7 +259,12 @@ def _is_furniture(element: html.HtmlElement) -> bool:
 
 def _language(holder: html.HtmlElement, element: html.HtmlElement) -> str:
     """Named by the holder, its `code` and `pre`, or a wrapper that holds nothing else."""
-    candidates = [holder, *holder.iter("code"), element]
+    candidates = [holder, *holder.iter("code")]
+    for between in holder.iterancestors():
+        if holder is element or between is element:
+            break
+        candidates.append(between)
+    candidates.append(element)
     wrapper = element.getparent()
     for _ in range(3):
         if wrapper is None or wrapper.tag in ("body", "article", "main") or len(wrapper.findall(".//pre")) > 1:

@@ -126,13 +126,13 @@ class _Writer:
         return writer
 
     def _code(self, element: html.HtmlElement) -> None:
-        text = element.get("text")
+        text = element.get("text") or ""
         if not text.strip():
             return
         self._flush()
         longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
         fence = "`" * max(3, longest + 1)
-        self._blocks.append(f"{fence}{element.get('language')}\n{text}\n{fence}")
+        self._blocks.append(f"{fence}{element.get('language') or ''}\n{text}\n{fence}")
 
     def _formula(self, element: html.HtmlElement) -> None:
         latex = element.get("latex")

@@ -140,7 +140,9 @@ def _is_monospaced(span: dict[str, object]) -> bool:
 
 def _same_line(a: _Line, b: _Line) -> bool:
     overlap = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return overlap > 0.5 * min(a.y1 - a.y0, b.y1 - b.y0) and b.x0 >= a.x1 - 1
+    # A wide gap in prose is the space between columns.
+    near = b.x0 - a.x1 < 2 * a.size or (a.code and b.code)
+    return near and overlap > 0.5 * min(a.y1 - a.y0, b.y1 - b.y0) and b.x0 >= a.x1 - 1
 
 
 def _merge(a: _Line, b: _Line) -> _Line:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from mimo_data import Document
+from mimo_data.filter import FilterRecipe, why_dropped
+
+PROSE = "The derivative of a sum is the sum of the derivatives, and the same holds for integrals. "
+
+
+def reason(text: str) -> str | None:
+    found = why_dropped(Document(id="a", text=text, source="web"), FilterRecipe())
+    return found and found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Page not found.", "too_short"),
+        (PROSE + "https://example.org/a/very/long/address/of/a/page " * 5, "links"),
+        (PROSE * 3 + "*** --- === ### " * 60, "not_text"),
+        ("Buy now and save on all of our products today\n" * 12, "repeated_lines"),
+    ],
+)
+def test_each_measure_has_its_reason(text, code):
+    assert reason(text) == code
+
+
+def test_plain_prose_is_kept():
+    assert reason(PROSE * 4) is None
+
+
+def test_a_page_of_formulas_is_kept():
+    assert reason("Identities:\n\n" + r"$$\sum_{i=1}^{n} x_i^2 = \|x\|^2$$" * 30) is None
+
+
+def test_a_page_of_code_is_kept():
+    assert reason("```python\n" + "x[i] = {};  // ++\n" * 200 + "```") is None

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mimo_data import DataError, extract_pdf
+
+pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
+
+
+def pdf(*pages: list[tuple[float, float, str, str]], **save: object) -> bytes:
+    """Pages of (x, y, font, line)."""
+    document = pymupdf.open()
+    for lines in pages:
+        page = document.new_page(width=600, height=800)
+        for x, y, font, line in lines:
+            page.insert_text((x, y), line, fontname=font, fontsize=16 if font == "hebo" else 10)
+    return document.tobytes(**save)
+
+
+def column(x: float, y: float, lines: list[str], font: str = "helv") -> list[tuple[float, float, str, str]]:
+    return [(x, y + 12 * number, font, line) for number, line in enumerate(lines)]
+
+
+def test_lines_are_joined_and_broken_words_made_whole():
+    data = pdf(column(72, 100, ["A paragraph goes over sev-", "eral lines and is joined", "to one."]))
+    assert extract_pdf(data) == "A paragraph goes over several lines and is joined to one."
+
+
+def test_typewriter_text_is_fenced_with_its_indentation_and_blank_lines():
+    lines = ["def f(x):", "    if x:", "", "        return 1", "    return 2"]
+    placed = [
+        (72 + 6 * (len(line) - len(line.lstrip())), 200 + 12 * n, "cour", line.strip())
+        for n, line in enumerate(lines)
+        if line
+    ]
+    data = pdf([*column(72, 100, ["Here is the code of the program."]), *placed])
+    assert extract_pdf(data) == "Here is the code of the program.\n\n```\n" + "\n".join(lines) + "\n```"
+
+
+def test_the_left_column_is_read_before_the_right_one():
+    left = [f"Left column line {number} with enough words" for number in range(8)]
+    right = [f"Right column line {number} with enough words" for number in range(8)]
+    data = pdf([line for pair in zip(column(50, 100, left), column(320, 100, right), strict=True) for line in pair])
+    text = extract_pdf(data)
+    assert text.index("Left column line 7") < text.index("Right column line 0")
+
+
+def test_large_lines_are_headings():
+    data = pdf([(72, 100, "hebo", "Introduction"), *column(72, 140, ["Some text of the usual size, and more of it."])])
+    assert extract_pdf(data).startswith("## Introduction\n\nSome text")
+
+
+def test_page_numbers_and_running_heads_are_left_out():
+    pages = [
+        [(72, 40, "helv", f"Chapter One {number}"), *column(72, 300, [f"Page {number} has this sentence."])]
+        for number in range(7, 11)
+    ]
+    assert "Chapter" not in extract_pdf(pdf(*pages))
+
+
+def test_latex_in_the_text_stays():
+    assert (
+        extract_pdf(pdf(column(72, 100, [r"Let $x_1 \leq \frac{1}{2}$ be given."])))
+        == r"Let $x_1 \leq \frac{1}{2}$ be given."
+    )
+
+
+def test_a_page_without_text_gives_none():
+    assert extract_pdf(pdf([])) == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"not a PDF", b"%PDF-1.7\n%%EOF"])
+def test_a_damaged_file_says_so(data):
+    with pytest.raises(DataError, match="not a readable PDF"):
+        extract_pdf(data)
+
+
+def test_a_file_with_a_password_says_so():
+    data = pdf(column(72, 100, ["secret"]), encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="x", owner_pw="y")
+    with pytest.raises(DataError, match="password"):
+        extract_pdf(data)
+
+
+def test_without_the_extra_the_message_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymupdf", None)
+    with pytest.raises(DataError, match=r"pip install 'mimo-data\[pdf\]'"):
+        extract_pdf(b"")
