@@ -22,9 +22,7 @@ KINDS = {
 
 def main() -> None:
     math_equal(r"\frac{1}{2}", "0.5")  # starts the worker
-    print(
-        f"{platform.machine()}, one worker, {NUM_PAIRS} different pairs of each kind, math-verify {version('math-verify')}"
-    )
+    print(f"{platform.machine()}, one worker, {NUM_PAIRS} different pairs a kind, math-verify {version('math-verify')}")
     print("| kind of answer | first time, ms | again, ms |\n| --- | --- | --- |")
     for kind, pair in KINDS.items():
         pairs = [pair(n) for n in range(2, 2 + NUM_PAIRS)]

@@ -182,7 +182,7 @@ def test_no_program_passes_no_test(judge):
     [
         "    return x * 2\n",
         "```python\ndef twice(x: object) -> object:\n    return 2 * x\n\nprint(twice(1))\n```",
-        "```python\ndef twice(x):\n    print('thinking')\n    return x + x\nif __name__ == '__main__':\n    input()\n```",
+        "```python\ndef twice(x):\n    print(x)\n    return x + x\nif __name__ == '__main__':\n    input()\n```",
     ],
 )
 def test_assertions_accept_a_continuation_or_a_whole_function(judge, response):

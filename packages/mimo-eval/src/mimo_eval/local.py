@@ -38,10 +38,10 @@ class LocalModel:
             engine = Engine(self._model, self._tokenizer, num_drafts=self._num_drafts)
             positions = {}
             for position, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-                request = EngineSampling(
+                settings = EngineSampling(
                     temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
                 )
-                positions[engine.submit(self._encode(prompt), request)] = position
+                positions[engine.submit(self._encode(prompt), settings)] = position
         except ValueError as error:  # too few MTP layers, a prompt longer than the model's context
             raise EvalError(str(error)) from None
         while engine.pending:

@@ -16,6 +16,7 @@ import logging
 import os
 import resource
 import signal
+from functools import lru_cache
 from typing import Any
 
 import math_verify
@@ -81,7 +82,7 @@ def _serve(replies: int) -> None:
 
 def _judge(request: dict[str, str]) -> dict[str, Any]:
     """Reply to {expected, answer} or {expected, text}: the answer found and whether it equals what was expected."""
-    expected = _parse(rf"\boxed{{{request['expected']}}}")
+    expected = _parse_expected(request["expected"])
     if "answer" in request:
         found, answer = _parse(rf"\boxed{{{request['answer']}}}"), request["answer"]
     else:
@@ -89,6 +90,12 @@ def _judge(request: dict[str, str]) -> dict[str, Any]:
         answer = next((item for item in reversed(found) if isinstance(item, str)), "")
     equal = bool(expected and found) and math_verify.verify(expected, found, timeout_seconds=0)
     return {"answer": answer, "equal": bool(equal)}
+
+
+@lru_cache(maxsize=1024)
+def _parse_expected(expected: str) -> list[Any]:
+    # Many responses to one problem are compared in a row.
+    return _parse(rf"\boxed{{{expected}}}")
 
 
 def _parse(text: str) -> list[Any]:
