@@ -1,14 +1,16 @@
 """The command `mimo-model`.
 
-It lies beside the package, not in it: `import mimo_model` loads torch and transformers to register its Auto classes,
-and `mimo-model --help` must not wait for them. Each verb imports what it needs when it runs.
+It lies beside the package, not in it: `import mimo_model` loads torch and transformers to register its Auto
+classes, and `mimo-model --help` must not wait for them. Each verb imports what it needs when it runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -30,31 +32,150 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mimo-model",
-        description="Checkpoints of MiMo with multi-token prediction, and lossless decoding.",
+        prog="mimo-model", description="Checkpoints of MiMo with multi-token prediction, and lossless decoding."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    init = verbs.add_parser("init", help="make a fresh checkpoint from a recipe")
+    def add(name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        verb.set_defaults(run=run)
+        return verb
+
+    init = add("init", _init, "make a fresh checkpoint from a recipe")
     init.add_argument("recipe", type=Path)
     init.add_argument("out", type=Path)
-    init.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one recipe key")
-    init.set_defaults(run=_init)
+    check = add("check", _check, "decode a recipe of init and do nothing")
+    check.add_argument("recipe", type=Path)
+    for verb in (init, check):
+        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one recipe key")
+
+    generate = add("generate", _generate, "answer prompts with a checkpoint, MTP layers drafting")
+    generate.add_argument("checkpoint")
+    generate.add_argument("--prompt", action="append", required=True, help="one user message; may be repeated")
+    generate.add_argument("--max-tokens", type=int, default=512, help="of each answer (default %(default)s)")
+    generate.add_argument("--temperature", type=float, default=0.6, help="0 for greedy (default %(default)s)")
+    generate.add_argument("--top-p", type=float, default=0.95, help="default %(default)s")
+    generate.add_argument("--top-k", type=int, default=0, help="0 for all tokens (default)")
+    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--num-drafts", type=int, help="MTP layers that draft (default: all the model has)")
+
+    inspect = add("inspect", _inspect, "show a checkpoint's shape, parameters, and missing or extra tensors")
+    inspect.add_argument("checkpoint")
+
+    replicate = add("replicate-mtp", _replicate, "copy the single MTP layer into more (§2.2)")
+    replicate.add_argument("checkpoint", type=Path)
+    replicate.add_argument("out", type=Path)
+    replicate.add_argument("--num-layers", type=int, default=3, help="MTP layers afterwards (default %(default)s)")
+
+    acceptance = add("acceptance", _acceptance, "measure each MTP layer's acceptance, and a control")
+    acceptance.add_argument("checkpoint", type=Path)
+    acceptance.add_argument("out", type=Path, help="a .json file")
+    acceptance.add_argument("--prompts", type=Path, required=True, help="a .jsonl file, `prompt` in each line")
+    acceptance.add_argument("--num", type=int, default=64, help="prompts to take (default %(default)s)")
+    acceptance.add_argument("--max-tokens", type=int, default=128, help="of each answer (default %(default)s)")
     return parser
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    from mimo_model.initialize import init
+    from mimo_model.initialize import init, read_recipe
+    from mimo_model.outputs import header, is_complete, new_folder
 
-    if _complete(arguments.out):
+    recipe = read_recipe(arguments.recipe, arguments.set)
+    made_by = header("init", dataclasses.asdict(recipe), {})
+    if is_complete(arguments.out, made_by):
+        print(f"{arguments.out}: complete, reused")
         return
-    model = init(arguments.recipe, arguments.out, arguments.set)
+    with new_folder(arguments.out, made_by) as folder:
+        model = init(recipe, folder)
     print(f"{arguments.out}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
 
 
-def _complete(out: Path) -> bool:
-    """Whether `out` exists, which says that it is whole; the command then reuses it."""
-    if out.exists():
-        print(f"{out}: complete, reused")
-        return True
-    return False
+def _check(arguments: argparse.Namespace) -> None:
+    from mimo_model.initialize import read_recipe
+
+    read_recipe(arguments.recipe, arguments.set)
+    print(f"{arguments.recipe}: a recipe of `mimo-model init`")
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from mimo_model import Sampling, generate, load_model, load_tokenizer
+
+    sampling = Sampling(
+        max_tokens=arguments.max_tokens,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        top_k=arguments.top_k,
+        seed=arguments.seed,
+    )
+    model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
+    num_drafts = len(model.model.mtp_layers) if arguments.num_drafts is None else arguments.num_drafts
+    for completion in generate(model, tokenizer, arguments.prompt, sampling, num_drafts=num_drafts):
+        print(tokenizer.decode(completion.tokens, skip_special_tokens=True))
+        drafted, accepted = completion.num_drafted, completion.num_accepted
+        drafts = ", ".join(f"{a} of {d} drafts" for a, d in zip(accepted, drafted, strict=True)) or "no drafts"
+        print(f"[{len(completion.tokens)} tokens, {completion.finish}; accepted {drafts}]", file=sys.stderr)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from mimo_model.inspection import describe, inspect
+
+    print(describe(inspect(arguments.checkpoint)))
+
+
+def _replicate(arguments: argparse.Namespace) -> None:
+    from mimo_model import load_model, load_tokenizer, replicate_mtp, save_model
+    from mimo_model.outputs import header, is_complete, new_folder
+
+    made_by = header("replicate-mtp", {"num_layers": arguments.num_layers}, {"checkpoint": arguments.checkpoint})
+    if is_complete(arguments.out, made_by):
+        print(f"{arguments.out}: complete, reused")
+        return
+    model = replicate_mtp(load_model(arguments.checkpoint, device="cpu"), arguments.num_layers)
+    with new_folder(arguments.out, made_by) as folder:
+        save_model(model, load_tokenizer(arguments.checkpoint), folder)
+    print(f"{arguments.out}: {arguments.num_layers} MTP layers")
+
+
+def _acceptance(arguments: argparse.Namespace) -> None:
+    from mimo_model import load_model, load_tokenizer
+    from mimo_model.acceptance import measure_acceptance
+    from mimo_model.generate import encode_prompt
+    from mimo_model.outputs import header, is_complete, write_json
+
+    settings = {"num_prompts": arguments.num, "max_tokens": arguments.max_tokens}
+    inputs = {"checkpoint": arguments.checkpoint, "prompts": arguments.prompts}
+    made_by = header("acceptance", settings, inputs)
+    if is_complete(arguments.out, made_by):
+        print(f"{arguments.out}: complete, reused")
+        return
+    texts = _read_prompts(arguments.prompts, arguments.num)
+    model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
+    prompts = [encode_prompt(tokenizer, text) for text in texts]
+    layers = measure_acceptance(model, tokenizer, prompts, max_tokens=arguments.max_tokens)
+    write_json(arguments.out, made_by, {"layers": [dataclasses.asdict(layer) for layer in layers]})
+    for layer in layers:
+        print(
+            f"MTP layer {layer.layer}: acceptance {layer.acceptance:.3f}, control {layer.control:.3f}; "
+            f"engine accepted {layer.num_accepted:,} of {layer.num_drafted:,} drafts"
+        )
+
+
+def _read_prompts(file: Path, num_prompts: int) -> list[str]:
+    from mimo_model.errors import ModelError
+
+    prompts: list[str] = []
+    with file.open() as lines:
+        for number, line in enumerate(lines, start=1):
+            if len(prompts) == num_prompts:
+                break
+            try:
+                prompts.append(str(json.loads(line)["prompt"]))
+            except (ValueError, KeyError, TypeError):
+                raise ModelError(f"{file}: line {number} is not a JSON object with a `prompt`.") from None
+    if not prompts:
+        raise ModelError(f"{file}: holds no prompts.")
+    return prompts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -69,17 +68,22 @@ def load_tokenizer(path_or_hub_id: str | Path) -> PreTrainedTokenizerBase:
         ModelError: it is missing or broken, or knows ids that the checkpoint's model has no row for.
     """
     folder = local_folder(path_or_hub_id)
+    tokenizer = read_tokenizer(folder)
+    vocab_size = load_config(folder).vocab_size
+    num_ids = num_tokenizer_ids(tokenizer)
+    _require(
+        num_ids <= vocab_size, folder, f"the tokenizer has {num_ids} ids, config.json has vocab_size {vocab_size}"
+    )
+    return tokenizer
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder that need not hold a model."""
     _require((folder / "tokenizer.json").exists(), folder, "tokenizer.json is missing")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
         raise ModelError(f"{folder}: its tokenizer cannot be read ({error}). Copy or download it again.") from None
-    config = load_config(folder)
-    _require(
-        num_tokenizer_ids(tokenizer) <= config.vocab_size,
-        folder,
-        f"the tokenizer has {num_tokenizer_ids(tokenizer)} ids, config.json has vocab_size {config.vocab_size}",
-    )
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     # How it was found is no part of it: a copy of a checkpoint has the same bytes.
     for key in ("is_local", "local_files_only"):
@@ -104,7 +108,7 @@ def save_model(model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folde
             staging.rename(folder)
             return
         for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):
-            os.replace(file, folder / file.name)
+            file.replace(folder / file.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -41,8 +41,8 @@ class MiMoConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     use_cache: bool = True
     tie_word_embeddings: bool = False
-    bos_token_id: int | None = 151_643
-    eos_token_id: int | list[int] | None = 151_643
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

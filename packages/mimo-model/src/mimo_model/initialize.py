@@ -8,49 +8,112 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mimo_model.checkpoint import local_folder, num_tokenizer_ids, save_model
+from mimo_model.checkpoint import local_folder, num_tokenizer_ids, read_tokenizer, save_model
 from mimo_model.config import MiMoConfig
 from mimo_model.errors import RecipeError
 from mimo_model.model import MiMoForCausalLM
 
-_DERIVED_FIELDS = ("bos_token_id", "eos_token_id", "pad_token_id", "rope_parameters")
+_SET_BY_THE_TOKENIZER = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def init(recipe: Path, out: Path, overrides: Sequence[str] = ()) -> MiMoForCausalLM:
-    """Writes the fresh checkpoint that the recipe describes to the folder `out`, and returns its model.
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRecipe:
+    """The `[tokenizer]` table."""
 
-    The same recipe gives the same weights to the bit. The first special token ends a text: it becomes the
-    end-of-text, padding and stop token.
+    path: str | None = None
+    """A folder or Hub id whose tokenizer is taken as it is; without it, a byte-level one is made."""
+
+    special_tokens: tuple[str, ...] = ()
+    """The first is the end-of-text, padding and stop token."""
+
+    added_tokens: tuple[str, ...] = ()
+    """Strings with an id of their own that decoding keeps, such as `<think>`."""
+
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """A whole recipe of `mimo-model init`."""
+
+    model: dict[str, Any]
+    """Fields of `MiMoConfig`."""
+
+    tokenizer: TokenizerRecipe
+    seed: int = 0
+    dtype: str = "float32"
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> ModelRecipe:
+    """Decodes a recipe; each override is `key=value` or `table.key=value`, the value in TOML.
 
     Raises:
-        RecipeError: the recipe does not decode.
+        RecipeError: the file is missing or is not TOML, or it holds an unknown key or an impossible value.
+    """
+    try:
+        tree = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe. See recipes/ for examples.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise RecipeError(f"{path}: not a TOML file: {error}") from None
+    for override in overrides:
+        _apply(tree, override)
+    _require_known(path, tree, _names(ModelRecipe))
+    for table, known in (("model", _names(MiMoConfig) | {"rope_theta"}), ("tokenizer", _names(TokenizerRecipe))):
+        if not isinstance(tree.get(table), dict):
+            raise RecipeError(f"{path}: the table [{table}] is missing. See recipes/ for examples.")
+        _require_known(path, tree[table], known - set(_SET_BY_THE_TOKENIZER), table=table)
+    strings = {key: tuple(value) if isinstance(value, list) else value for key, value in tree["tokenizer"].items()}
+    recipe = ModelRecipe(**{**tree, "tokenizer": TokenizerRecipe(**strings)})
+    tokenizer = recipe.tokenizer
+    if tokenizer.path is None and not (tokenizer.special_tokens and tokenizer.chat_template is not None):
+        raise RecipeError(f"{path}: [tokenizer] needs `path`, or `special_tokens` and `chat_template`.")
+    if not isinstance(getattr(torch, recipe.dtype, None), torch.dtype):
+        raise RecipeError(f'{path}: dtype = {recipe.dtype!r} is not a torch dtype, such as "bfloat16".')
+    try:
+        MiMoConfig(**recipe.model)
+    except Exception as error:  # huggingface_hub's strict dataclasses raise several classes
+        raise RecipeError(f"{path}: [model] {' '.join(str(error).split())}") from None
+    return recipe
+
+
+def init(recipe: ModelRecipe, folder: Path) -> MiMoForCausalLM:
+    """Writes the fresh checkpoint that the recipe describes, and returns its model.
+
+    The same recipe gives the same weights to the bit.
+
+    Raises:
+        RecipeError: the tokenizer has more ids than the model has rows.
         ModelError: the tokenizer it names cannot be had.
     """
-    tree = _read(recipe, overrides)
-    tokenizer = _tokenizer(recipe, tree["tokenizer"])
-    fields = dict(tree["model"])
-    if num_tokenizer_ids(tokenizer) > int(fields.get("vocab_size", MiMoConfig.vocab_size)):
-        raise RecipeError(
-            f"{recipe}: model.vocab_size is less than the tokenizer's {num_tokenizer_ids(tokenizer)} ids. Raise it."
+    wanted = recipe.tokenizer
+    if wanted.path is not None:
+        tokenizer = read_tokenizer(local_folder(wanted.path))
+    else:
+        tokenizer = byte_level_tokenizer(
+            wanted.special_tokens, added_tokens=wanted.added_tokens, chat_template=wanted.chat_template or ""
         )
-    eos_id = tokenizer.eos_token_id
-    try:
-        config = MiMoConfig(**fields, bos_token_id=None, eos_token_id=eos_id, pad_token_id=tokenizer.pad_token_id)
-    except Exception as error:  # huggingface_hub's strict dataclasses raise several classes
-        raise RecipeError(f"{recipe}: [model] {' '.join(str(error).split())}") from None
-    torch.manual_seed(tree.get("seed", 0))
-    model = MiMoForCausalLM(config).to(getattr(torch, tree.get("dtype", "float32")))
-    model.generation_config = GenerationConfig(eos_token_id=eos_id, pad_token_id=tokenizer.pad_token_id)
-    save_model(model, tokenizer, out)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = MiMoConfig(**recipe.model, bos_token_id=None, **ends)
+    if num_tokenizer_ids(tokenizer) > config.vocab_size:
+        raise RecipeError(
+            f"[model] vocab_size = {config.vocab_size} is less than the {num_tokenizer_ids(tokenizer)} ids of the "
+            "tokenizer. Raise it."
+        )
+    torch.manual_seed(recipe.seed)
+    model = MiMoForCausalLM(config).to(getattr(torch, recipe.dtype))
+    model.generation_config = GenerationConfig(**ends)
+    save_model(model, tokenizer, folder)
     return model
 
 
@@ -60,10 +123,10 @@ def byte_level_tokenizer(
     """One id per byte, then the special tokens, then the added ones; no merges.
 
     Args:
-        special_tokens: the first is the end-of-text and padding token; `decode(skip_special_tokens=True)` drops them.
-        added_tokens: whole strings with an id of their own that decoding keeps, such as `<think>`.
+        special_tokens: the first is the end-of-text and padding token.
+        added_tokens: not special, so `decode(skip_special_tokens=True)` keeps them.
     """
-    # Bytes as tokenizers' byte-level alphabet spells them, in that alphabet's sorted order.
+    # Bytes as the byte-level alphabet spells them, in the alphabet's sorted order.
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -80,46 +143,15 @@ def byte_level_tokenizer(
     )
 
 
-def _tokenizer(recipe: Path, table: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    if "path" in table:
-        tokenizer = AutoTokenizer.from_pretrained(str(local_folder(table["path"])))
-        assert isinstance(tokenizer, PreTrainedTokenizerBase)
-        return tokenizer
-    if not table.get("special_tokens") or "chat_template" not in table:
-        raise RecipeError(f"{recipe}: [tokenizer] needs `path`, or `special_tokens` and `chat_template`.")
-    return byte_level_tokenizer(
-        table["special_tokens"],
-        added_tokens=table.get("added_tokens", ()),
-        chat_template=table["chat_template"],
-    )
+def _names(record: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(record)}
 
 
-def _read(recipe: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    try:
-        tree = tomllib.loads(recipe.read_text())
-    except FileNotFoundError:
-        raise RecipeError(f"{recipe}: no such recipe. See recipes/ for examples.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise RecipeError(f"{recipe}: not a TOML file: {error}") from None
-    for override in overrides:
-        _apply(tree, override)
-    model_fields = {field.name for field in dataclasses.fields(MiMoConfig)} - set(_DERIVED_FIELDS)
-    known = {
-        "": {"seed", "dtype", "model", "tokenizer"},
-        "model": model_fields | {"rope_theta"},
-        "tokenizer": {"path", "special_tokens", "added_tokens", "chat_template"},
-    }
-    for table, keys in known.items():
-        present = tree.get(table, {}) if table else tree
-        if not isinstance(present, dict) or (table and not present):
-            raise RecipeError(f"{recipe}: the table [{table}] is missing. See recipes/ for examples.")
-        for key in present.keys() - keys:
-            close = get_close_matches(key, sorted(keys), n=1)
-            hint = f"Did you mean `{close[0]}`?" if close else f"Known are {', '.join(sorted(keys))}."
-            raise RecipeError(f"{recipe}: unknown key `{key}`{f' in [{table}]' if table else ''}. {hint}")
-    if not isinstance(getattr(torch, str(tree.get("dtype", "float32")), None), torch.dtype):
-        raise RecipeError(f'{recipe}: dtype = {tree["dtype"]!r} is not a torch dtype, such as "bfloat16".')
-    return tree
+def _require_known(path: Path, tree: dict[str, Any], known: set[str], *, table: str = "") -> None:
+    for key in sorted(tree.keys() - known):
+        close = get_close_matches(key, sorted(known), n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else "Remove it, or look for its name in recipes/."
+        raise RecipeError(f"{path}: unknown key `{key}`{f' in [{table}]' if table else ''}. {hint}")
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

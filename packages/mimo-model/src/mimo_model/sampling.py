@@ -109,7 +109,7 @@ def draw(weights_NV: Tensor, uniforms_N: Tensor) -> Tensor:
 
 
 def _restrict(probabilities_BTV: Tensor, top_p_B: Tensor, top_k_B: Tensor) -> Tensor:
-    sorted_BTV, order_BTV = probabilities_BTV.sort(-1, descending=True, stable=True)
+    sorted_BTV, order_BTV = probabilities_BTV.sort(dim=-1, descending=True, stable=True)
     ranks_V = torch.arange(sorted_BTV.shape[-1], device=sorted_BTV.device)
     limit_B = torch.where(top_k_B > 0, top_k_B, len(ranks_V))
     sorted_BTV = sorted_BTV * (ranks_V < limit_B[:, None, None])
