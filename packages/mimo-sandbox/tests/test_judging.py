@@ -130,6 +130,14 @@ def test_cpp_that_does_not_compile_says_why(judged):
     assert "x" in verdict.results[0].stderr_head
 
 
+def test_a_binary_that_cannot_be_executed_is_a_runtime_error_and_no_failure_of_the_judge(judged):
+    source = "char huge[3L << 40];\nint main() {}"
+
+    verdict = judged.cases(Submission("cpp", source), [Case(id="1", stdin="", expected="")])
+
+    assert verdict.results[0].status is Status.RUNTIME_ERROR
+
+
 def test_first_failure_skips_what_follows(judged):
     cases = [Case(id=str(n), stdin=f"{n} 1", expected="2") for n in (1, 5, 1)]
 

@@ -97,10 +97,15 @@ class Sandbox:
                 reasons.append(str(error))
             finally:
                 # Also when the caller was cancelled: the agent is in the middle of something that nobody waits for.
-                if not whole:
-                    await asyncio.shield(slot.drop())
-                self._idle.put_nowait(slot)
-        raise SandboxUnavailable(f"two workers were lost over one program: {'; '.join(reasons)}.")
+                try:
+                    if not whole:
+                        await asyncio.shield(slot.drop())
+                finally:
+                    self._idle.put_nowait(slot)
+        raise SandboxUnavailable(
+            f"the judge failed twice over one program: {'; '.join(reasons)}. "
+            "`mimo-sandbox doctor` says what this host lacks."
+        )
 
     async def _choose(self) -> Callable[[], Awaitable[Worker]]:
         """Settles the backend; returns what starts one of its workers."""

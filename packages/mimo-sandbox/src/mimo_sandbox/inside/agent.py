@@ -14,7 +14,7 @@ SIGCHLD hides its children's, and the peak, of a single process, cannot be less 
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
-# ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH112, PTH114, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import stat
 import struct
@@ -135,7 +134,14 @@ class Agent:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        os.execve(command[0], command, environment)
+        try:
+            os.execve(command[0], command, environment)
+        except OSError as error:
+            if command[0].startswith("/"):
+                raise  # an interpreter or compiler that should be there
+            # What the compiler made of the submission: an interpreter of its own that is missing, say.
+            os.write(2, f"cannot be executed: {error.strerror}\n".encode())
+            os._exit(127)
 
     def _run(self, header: dict[str, object], stdin: bytes, act: Callable[[], None]) -> tuple[dict[str, object], bytes]:
         """Runs `act` in a confined child until it ends or meets a limit, and sweeps up after it."""
@@ -248,17 +254,19 @@ class Agent:
             outputs[pipe] += data[: max(room, 0)]
             return True
 
-        look_s, all_cpu_s, resident_bytes = _LOOK_S, 0.0, 0
+        look_s, all_cpu_s, num_exceeded = _LOOK_S, 0.0, 0
         while usage.exit_code is None and usage.ended_by is None:
             usage.wall_s = time.monotonic() - start_s
             if self._world != "none" and usage.wall_s >= look_s:
                 look_s = usage.wall_s + _LOOK_S
                 living_cpu_s, resident_bytes = _look_around()
+                # One look is not enough: what processes share moves to those that are left while others end.
+                num_exceeded = num_exceeded + 1 if resident_bytes > limits["memory_bytes"] else 0
                 # Added at one moment: a process must not count as living and, once it is buried, again.
                 all_cpu_s = usage.cpu_s + living_cpu_s
             cpu_left_s = limits["cpu_s"] - max(usage.running_cpu_s(), all_cpu_s)
             wall_left_s = limits["wall_s"] - usage.wall_s
-            if resident_bytes > limits["memory_bytes"]:
+            if num_exceeded == 2:
                 usage.ended_by = "memory"
             elif cpu_left_s <= 0:
                 usage.ended_by = "cpu"
@@ -372,21 +380,29 @@ def _look_around() -> tuple[float, int]:
     Memory counts what processes share once, as far as the kernel tells; the quick sum that counts it in each is enough
     when it is small.
     """
-    ticks, memory = 0, {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != "1":
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            ticks += sum(map(int, fields[11:15]))
-            memory[name] = int(fields[21]) * resource.getpagesize()
+    cpu_s, memory = 0.0, {}
+    for process in [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]:
+        process_cpu_s, memory[process] = _look_at(process)
+        cpu_s += process_cpu_s
     if len(memory) > 1 and sum(memory.values()) > _SMALL_BYTES:
-        for name in memory:
-            with contextlib.suppress(OSError, StopIteration), open(f"/proc/{name}/smaps_rollup", "rb") as file:
-                memory[name] = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
-    return ticks / os.sysconf("SC_CLK_TCK"), sum(memory.values())
+        for process in memory:
+            try:
+                with open(f"/proc/{process}/smaps_rollup", "rb") as file:
+                    memory[process] = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
+            except (OSError, StopIteration):
+                # It has ended, and has none; or it hides, and is taken at the full sum.
+                _, memory[process] = _look_at(process)
+    return cpu_s, sum(memory.values())
+
+
+def _look_at(process: int) -> tuple[float, int]:
+    """CPU time, with that of children it has waited for, and resident memory; zeros if it has ended."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0, 0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"), int(fields[21]) * resource.getpagesize()
 
 
 def _check_python(source: bytes) -> None:
@@ -399,32 +415,27 @@ def _check_python(source: bytes) -> None:
 
 
 def _empty(folder: str) -> None:
-    """Removes everything in a folder, whatever modes a program gave it and however deep it nested it."""
-    with os.scandir(folder) as entries:
-        names = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for path, is_folder in names:
-        if not is_folder:
+    """Removes everything in a folder, whatever modes a program gave it and however deep it nested it.
+
+    Inner folders are moved up before they are emptied, so that no path gets too long and nothing recurses.
+    """
+    pending = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            pending.append(path)
+        else:
             os.unlink(path)
-            continue
-        shutil.rmtree(path, ignore_errors=True)
-        if os.path.lexists(path):
-            _empty_stubborn(path)
-
-
-def _empty_stubborn(path: str) -> None:
-    """Flattens a tree: opens its modes, then moves inner folders up so that no path gets too long."""
-    parent = os.path.dirname(path)
-    pending = [path]
     while pending:
-        folder = pending.pop()
-        os.chmod(folder, 0o700)
-        for name in os.listdir(folder):
-            inner = os.path.join(folder, name)
+        doomed = pending.pop()
+        os.chmod(doomed, 0o700)
+        for name in os.listdir(doomed):
+            inner = os.path.join(doomed, name)
             if os.path.isdir(inner) and not os.path.islink(inner):
                 os.chmod(inner, 0o700)
-                moved = os.path.join(parent, os.urandom(16).hex())
+                moved = os.path.join(folder, os.urandom(16).hex())
                 os.rename(inner, moved)
                 pending.append(moved)
             else:
                 os.unlink(inner)
-        os.rmdir(folder)
+        os.rmdir(doomed)
