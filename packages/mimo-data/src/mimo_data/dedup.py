@@ -28,6 +28,7 @@ from mimo_data.run import DataError, Record
 _WORD = re.compile(r"\w+|[+\-*/=<>^\\|&%~]")
 _TRACKING = re.compile(r"utm_\w+|fbclid|gclid|msclkid|mc_[ce]id|ref_src|igshid|_ga|spm")
 _INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?)$")
+_BLOCK_SHINGLES = 256
 _SEED = 0x4D694D6F
 
 
@@ -157,10 +158,11 @@ class _Sketcher:
         shingles = np.unique(shingles)
         smallest = np.full(len(self._factors), np.iinfo(np.uint64).max, dtype=np.uint64)
         # In blocks that stay in the cache; a permutation is a multiplication modulo 2^64, its high bits compared.
-        for start in range(0, len(shingles), 2048):
-            block = shingles[start : start + 2048]
-            permuted = block[None, :] * self._factors[:, None] + self._offsets[:, None]
-            np.minimum(smallest, permuted.min(axis=1), out=smallest)
+        for start in range(0, len(shingles), _BLOCK_SHINGLES):
+            block = shingles[start : start + _BLOCK_SHINGLES]
+            permuted = block[:, None] * self._factors[None, :]
+            permuted += self._offsets[None, :]
+            np.minimum(smallest, permuted.min(axis=0), out=smallest)
         return smallest
 
 
