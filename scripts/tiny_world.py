@@ -42,7 +42,7 @@ NUM_PAGES, NUM_PAPERS = 160, 16
 NUM_COPIES = 4  # pages of each sort that the data steps should drop
 NUM_FACTS, NUM_DIRECT, NUM_WORKED, NUM_PROGRAMS = 6_000, 12_000, 12_000, 8_000
 NUM_SFT_SUMS, NUM_SFT_PROGRAMS = 1_200, 600
-NUM_TRAIN_SUMS, NUM_TRAIN_PROGRAMS = 640, 64  # few programs: running a test takes longer than writing one
+NUM_TRAIN_SUMS, NUM_TRAIN_PROGRAMS = 640, 48  # few programs: running a test takes longer than writing one
 NUM_TEST_SUMS, NUM_TEST_PROGRAMS = 128, 24
 NUM_LEAKS = 3  # test problems that each source repeats: decontamination has to find them
 WORKED_SHARE = 0.5  # of the sums in the fine-tuning samples
@@ -237,9 +237,6 @@ def write_samples(path: Path, rng: random.Random, taken: set[str]) -> None:
     with path.open("w") as file:
         for number, (prompt, response) in enumerate(samples, start=1):
             print(json.dumps({"id": f"sft/{number}", "prompt": prompt, "response": response}), file=file)
-
-
-# The pages: a small web and a shelf of papers
 
 
 @dataclass(frozen=True)
