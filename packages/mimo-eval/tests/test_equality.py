@@ -72,7 +72,9 @@ def test_answers_that_differ_are_not_equal(expected, answer):
     assert not math_equal(expected, answer)
 
 
-@pytest.mark.parametrize("answer", ["{" * 200, r"\frac{1}{0}", "(" * 12 + "1", rX, "\x00\ufffd", "9" * 5000])
+@pytest.mark.parametrize(
+    "answer", ["{" * 200, r"\frac{1}{0}", "(" * 12 + "1", r"\sqrt{" * 40 + "x" + "}" * 40, "\x00\ufffd", "9" * 5000]
+)
 def test_an_answer_that_cannot_be_read_is_not_equal(answer):
     assert math_equal("2", answer) is False
 
