@@ -172,8 +172,8 @@ def test_deep_nesting_is_survived():
 
 MARKUP = """
 <p> </p> <pre> <code> </code> </pre> <table> <tr> <td> </table> <math> <mfrac> <mi> x </math> $ \\( \\[ ``` <br>
-<ul> <li> </ul> <div class='line'> <span class='katex'> <script type='math/tex'> </script> <sup> &amp; text <mjx-container>
-<mjx-math> <img src='latex.php?latex=%' alt='\\x_{'> <x-formula> <x-code> <h1> <noscript> <svg> <!-- -->
+<ul> <li> </ul> <div class='line'> <span class='katex'> <script type='math/tex'> </script> <sup> &amp; text
+<mjx-container> <mjx-math> <img src='latex.php?latex=%' alt='\\x_{'> <x-formula> <x-code> <h1> <noscript> <svg> <!-- -->
 """.split()  # noqa: SIM905 - a list of fifty quoted tags is harder to read
 
 
