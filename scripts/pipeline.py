@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # What the report shows: a run's folders, in order, and how each is called there.
-DATA_STEPS = ("extract", "deduplicate", "decontaminate", "filter")
+DATA_STEPS = ("extract", "deduplicate", "filter", "decontaminate")
 PRETRAINING = ("pretrain-1", "pretrain-2", "pretrain-3")
 RL_RUNS = {"rl-zero": "RL-Zero", "rl": "RL from SFT"}
 PHASES = {
@@ -52,6 +52,7 @@ class Stage:
 def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list[Stage]:
     """The commands of a whole run in order; paths are relative to the run's folder."""
     world = "world"
+    tests = [f"{world}/problems/test-{family}.jsonl" for family in ("arithmetic", "programs")]
 
     def recipe(name: str) -> str:
         return os.path.relpath(recipes / f"{name}.toml")
@@ -71,13 +72,13 @@ def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list
 
     def evaluate(phase: str) -> Stage:
         name = "eval-rl" if phase in ("sft", "rl-zero", "rl") else "eval-base"
-        inputs = ("--model", phase, "--problems", f"{world}/problems/test.jsonl")
+        inputs = ("--model", phase, "--problems", *tests)
         command = ("mimo-eval", "run", recipe(name), f"eval/{phase}", *inputs, *overrides(name))
         return Stage(f"eval/{phase}", command, f"eval/{phase}")
 
     def acceptance(model: str) -> Stage:
         output = f"acceptance/{model}.json"
-        prompts = ("--prompts", f"{world}/problems/test.jsonl")
+        prompts = ("--prompts", tests[0])
         return Stage(f"acceptance/{model}", ("mimo-model", "acceptance", model, output, *prompts), output)
 
     documents = [f"{world}/documents/{source}.jsonl.zst" for source in ("facts", "direct", "worked", "programs")]
@@ -86,11 +87,12 @@ def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list
     return [
         Stage("world", (sys.executable, world_script, world, "--seed", str(seed)), world),
         data("extract", "--pages", str(pages or f"{world}/pages")),
-        data("deduplicate", "--documents", "data/extract", *documents),
-        data("decontaminate", "--documents", "data/deduplicate", "--problems", f"{world}/problems/test.jsonl"),
-        data("filter", "--documents", "data/decontaminate"),
+        data("deduplicate", "--documents", "data/extract"),
+        data("filter", "--documents", "data/deduplicate"),
+        # Worked problems are alike by their nature: they enter after the steps that are meant for pages.
+        data("decontaminate", "--documents", "data/filter", *documents, "--problems", *tests),
         make("model", "mimo-model", "init"),
-        data("tokenize", "--documents", "data/filter", "--tokenizer", "model"),
+        data("tokenize", "--documents", "data/decontaminate", "--tokenizer", "model"),
         make("pretrain-1", "mimo-train", "pretrain", "--model", "model", "--shards", "data/tokenize"),
         make("pretrain-2", "mimo-train", "pretrain", "--model", "pretrain-1", "--shards", "data/tokenize"),
         make("pretrain-3", "mimo-train", "pretrain", "--model", "pretrain-2", "--shards", "data/tokenize"),

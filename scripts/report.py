@@ -90,7 +90,7 @@ def funnel(run: Run) -> Json:
         rows.append({"step": step, **{key: f"{value:,}" for key, value in counts.items()}, "reasons": text or "–"})
     return {
         "rows": rows,
-        "note": "Pages enter at the first step; the synthetic documents of the arithmetic and code task at the second.",
+        "note": "Pages enter at the first step; documents of the arithmetic and code tasks at the last.",
         "made_by": [f"data/{step}" for step in DATA_STEPS],
     }
 
@@ -178,7 +178,7 @@ def acceptance(run: Run) -> Json:
     return {
         "figure": figures.groups(bars, y="acceptance on own greedy output"),
         "rows": rows,
-        "note": "The control compares the same drafts with the token one place further on: near chance, or the measure is broken.",
+        "note": "The control holds the same drafts against the token one place further on: it must stay near chance.",
         "made_by": ["mtp-copies", "tune-mtp", *(f"acceptance/{model}" for model in ACCEPTANCE)],
     }
 

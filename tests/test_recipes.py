@@ -162,7 +162,7 @@ def check_commands() -> list[tuple[str, ...]]:
         "tune-mtp": ("mimo-train", "check", "tune-mtp"),
         **{f"pretrain-{stage}": ("mimo-train", "check", "pretrain") for stage in (1, 2, 3)},
         "curate": ("mimo-rl", "check", "curate"),
-        **{run: ("mimo-rl", "check", "train") for run in ("rl-zero", "rl", "rl-0530")},
+        **dict.fromkeys(("rl-zero", "rl", "rl-0530"), ("mimo-rl", "check", "train")),
         "eval-base": ("mimo-eval", "check"),
         "eval-rl": ("mimo-eval", "check"),
     }
