@@ -29,7 +29,9 @@ def run(command, recipe, out: Path, inputs, *, kill_after_steps: int | None = No
     return process.exitcode
 
 
-@pytest.fixture(params=["pretrain", "sft", "tune-mtp"])
+@pytest.fixture(
+    params=["pretrain", pytest.param("sft", marks=pytest.mark.slow), pytest.param("tune-mtp", marks=pytest.mark.slow)]
+)
 def job(request, stage, fine_tuning, mtp_tuning, checkpoint, shards, samples):
     return {
         "pretrain": (pretrain, stage, {"model": checkpoint, "shards": shards}),
