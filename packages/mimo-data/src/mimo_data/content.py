@@ -120,7 +120,10 @@ def main_content(root: html.HtmlElement) -> html.HtmlElement:
 def _remove_furniture(body: html.HtmlElement) -> None:
     """Removes what is not content by name; never what holds a large part of the text or of the formulas and code."""
     for element in list(body.iter()):
-        if element is not body and (not isinstance(element.tag, str) or element.tag in _DROPPED_TAGS):
+        if element is body or (isinstance(element.tag, str) and element.tag not in _DROPPED_TAGS):
+            continue
+        # A button that was never closed swallows the page.
+        if element.tag != "button" or len("".join(element.itertext())) < 1000:
             element.drop_tree()
     measure = _Measure(body)
     whole = max(1, measure.good(body))

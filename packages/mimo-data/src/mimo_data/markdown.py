@@ -21,7 +21,7 @@ _BLOCKS = frozenset([
     "thead", "tr", "ul", "html", "caption", "legend", "mjx-block",
 ])  # fmt: skip
 _SKIPPED = frozenset([
-    "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "head", "canvas",
+    "script", "style", "template", "svg", "iframe", "object", "select", "input", "head", "canvas",
     "audio", "video", "map", "link", "meta",
 ])  # fmt: skip
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
