@@ -67,6 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     replicate.add_argument("out", type=Path)
     replicate.add_argument("--num-layers", type=int, default=3, help="MTP layers afterwards (default %(default)s)")
 
+    plant = add("plant", _plant, "make a checkpoint whose MTP acceptance is known by construction")
+    plant.add_argument("out", type=Path)
+    plant.add_argument(
+        "--acceptance",
+        type=float,
+        nargs="+",
+        default=[0.875, 0.75, 0.625],
+        help="one per MTP layer, in sixteenths (default %(default)s)",
+    )
+
     acceptance = add("acceptance", _acceptance, "measure each MTP layer's acceptance, and a control")
     acceptance.add_argument("checkpoint", type=Path)
     acceptance.add_argument("out", type=Path, help="a .json file")
@@ -110,7 +120,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
     num_drafts = len(model.model.mtp_layers) if arguments.num_drafts is None else arguments.num_drafts
     for completion in generate(model, tokenizer, arguments.prompt, sampling, num_drafts=num_drafts):
-        print(tokenizer.decode(completion.tokens, skip_special_tokens=True))
+        print(tokenizer.decode(list(completion.tokens), skip_special_tokens=True))
         drafted, accepted = completion.num_drafted, completion.num_accepted
         drafts = ", ".join(f"{a} of {d} drafts" for a, d in zip(accepted, drafted, strict=True)) or "no drafts"
         print(f"[{len(completion.tokens)} tokens, {completion.finish}; accepted {drafts}]", file=sys.stderr)
@@ -134,6 +144,21 @@ def _replicate(arguments: argparse.Namespace) -> None:
     with new_folder(arguments.out, made_by) as folder:
         save_model(model, load_tokenizer(arguments.checkpoint), folder)
     print(f"{arguments.out}: {arguments.num_layers} MTP layers")
+
+
+def _plant(arguments: argparse.Namespace) -> None:
+    from mimo_model import save_model
+    from mimo_model.outputs import header, is_complete, new_folder
+    from mimo_model.planted import plant
+
+    made_by = header("plant", {"acceptance": arguments.acceptance}, {})
+    if is_complete(arguments.out, made_by):
+        print(f"{arguments.out}: complete, reused")
+        return
+    model, tokenizer = plant(arguments.acceptance)
+    with new_folder(arguments.out, made_by) as folder:
+        save_model(model, tokenizer, folder)
+    print(f"{arguments.out}: {len(arguments.acceptance)} MTP layers")
 
 
 def _acceptance(arguments: argparse.Namespace) -> None:

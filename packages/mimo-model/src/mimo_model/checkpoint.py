@@ -1,5 +1,8 @@
 """Checkpoints on disk: plain Hugging Face folders with the released tensor names, checked before they are used."""
 
+# transformers leaves these calls untyped.
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import copy
@@ -58,7 +61,8 @@ def load_model(path_or_hub_id: str | Path, *, device: str = "auto", dtype: str =
     model.config.dtype = model.lm_head.weight.dtype
     model.config._name_or_path = str(path_or_hub_id)
     model.generation_config = _load_generation_config(folder, config)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_tokenizer(path_or_hub_id: str | Path) -> PreTrainedTokenizerBase:
@@ -71,9 +75,7 @@ def load_tokenizer(path_or_hub_id: str | Path) -> PreTrainedTokenizerBase:
     tokenizer = read_tokenizer(folder)
     vocab_size = load_config(folder).vocab_size
     num_ids = num_tokenizer_ids(tokenizer)
-    _require(
-        num_ids <= vocab_size, folder, f"the tokenizer has {num_ids} ids, config.json has vocab_size {vocab_size}"
-    )
+    _require(num_ids <= vocab_size, folder, f"the tokenizer has {num_ids} ids, config.json has vocab_size {vocab_size}")
     return tokenizer
 
 
@@ -141,7 +143,8 @@ def replicate_mtp(model: MiMoForCausalLM, num_layers: int) -> MiMoForCausalLM:
         parameter.requires_grad = False
     for layer in replicated.model.mtp_layers[1:]:
         layer.requires_grad_(True)
-    return replicated.train(model.training)
+    replicated.train(model.training)
+    return replicated
 
 
 def num_tokenizer_ids(tokenizer: PreTrainedTokenizerBase) -> int:

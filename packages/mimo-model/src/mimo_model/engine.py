@@ -155,6 +155,7 @@ class Engine:
         self._queue.append(request)
         return request.id
 
+    @torch.inference_mode()
     def abort(self, request_id: int) -> None:
         """Ends a request early: the next `step` returns what it has, with finish "abort".
 
@@ -264,7 +265,7 @@ class Engine:
         num_tokens = ids_UT.shape[1]
         rope = self._rope(torch.arange(num_tokens, device=self._device)[None])
         embeddings_UTD = network.embed_tokens(ids_UT)
-        hidden_UTD = network.trunk(embeddings_UTD, rope, self._cache.prefill(start))
+        hidden_UTD: Tensor = network.trunk(embeddings_UTD, rope, self._cache.prefill(start))
         for k in range(1, self._num_drafts + 1):
             layer = network.mtp_layers[k - 1]
             shifted_UTD = F.pad(embeddings_UTD[:, k:], (0, 0, 0, min(k, num_tokens)))

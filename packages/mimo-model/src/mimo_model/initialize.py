@@ -4,6 +4,9 @@ The recipe is TOML: `seed`, `dtype`, a `[model]` table of `MiMoConfig` fields, a
 `path` (a folder or Hub id whose tokenizer is taken) or `special_tokens`, `added_tokens` and `chat_template`.
 """
 
+# transformers leaves these calls untyped.
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import dataclasses
@@ -33,10 +36,10 @@ class TokenizerRecipe:
     path: str | None = None
     """A folder or Hub id whose tokenizer is taken as it is; without it, a byte-level one is made."""
 
-    special_tokens: tuple[str, ...] = ()
+    special_tokens: Sequence[str] = ()
     """The first is the end-of-text, padding and stop token."""
 
-    added_tokens: tuple[str, ...] = ()
+    added_tokens: Sequence[str] = ()
     """Strings with an id of their own that decoding keeps, such as `<think>`."""
 
     chat_template: str | None = None
@@ -73,8 +76,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> ModelRecipe:
         if not isinstance(tree.get(table), dict):
             raise RecipeError(f"{path}: the table [{table}] is missing. See recipes/ for examples.")
         _require_known(path, tree[table], known - set(_SET_BY_THE_TOKENIZER), table=table)
-    strings = {key: tuple(value) if isinstance(value, list) else value for key, value in tree["tokenizer"].items()}
-    recipe = ModelRecipe(**{**tree, "tokenizer": TokenizerRecipe(**strings)})
+    recipe = ModelRecipe(**{**tree, "tokenizer": TokenizerRecipe(**tree["tokenizer"])})
     tokenizer = recipe.tokenizer
     if tokenizer.path is None and not (tokenizer.special_tokens and tokenizer.chat_template is not None):
         raise RecipeError(f"{path}: [tokenizer] needs `path`, or `special_tokens` and `chat_template`.")
@@ -111,7 +113,8 @@ def init(recipe: ModelRecipe, folder: Path) -> MiMoForCausalLM:
             "tokenizer. Raise it."
         )
     torch.manual_seed(recipe.seed)
-    model = MiMoForCausalLM(config).to(getattr(torch, recipe.dtype))
+    model = MiMoForCausalLM(config)
+    model.to(getattr(torch, recipe.dtype))
     model.generation_config = GenerationConfig(**ends)
     save_model(model, tokenizer, folder)
     return model

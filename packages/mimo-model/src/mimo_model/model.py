@@ -4,6 +4,9 @@ Shapes: B batch, T tokens, D hidden, H query heads, K key-value heads, E head wi
 Read `MiMoForCausalLM.forward` first. The attribute names are the released tensor names.
 """
 
+# transformers leaves these calls untyped.
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -132,8 +135,8 @@ class MiMoPreTrainedModel(PreTrainedModel):
     config: MiMoConfig
     config_class = MiMoConfig
     base_model_prefix = "model"
-    _no_split_modules = ("Block", "MTPLayer")
-    _skip_keys_device_placement = ("past_key_values",)
+    _no_split_modules = ["Block", "MTPLayer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -182,7 +185,7 @@ class MiMoOutput(CausalLMOutputWithPast):
     x_{i+k} or x_{i+k+1} lie past the end or in another document mean nothing: the caller masks them."""
 
 
-class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
     """MiMo with its language-model head, which the MTP layers share (§2.2)."""
 
     def __init__(self, config: MiMoConfig) -> None:

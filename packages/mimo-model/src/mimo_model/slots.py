@@ -100,7 +100,7 @@ class SlotCache:
             k_RCE, v_RCE = (
                 tensor.flatten(0, 1)[: num_rows * self._num_heads, :num_keys] for tensor in self.layers[layer]
             )
-            q_BKGTE = q_BTHE.unflatten(2, (self._num_heads, num_groups)).permute(0, 2, 3, 1, 4)
+            q_BKGTE = q_BTHE.view(*q_BTHE.shape[:2], self._num_heads, num_groups, -1).permute(0, 2, 3, 1, 4)
             q_RTE = (q_BKGTE * self._head_dim**-0.5).reshape(len(k_RCE), -1, self._head_dim)
             scores_BKGTC = torch.bmm(q_RTE, k_RCE.transpose(1, 2)).view(*q_BKGTE.shape[:-1], num_keys)
             weights_BKGTC = (scores_BKGTC + bias_B11TC).softmax(-1).to(v_RCE.dtype)

@@ -1,0 +1,122 @@
+"""The command line: what it makes, what it reuses, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mimo_model_cli import main
+
+from mimo_model import load_model, load_tokenizer
+
+RECIPE = """
+seed = 1
+[model]
+vocab_size = 264
+hidden_size = 16
+intermediate_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+num_key_value_heads = 1
+max_position_embeddings = 64
+[tokenizer]
+special_tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+added_tokens = ["<think>", "</think>"]
+chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "model.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_help_answers_in_under_a_second_and_imports_no_torch():
+    code = (
+        "import sys; from mimo_model_cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    start_s = time.process_time()
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.process_time() - start_s < 1.0
+    assert result.stdout.startswith("usage: mimo-model")
+    assert result.stdout.endswith("False\n")
+
+
+def test_init_makes_the_same_checkpoint_again_and_another_with_another_seed(recipe, tmp_path, capsys):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(["init", str(recipe), str(tmp_path / name), "--set", f"seed={seed}"]) == 0
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+    assert load_model(tmp_path / "a").generation_config.eos_token_id == 256
+    assert load_tokenizer(tmp_path / "a")("<think>a").input_ids == [259, 64]
+    capsys.readouterr()
+    assert main(["init", str(recipe), str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().out.endswith("complete, reused\n")
+    assert main(["init", str(recipe), str(tmp_path / "a"), "--set", "seed=9"]) == 1
+    assert "was not made by `mimo-model init`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.hiden_size=8", "Did you mean `hidden_size`?"),
+        ("sed=8", "Did you mean `seed`?"),
+        ("seed", "expected key=value"),
+        ('dtype="floaty"', "not a torch dtype"),
+        ("model.num_key_value_heads=3", "not a multiple"),
+        ("model.vocab_size=200", "261 ids"),
+    ],
+)
+def test_a_wrong_recipe_exits_with_2_and_leaves_nothing(recipe, tmp_path, capsys, override, message):
+    assert main(["init", str(recipe), str(tmp_path / "out"), "--set", override]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mimo-model: error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["model.toml"]
+
+
+def test_replicate_inspect_acceptance_and_generate_work_on_what_init_made(recipe, tmp_path, capsys):
+    one, three, measured = tmp_path / "one", tmp_path / "three", tmp_path / "figures" / "acceptance.json"
+    assert main(["init", str(recipe), str(one)]) == 0
+    assert main(["replicate-mtp", str(one), str(three), "--num-layers", "3"]) == 0
+    assert main(["inspect", str(three)]) == 0
+    shown = capsys.readouterr().out
+    assert "3 MTP layers of" in shown
+    assert "264 rows, 261 tokenizer ids, 3 padded" in shown
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"id": "a", "prompt": "?1+1="}\n{"id": "b", "prompt": "?2="}\n')
+    command = ["acceptance", str(three), str(measured), "--prompts", str(prompts), "--max-tokens", "9"]
+    assert main(command) == 0
+    layers = json.loads(measured.read_text())["layers"]
+    assert [layer["layer"] for layer in layers] == [1, 2, 3]
+    assert all(0 <= layer["num_accepted"] <= layer["num_drafted"] for layer in layers)
+    assert main(command) == 0
+    assert capsys.readouterr().out.endswith("complete, reused\n")
+    assert main(["generate", str(three), "--prompt", "hi", "--max-tokens", "5"]) == 0
+    assert "drafts]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "nowhere"], "nowhere: no such checkpoint folder"),
+        (["replicate-mtp", "nowhere", "out"], "nowhere: no such file or folder"),
+        (["acceptance", ".", "out.json", "--prompts", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+    ],
+)
+def test_missing_input_exits_with_1_and_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
