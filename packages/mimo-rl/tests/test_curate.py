@@ -115,6 +115,7 @@ def test_curation_measures_with_rollouts_and_accounts_for_every_problem(
     assert not (out / "state").exists()
 
 
+@pytest.mark.slow
 def test_a_solution_that_fails_its_tests_drops_the_problem(
     tmp_path: Path, code_policy: Path, code_problems: Path
 ) -> None:

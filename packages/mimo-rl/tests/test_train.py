@@ -211,7 +211,8 @@ def test_killed_code_run_resumes_to_the_same_weights_bit_for_bit(
     small = ("num_steps=4", "batch.num_problems=4", "sampling.max_rounds=2")
     assert main(command(recipe, tmp_path / "whole", code_policy, code_problems, *small)) == 0
     written = rollouts(tmp_path / "whole", 1)
-    assert {rollout["reward"] for rollout in written} >= {1.0, pytest.approx(1 / 3)}, "programs were really run"
+    # One of three tests passes `print(0)` and `print(1)`, all pass the right program: programs were really run.
+    assert {round(float(str(rollout["reward"])), 3) for rollout in written} >= {1.0, 0.333}
     out = tmp_path / "killed"
     killed_and_resumed(command(recipe, out, code_policy, code_problems, *small), out, after_step=3)
     assert_same_run(tmp_path / "whole", out)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from mimo_train.recipes import Optimizer
+from mimo_train import Optimizer
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
