@@ -17,13 +17,9 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 def scaled_dot_product(q_BTHE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
     """Grouped-query attention through SDPA; mask is bool (true = visible), broadcastable to [B, H, T, S]."""
-    num_groups = q_BTHE.shape[2] // k_BKSE.shape[1]
-    if q_BTHE.device.type == "cpu" and num_groups > 1:
-        # SDPA on a CPU serves grouped queries by its slow unfused path.
-        k_BKSE, v_BKSE = (x.repeat_interleave(num_groups, dim=1) for x in (k_BKSE, v_BKSE))
-        num_groups = 1
+    is_grouped = q_BTHE.shape[2] > k_BKSE.shape[1]
     out_BHTE = F.scaled_dot_product_attention(
-        q_BTHE.transpose(1, 2), k_BKSE, v_BKSE, attn_mask=mask, is_causal=causal, enable_gqa=num_groups > 1
+        q_BTHE.transpose(1, 2), k_BKSE, v_BKSE, attn_mask=mask, is_causal=causal, enable_gqa=is_grouped
     )
     return out_BHTE.transpose(1, 2)
 
