@@ -1,0 +1,33 @@
+"""The golden files, and the JSON Schemas that they follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+Validate = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return Path(__file__).resolve().parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def validate(root: Path) -> Validate:
+    """`validate("mimo-data/document.json", value)`: value follows the schema, and no longer does with one more key."""
+
+    def check(schema: str, value: object) -> None:
+        package, name = schema.split("/")
+        tree = json.loads((root / "packages" / package / "schemas" / name).read_text())
+        jsonschema.Draft202012Validator.check_schema(tree)
+        jsonschema.validate(value, tree)
+        assert isinstance(value, dict)
+        with pytest.raises(jsonschema.ValidationError, match="colour"):
+            jsonschema.validate({**value, "colour": "red"}, tree)
+
+    return check
