@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Imported here, so that --help answers without loading torch.
+    # Imported here, so that --help answers at once; torch is loaded when the recipe is whole.
     from mimo_rl.recipe import CurateRecipe, RLRecipe
     from mimo_train import Run
 
@@ -69,14 +69,14 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.recipe}: a whole {arguments.kind} recipe")
         return 0
     if arguments.verb == "train":
+        recipe = Run.load_recipe(arguments.recipe, RLRecipe, arguments.overrides)
         from mimo_rl.train import train
 
-        recipe = Run.load_recipe(arguments.recipe, RLRecipe, arguments.overrides)
         made = train(recipe, arguments.out, model=arguments.model, problems=arguments.problems)
     else:
+        settings = Run.load_recipe(arguments.recipe, CurateRecipe, arguments.overrides)
         from mimo_rl.curate import curate
 
-        settings = Run.load_recipe(arguments.recipe, CurateRecipe, arguments.overrides)
         made = curate(settings, arguments.out, models=arguments.model, problems=arguments.problems)
     print(f"{arguments.out}: complete{'' if made else ', reused'}")
     return 0
