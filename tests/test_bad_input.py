@@ -373,6 +373,7 @@ def bad(root: Path, golden: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     (folder / "pages" / "broken.pdf").write_bytes(b"%PDF-1.7\n%torn")
     (folder / "pages" / "broken.html.gz").write_bytes(gzip.compress(b"<p>Half of a page.</p>" * 100)[:-30])
     (folder / "pages" / "empty.html").write_bytes(b"")
+    (folder / "pages" / "gone.html").symlink_to("nowhere.html")
     (folder / "pages" / "whole.html").write_text("<title>Primes</title><p>Two, three, five and seven are primes.</p>")
 
     (folder / "hide").mkdir()
@@ -416,7 +417,7 @@ def test_one_line_names_the_fault_and_nothing_is_left(fault, execute, tmp_path):
     assert list(tmp_path.iterdir()) == [], "something half-written is left"
 
 
-def test_broken_pages_are_dropped_with_their_reasons_and_the_rest_goes_on(execute, tmp_path):
+def test_broken_and_missing_pages_are_dropped_with_their_reasons_and_the_rest_goes_on(execute, tmp_path):
     done = execute("mimo-data extract {tiny}/data.toml out --pages {bad}/pages")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "out" / "drops.jsonl").read_text().splitlines()]
@@ -424,6 +425,7 @@ def test_broken_pages_are_dropped_with_their_reasons_and_the_rest_goes_on(execut
         "broken.html.gz": "broken",
         "broken.pdf": "broken",
         "empty.html": "broken",
+        "gone.html": "broken",
     }
     assert [document.id for document in read_documents(tmp_path / "out")] == ["whole.html"]
 

@@ -47,7 +47,7 @@ def extract_pages(folder: Path, recipe: ExtractRecipe, *, num_workers: int) -> I
     Raises:
         DataError: there is no page, or there are PDF files and PyMuPDF is missing.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_PAGES) and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(_PAGES) and not path.is_dir())
     if not paths:
         raise DataError(f"{folder}: holds no page. It needs files that end in {', '.join(_PAGES)}.")
     if find_spec("pymupdf") is None:
