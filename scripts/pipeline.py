@@ -112,8 +112,19 @@ def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list
     ]
 
 
-# A run that passes through every command in about a minute and learns nothing: for CI.
-SHORT: dict[str, tuple[str, ...]] = {}
+# A run through every command that is too short to learn anything: for CI.
+_SHORT_RL = ("num_steps=2", "batch.num_problems=4", "batch.num_responses=4", "batch.mini_batch_problems=2")
+SHORT = {
+    "pretrain-1": ("schedule.warmup_tokens=2_560", "schedule.constant_tokens=23_040"),
+    "pretrain-2": ("schedule.constant_tokens=10_240",),
+    "pretrain-3": ("schedule.constant_tokens=5_120", "schedule.cosine_tokens=5_120"),
+    "tune-mtp": ("schedule.constant_tokens=2_560", "schedule.cosine_tokens=2_560"),
+    "curate": ("num_rollouts=4",),
+    "rl-zero": _SHORT_RL,
+    "rl": _SHORT_RL,
+    "eval-base": ("sampling.num_samples=2",),
+    "eval-rl": ("sampling.num_samples=2",),
+}
 
 
 def run(stage: Stage, out: Path, *, position: str) -> None:
@@ -142,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the made corpus, the weights and every draw")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/tiny-<seed>)")
     parser.add_argument("--recipes", type=Path, default=ROOT / "recipes" / "tiny")
-    parser.add_argument("--short", action="store_true", help="a minute through every command; learns nothing")
+    parser.add_argument("--short", action="store_true", help="a few steps of every command; learns nothing")
     parser.add_argument("--relative-to", type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
 

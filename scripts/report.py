@@ -27,16 +27,18 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def json(self, name: str) -> Json:
+    def text(self, name: str) -> str:
         path = self.folder / name
         try:
-            return dict(json.loads(path.read_text()))
+            return path.read_text()
         except FileNotFoundError:
             raise SystemExit(f"{path}: missing, so the run is not finished. Run scripts/demo.sh again.") from None
 
+    def json(self, name: str) -> Json:
+        return dict(json.loads(self.text(name)))
+
     def lines(self, name: str) -> list[Json]:
-        path = self.folder / name
-        return [json.loads(line) for line in path.read_text().split("\n") if line]
+        return [json.loads(line) for line in self.text(name).split("\n") if line]
 
     def commands(self) -> list[Json]:
         """Each stage's last command."""
