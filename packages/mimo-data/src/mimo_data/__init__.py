@@ -1,13 +1,36 @@
 """From raw pages and PDFs to token shards, with mathematics and code kept whole (§2.1)."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from mimo_data.decontaminate import decontaminate
-from mimo_data.dedup import deduplicate
 from mimo_data.documents import Document, read_documents, write_documents
 from mimo_data.html import extract_html
-from mimo_data.mixture import Mixture
 from mimo_data.pdf import extract_pdf
 from mimo_data.run import DataError, Run
-from mimo_data.shards import open_shards, write_shards
+
+if TYPE_CHECKING:
+    from mimo_data.dedup import deduplicate
+    from mimo_data.mixture import Mixture
+    from mimo_data.shards import open_shards, write_shards
+
+# These load numpy, which `mimo-data --help` must not wait for. `decontaminate` cannot be one of them: it would hide
+# behind the module of its name.
+_EXPORTS = {
+    "Mixture": "mimo_data.mixture",
+    "deduplicate": "mimo_data.dedup",
+    "open_shards": "mimo_data.shards",
+    "write_shards": "mimo_data.shards",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "DataError",

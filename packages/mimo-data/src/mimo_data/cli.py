@@ -229,7 +229,7 @@ def _documents(arguments: argparse.Namespace) -> Iterator[Document]:
 def _progress(items: Iterable[ItemT], unit: str) -> Iterator[ItemT]:
     """The items, counted on stderr: a bar on a terminal, a line every half minute in a log."""
     if sys.stderr.isatty():
-        from tqdm import tqdm  # type: ignore[import-untyped]
+        from tqdm import tqdm
 
         yield from tqdm(items, unit=f" {unit}", leave=False)
         return

@@ -104,29 +104,47 @@ def _length(text: str | None) -> int:
     return len(" ".join(text.split())) if text else 0
 
 
-def main_content(root: html.HtmlElement) -> html.HtmlElement:
-    """The element that holds the content, its furniture removed (the tree is changed)."""
-    body = root.find(".//body")
-    if body is None:
-        body = root
-    _remove_furniture(body)
+def main_content(body: html.HtmlElement) -> tuple[html.HtmlElement, float]:
+    """The element that holds the content, its furniture removed (the tree is changed), and how sure that is.
+
+    Args:
+        body: without what is never text, see `remove_silent`.
+
+    Returns:
+        The element, and its share of the page's text outside of links: a small one means that the rules took
+        a part for the whole. A page without text has share 1.
+    """
+    whole = _remove_furniture(body)
     measure = _Measure(body)
     found = _named_main(body, measure)
     element = _descend(found, measure)
-    _remove_link_lists(element, measure)
-    return element
+    kept = measure.good(element) - _remove_link_lists(element, measure)
+    return element, kept / whole if whole else 1.0
 
 
-def _remove_furniture(body: html.HtmlElement) -> None:
-    """Removes what is not content by name; never what holds a large part of the text or of the formulas and code."""
+def unlinked_text(element: html.HtmlElement) -> int:
+    """Characters of text, formulas and code outside of links."""
+    return _Measure(element).good(element)
+
+
+def remove_silent(body: html.HtmlElement) -> None:
+    """Removes scripts, controls, embedded media and comments."""
     for element in list(body.iter()):
         if element is body or (isinstance(element.tag, str) and element.tag not in _DROPPED_TAGS):
             continue
         # A button that was never closed swallows the page.
         if element.tag != "button" or len("".join(element.itertext())) < 1000:
             element.drop_tree()
+
+
+def _remove_furniture(body: html.HtmlElement) -> int:
+    """Removes what is not content by name; never what holds a large part of the text or of the formulas and code.
+
+    Returns:
+        The characters outside of links that the page had.
+    """
     measure = _Measure(body)
-    whole = max(1, measure.good(body))
+    whole = measure.good(body)
     num_marked = measure.marked[body]
     stack = list(reversed(body))
     while stack:
@@ -136,10 +154,11 @@ def _remove_furniture(body: html.HtmlElement) -> None:
                 measure.marked[element] > 0.2 * num_marked
                 or (_SOFT.search(element.get("class") or "") and element.find(f".//{CODE_TAG}") is not None)
             )
-            if measure.good(element) < 0.4 * whole and not holds_marked:
+            if measure.good(element) < 0.4 * max(1, whole) and not holds_marked:
                 element.drop_tree()
                 continue
         stack.extend(reversed(element))
+    return whole
 
 
 def _is_furniture(element: html.HtmlElement) -> bool:
@@ -191,8 +210,13 @@ def _descend(element: html.HtmlElement, measure: _Measure) -> html.HtmlElement:
         element = best
 
 
-def _remove_link_lists(root: html.HtmlElement, measure: _Measure) -> None:
-    """Drops blocks that are mostly links: menus, tables of contents, lists of related pages."""
+def _remove_link_lists(root: html.HtmlElement, measure: _Measure) -> int:
+    """Drops blocks that are mostly links: menus, tables of contents, lists of related pages.
+
+    Returns:
+        The characters outside of links that went with them.
+    """
+    dropped = 0
     stack = list(reversed(root))
     while stack:
         element = stack.pop()
@@ -207,6 +231,8 @@ def _remove_link_lists(root: html.HtmlElement, measure: _Measure) -> None:
                 and (many or text < 60)
                 and element.tag not in ("p", "span", "li", "td")
             ):
+                dropped += measure.good(element)
                 element.drop_tree()
                 continue
         stack.extend(reversed(element))
+    return dropped

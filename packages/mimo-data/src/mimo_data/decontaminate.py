@@ -11,13 +11,17 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from mimo_data.documents import Document
 from mimo_data.run import DataError, Record
+
+# The front door loads this module, and `mimo-data --help` must not wait for numpy.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _WORD = re.compile(r"\w+")
 _SIGN = re.compile(r"\w+|[^\w\s]")
@@ -125,6 +129,8 @@ class _RunTable:
 
     def freeze(self) -> None:
         """Sorts the hashes; call once all runs are added."""
+        import numpy as np
+
         by_length: dict[int, list[int]] = {}
         for run in self._problems:
             value = sum(zlib.crc32(token.encode()) * pow(_BASE, place, 1 << 64) for place, token in enumerate(run))
@@ -134,6 +140,8 @@ class _RunTable:
     def find(self, text: str) -> str:
         if not self._hashes:
             return ""
+        import numpy as np
+
         tokens = _tokens(self._pattern, text)
         hashes = np.array([zlib.crc32(token.encode()) for token in tokens], dtype=np.uint64)
         sums, inverses = _prefix_sums(hashes)
@@ -152,6 +160,8 @@ class _RunTable:
 
 def _prefix_sums(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Sums of hash·base^i before each token, and base^-i, both modulo 2^64."""
+    import numpy as np
+
     count = len(hashes)
     powers = np.full(count, _BASE, dtype=np.uint64)
     inverses = np.full(count + 1, pow(_BASE, -1, 1 << 64), dtype=np.uint64)
