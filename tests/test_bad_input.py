@@ -234,8 +234,14 @@ FILES = [
     ),
 ]
 
-# Settings with which the golden checkpoint and shards could be trained on.
-SMALL = """ --set batch.sequence_length=4 --set batch.num_sequences=1 --set 'mixture.weights={{sums=1.0}}'"""
+SMALL = (
+    "schedule={constant_tokens=64, peak_lr=1e-3}",
+    "batch={sequence_length=4, num_sequences=1}",
+    "mixture.weights={sums=1.0}",
+)
+"""Settings with which the golden checkpoint could be trained on the golden shards."""
+
+SET_SMALL = "".join(f" --set '{setting}'" for setting in SMALL).replace("{", "{{").replace("}", "}}")
 
 WITH_TORCH = [
     Fault(
@@ -262,13 +268,14 @@ WITH_TORCH = [
     ),
     Fault(
         "a truncated shard to train on",
-        "mimo-train pretrain {tiny}/pretrain-1.toml out --model {golden}/checkpoint --shards {bad}/torn-shards" + SMALL,
+        "mimo-train pretrain {tiny}/pretrain-1.toml out --model {golden}/checkpoint --shards {bad}/torn-shards"
+        + SET_SMALL,
         ("sums/tokens.bin: 31 bytes, but its manifest says 32", "run `mimo-data tokenize` again"),
     ),
     Fault(
         "a truncated state of the stage before",
-        "mimo-train pretrain {tiny}/pretrain-2.toml out --model {bad}/torn-state --shards {golden}/shards" + SMALL,
-        ("torn-state/state/training.pt: not a whole training state", "Delete"),
+        "mimo-train pretrain {tiny}/pretrain-2.toml out --model {bad}/torn-state --shards {golden}/shards" + SET_SMALL,
+        ("torn-state/state/training.pt: not a whole training state",),
     ),
     Fault(
         "no samples to fine-tune on",
@@ -434,19 +441,18 @@ def test_broken_and_missing_pages_are_dropped_with_their_reasons_and_the_rest_go
 def test_a_truncated_state_stops_a_resumed_run_and_stays_for_its_owner_to_judge(execute, bad, golden, root, tmp_path):
     """A kill cannot tear the state, which is replaced whole; a full disk or a bad copy can."""
     recipe = root / "recipes" / "tiny" / "pretrain-1.toml"
-    settings = ("batch.sequence_length=4", "batch.num_sequences=1", "mixture.weights={sums=1.0}")
     interrupted = Run.open(
         tmp_path / "out",
         package="mimo-train",
         command="pretrain",
-        recipe=Run.load_recipe(recipe, PretrainRecipe, settings),
+        recipe=Run.load_recipe(recipe, PretrainRecipe, SMALL),
         inputs={"model": golden / "checkpoint", "shards": golden / "shards"},
         resumable=True,
     )
     shutil.copytree(bad / "torn-state" / "state", interrupted.folder / "state")
     del interrupted  # and with it the lock
     command = "mimo-train pretrain {tiny}/pretrain-1.toml out --model {golden}/checkpoint --shards {golden}/shards"
-    done = execute(command + SMALL)
+    done = execute(command + SET_SMALL)
     assert done.returncode == 1, done.stderr
     (message,) = done.stderr.splitlines()
     assert message.startswith("mimo-train: error: out.partial/state/training.pt: not a whole training state")
