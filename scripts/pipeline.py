@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ def stages(recipes: Path, *, pages: Path | None, seed: int, short: bool) -> list
     def overrides(name: str) -> tuple[str, ...]:
         key = "mixture.seed" if name.startswith(("pretrain", "tune")) else "seed"
         settings = [f"{key}={seed}", *(SHORT.get(name, ()) if short else ())]
+        if pages and key == "mixture.seed":
+            settings.append(f"mixture.weights={page_weights(recipes / f'{name}.toml', pages)}")
         return tuple(word for setting in settings for word in ("--set", setting))
 
     def data(verb: str, *inputs: str) -> Stage:
@@ -125,6 +128,17 @@ SHORT = {
     "eval-base": ("sampling.num_samples=2",),
     "eval-rl": ("sampling.num_samples=2",),
 }
+
+
+def page_weights(recipe: Path, pages: Path) -> str:
+    """The recipe's mixture as an inline TOML table; when `pages` has no PDF or no HTML, the other kind stands in."""
+    weights: dict[str, float] = tomllib.loads(recipe.read_text())["mixture"]["weights"]
+    kinds = {"papers" if path.suffix.lower() == ".pdf" else "web" for path in pages.rglob("*") if path.is_file()}
+    if len(kinds) == 1:
+        (present,) = kinds
+        (absent,) = {"web", "papers"} - kinds
+        weights[present] = weights.get(present, 0.0) + weights.pop(absent, 0.0)
+    return "{" + ", ".join(f"{source} = {weight}" for source, weight in weights.items()) + "}"
 
 
 def run(stage: Stage, out: Path, *, position: str) -> None:
