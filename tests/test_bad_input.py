@@ -290,7 +290,7 @@ WITH_TORCH = [
     Fault(
         "a curated problem with an unknown key",
         "mimo-rl train {tiny}/rl.toml out --model {golden}/checkpoint --problems {bad}/coloured.jsonl",
-        ("coloured.jsonl:1: not a problem", "colour", "schemas/curated-problem.json"),
+        ("coloured.jsonl:1: not a problem", "colour", "schemas/curated-problem.schema.json"),
     ),
 ]
 

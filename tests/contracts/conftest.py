@@ -19,7 +19,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def validate(root: Path) -> Validate:
-    """`validate("mimo-data/document.json", value)`: value follows the schema, and no longer does with one more key."""
+    """`validate("mimo-data/document.schema.json", value)`: value follows the schema, but not with one more key."""
 
     def check(schema: str, value: object) -> None:
         package, name = schema.split("/")

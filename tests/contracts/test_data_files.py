@@ -57,7 +57,7 @@ def test_documents_are_written_as_the_golden_parquet_columns(golden, tmp_path):
 
 def test_documents_follow_their_schema(golden, validate):
     for line in (golden / "documents" / "documents.jsonl").read_text().splitlines():
-        validate("mimo-data/document.json", json.loads(line))
+        validate("mimo-data/document.schema.json", json.loads(line))
 
 
 def test_a_document_with_an_unknown_key_is_refused(golden, tmp_path):
@@ -87,7 +87,7 @@ def test_a_step_leaves_the_golden_drop_log(golden, tmp_path, root):
 
 
 def test_the_drop_log_follows_its_schema(golden, validate):
-    validate("mimo-data/drop.json", json.loads((golden / "documents" / "drops.jsonl").read_text()))
+    validate("mimo-data/drop.schema.json", json.loads((golden / "documents" / "drops.jsonl").read_text()))
 
 
 def test_shards_are_read_as_they_were_written(golden):
@@ -109,7 +109,7 @@ def test_shards_are_written_byte_for_byte_as_the_golden_ones(golden, tmp_path):
 
 
 def test_the_manifest_follows_its_schema(golden, validate):
-    validate("mimo-data/manifest.json", json.loads((golden / "shards" / "sums" / "manifest.json").read_text()))
+    validate("mimo-data/manifest.schema.json", json.loads((golden / "shards" / "sums" / "manifest.json").read_text()))
 
 
 def test_a_manifest_with_an_unknown_key_is_refused(golden, tmp_path):

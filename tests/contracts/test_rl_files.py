@@ -14,10 +14,13 @@ import pytest
 @pytest.mark.parametrize(
     ("file", "schema"),
     [
-        ("problems/curated.jsonl", "curated-problem.json"),
-        ("problems/problems.jsonl", "curated-problem.json"),  # a plain problem is one of which nothing was measured
-        ("rollouts/step-000001.jsonl", "rollout.json"),
-        ("rollouts/metrics.jsonl", "step-metrics.json"),
+        ("problems/curated.jsonl", "curated-problem.schema.json"),
+        (
+            "problems/problems.jsonl",
+            "curated-problem.schema.json",
+        ),  # a plain problem is one of which nothing was measured
+        ("rollouts/step-000001.jsonl", "rollout.schema.json"),
+        ("rollouts/metrics.jsonl", "step-metrics.schema.json"),
     ],
 )
 def test_every_line_follows_its_schema(golden, validate, file, schema):

@@ -12,5 +12,5 @@ from mimo_data.documents import Drop
 from mimo_data.shards import Manifest
 
 for record in (Document, Drop, Manifest, Mixture):
-    path = Path(__file__).with_name(f"{record.__name__.lower()}.json")
+    path = Path(__file__).with_name(f"{record.__name__.lower()}.schema.json")
     path.write_text(json.dumps(msgspec.json.schema(record), indent=1) + "\n")

@@ -28,11 +28,11 @@ def schema(record: type[msgspec.Struct]) -> str:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_the_schema_on_disk_is_the_record_s(name: str) -> None:
-    found = (FOLDER / f"{name}.json").read_text()
+    found = (FOLDER / f"{name}.schema.json").read_text()
     assert found == schema(RECORDS[name]), f"run `python {Path(__file__).name}` to write the schemas anew"
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, record in RECORDS.items():
-        (FOLDER / f"{name}.json").write_text(schema(record))
+        (FOLDER / f"{name}.schema.json").write_text(schema(record))

@@ -65,7 +65,7 @@ def read_curated(paths: Sequence[Path]) -> list[CuratedProblem]:
                 problem = msgspec.json.decode(line, type=CuratedProblem)
             except msgspec.MsgspecError as error:
                 raise RLError(
-                    f"{path}:{number}: not a problem: {error}. See mimo-rl's schemas/curated-problem.json."
+                    f"{path}:{number}: not a problem: {error}. See mimo-rl's schemas/curated-problem.schema.json."
                 ) from None
             if problem.id in places:
                 raise RLError(f"{path}:{number}: id {problem.id!r} is also at {places[problem.id]}; make ids unique.")
