@@ -53,7 +53,7 @@ def accuracy(run: Run) -> Json:
         {
             "phase": title,
             "cells": [
-                "{accuracy:.3f} [{0:.3f}, {1:.3f}]".format(*result["interval"], **result)
+                {"value": f"{result['accuracy']:.3f}", "interval": "[{:.3f}, {:.3f}]".format(*result["interval"])}
                 for result in results[phase].values()
             ],
         }
@@ -89,7 +89,8 @@ def funnel(run: Run) -> Json:
                 f"data/{step}: run.json counts {counts['num_dropped']} drops, drops.jsonl holds another number."
             )
         text = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reasons.most_common())
-        rows.append({"step": step, **{key: f"{value:,}" for key, value in counts.items()}, "reasons": text or "–"})
+        text = f"dropped: {text}" if text else "nothing dropped"
+        rows.append({"step": step, **{key: f"{value:,}" for key, value in counts.items()}, "reasons": text})
     return {
         "rows": rows,
         "note": "Pages enter at the first step; documents of the arithmetic and code tasks at the last.",
@@ -123,7 +124,7 @@ def pretraining(run: Run) -> Json:
     x = "thousand tokens (dotted: end of a stage)"
     return {
         "figures": [
-            {"title": "Loss", "svg": figures.lines(losses, x=x, y="cross-entropy, nats", breaks=ends[:-1])},
+            {"title": "Loss", "svg": figures.lines(losses, x=x, y="cross-entropy, nats", breaks=ends[:-1], log_y=True)},
             {
                 "title": "Learning rate",
                 "svg": figures.lines({"lr": (xs, [step["lr"] for step in steps])}, x=x, y="rate", breaks=ends[:-1]),
@@ -180,7 +181,10 @@ def acceptance(run: Run) -> Json:
     return {
         "figure": figures.groups(bars, y="acceptance on own greedy output"),
         "rows": rows,
-        "note": "The control holds the same drafts against the token one place further on: it must stay near chance.",
+        "note": (
+            "Teacher-forced on the model's own greedy output. The control holds the same drafts against the token one "
+            "place further on: it must stay near chance. Engine: drafts accepted of those drafted while decoding."
+        ),
         "made_by": ["mtp-copies", "tune-mtp", *(f"acceptance/{model}" for model in ACCEPTANCE)],
     }
 
@@ -195,7 +199,7 @@ def pass_at_k(run: Run) -> Json:
             title: ([int(k) for k in result[name]["pass_at"]], list(result[name]["pass_at"].values()))
             for title, result in results.items()
         }
-        drawn.append({"title": name, "svg": figures.lines(curves, x="k", y="pass@k", unit_y=True)})
+        drawn.append({"title": name, "svg": figures.lines(curves, x="k", y="pass@k", unit_y=True, whole_x=True)})
     return {"figures": drawn}
 
 

@@ -37,9 +37,16 @@ Points = tuple[Sequence[float], Sequence[float]]
 
 
 def lines(
-    series: Mapping[str, Points], *, x: str, y: str, breaks: Sequence[float] = (), unit_y: bool = False
+    series: Mapping[str, Points],
+    *,
+    x: str,
+    y: str,
+    breaks: Sequence[float] = (),
+    unit_y: bool = False,
+    log_y: bool = False,
+    whole_x: bool = False,
 ) -> Markup:
-    """Curves over one axis; `breaks` are vertical rules (where a training stage ends), `unit_y` fixes 0…1."""
+    """Curves over one axis; `breaks` are vertical rules (ends of stages), `unit_y` fixes 0…1, `whole_x` its ticks."""
     figure, axes = _axes()
     for position in breaks:
         axes.axvline(position, color="#bbbbbb", linewidth=0.8, linestyle=":")
@@ -49,6 +56,13 @@ def lines(
     axes.set_ylabel(y)
     if unit_y:
         axes.set_ylim(0, 1.03)
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="minor", labelsize=8)
+    if whole_x:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if len(series) > 1:
         axes.legend(loc="best", fontsize=9)
     return _svg(figure)
