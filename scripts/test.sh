@@ -21,15 +21,18 @@ uv lock --check
 
 step "tests"
 if [ "$quick" = --quick ]; then
-    exec pytest -q -m "not slow and not gpu and not docker"
+    exec pytest -q -n 2 --dist loadfile -m "not slow and not gpu"
 fi
-pytest -q -m "not gpu"
+pytest -q -n 2 --dist loadfile -m "not gpu" --durations 15
 
 step "each member alone"
+# Without the extras that bring an engine; tests of those say so and skip.
+declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local")
 for member in packages/*/; do
     name=$(basename "$member")
-    uv run --quiet --frozen --isolated --package "$name" --all-extras --no-extra vllm \
-        pytest -q -m "not slow and not gpu and not docker" --rootdir "$member" "$member/tests"
+    echo "$name"
+    uv run --quiet --frozen --isolated --package "$name" ${extra[$name]:-} \
+        pytest -q -m "not slow and not gpu and not docker" -p no:cacheprovider --rootdir "$member" "$member/tests"
 done
 
 step "vLLM"
