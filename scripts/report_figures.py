@@ -10,12 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib
+from cycler import cycler
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0b6e69", "#d1495b", "#2d5d9f", "#edae49", "#6a4c93", "#66a182", "#8d6346")
 plt.rcParams.update(
@@ -28,7 +30,7 @@ plt.rcParams.update(
         "axes.grid": True,
         "grid.color": "#e6e6e6",
         "axes.axisbelow": True,
-        "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+        "axes.prop_cycle": cycler(color=COLOURS),
         "legend.frameon": False,
     }
 )
@@ -62,7 +64,7 @@ def lines(
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="y", which="minor", labelsize=8)
     if whole_x:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(series) > 1:
         axes.legend(loc="best", fontsize=9)
     return _svg(figure)
@@ -125,7 +127,7 @@ def _svg(figure: Figure) -> Markup:
     """The figure as an `<svg>` element that scales with its column, the same text for the same numbers."""
     buffer = io.StringIO()
     # Element ids come from this salt and must differ between figures of one page.
-    matplotlib.rcParams["svg.hashsalt"] = f"figure-{figure.number}"  # type: ignore[attr-defined]
+    matplotlib.rcParams["svg.hashsalt"] = f"figure-{figure.number}"
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     svg = buffer.getvalue()

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from mimo_eval.benchmarks import BENCHMARKS, convert
 from mimo_eval.evaluation import EvalResult, Generator, Sample, compare, evaluate
