@@ -51,4 +51,4 @@ fi
 
 export VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=ERROR
 export VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 VLLM_CACHE_ROOT="$PWD/$venv/cache"
-exec $venv/bin/python -m pytest -q --disable-warnings --confcutdir=tests/vllm tests/vllm "$@"
+exec $venv/bin/python -m pytest -q --disable-warnings --confcutdir=packages/mimo-model/tests/vllm packages/mimo-model/tests/vllm "$@"

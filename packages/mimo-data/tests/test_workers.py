@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-import os
-import time
+import sys
+from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 
 from mimo_data.workers import WorkError, map_in_processes
 
 LIMITS = {"task_limit_s": 1.0, "memory_limit_bytes": 2_000_000_000}
+
+
+# A module of its own, for the processes import what they are told to run.
+BEHAVIOUR = """
+import os
+import time
 
 
 def behave(task: str) -> str:
@@ -23,10 +30,19 @@ def behave(task: str) -> str:
         case "deep":
             return behave("deep")
     return task.upper()
+"""
+
+
+@pytest.fixture
+def behave(tmp_path, monkeypatch) -> Callable[[str], str]:
+    (tmp_path / "behaviour.py").write_text(BEHAVIOUR)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "behaviour", raising=False)
+    return import_module("behaviour").behave
 
 
 @pytest.mark.slow
-def test_every_task_has_its_result_or_its_reason_in_order():
+def test_every_task_has_its_result_or_its_reason_in_order(behave):
     # The one process has started by the time of "slow", so that the limit is the task's own.
     tasks = ["a", "slow", "b", "crash", "c", "fail", "large", "deep", "d"]
     results = list(map_in_processes(behave, tasks, num_workers=1, **LIMITS))
@@ -36,6 +52,6 @@ def test_every_task_has_its_result_or_its_reason_in_order():
     ]  # fmt: skip
 
 
-def test_the_order_does_not_depend_on_the_number_of_processes():
+def test_the_order_does_not_depend_on_the_number_of_processes(behave):
     tasks = [str(number) for number in range(40)]
     assert [result for _, result in map_in_processes(behave, tasks, num_workers=2, **LIMITS)] == tasks
