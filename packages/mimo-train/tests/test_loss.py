@@ -80,13 +80,11 @@ def test_the_losses_equal_plain_cross_entropy_of_each_document_alone(network):
     batch = random_batch(3, seed=0)
     expected = naive_losses(network, batch)
 
-    class Recorder:
-        model, device = network, torch.device("cpu")
-
+    class Recorder(Trainer):
         def backward(self, loss):
             self.loss = float(loss)
 
-    recorder = Recorder()
+    recorder = Recorder(network, Optimizer())
     losses = backward_batch(recorder, batch, weights=[1.0, 0.3], micro_sequences=None, bfloat16=False)
     assert [losses.main, *losses.mtp] == pytest.approx(expected, abs=TOLERANCES[torch.float32])
     assert recorder.loss == pytest.approx(expected[0] + 0.3 * expected[1], abs=TOLERANCES[torch.float32])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,8 +24,9 @@ def run(command, recipe, out: Path, inputs, *, kill_after_steps: int | None = No
     metrics = out.with_name(out.name + ".partial") / "metrics.jsonl"
     deadline_s = time.monotonic() + 120
     while kill_after_steps is not None and process.is_alive() and time.monotonic() < deadline_s:
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= kill_after_steps:
-            process.kill()
+        with suppress(FileNotFoundError):  # not begun, begun again, or done
+            if metrics.read_bytes().count(b"\n") >= kill_after_steps:
+                process.kill()
     process.join(120)
     return process.exitcode
 

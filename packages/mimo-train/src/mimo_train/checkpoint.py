@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from mimo_data import open_shards
 from mimo_model import MiMoForCausalLM, load_model, load_tokenizer, save_model
 from mimo_train.errors import TrainError
+from mimo_train.processes import is_leader
 
 
 def load_checkpoint(
@@ -44,7 +45,12 @@ def load_checkpoint(
 
 
 def save_checkpoint(model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the Hugging Face files into a run's folder, which has a log and a state in it already."""
+    """Writes the Hugging Face files into a run's folder, which has a log and a state in it already.
+
+    Of several processes only the first one does.
+    """
+    if not is_leader():
+        return
     temporary = folder / "checkpoint.tmp"
     shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process that was killed here
     save_model(model, tokenizer, temporary / "whole")

@@ -9,16 +9,16 @@ import msgspec
 import numpy as np
 import torch
 
-from mimo_data import Run
 from mimo_train.checkpoint import load_checkpoint, save_checkpoint, stop_token_of
 from mimo_train.errors import TrainError
 from mimo_train.loss import TokenBatch, backward_batch
 from mimo_train.metrics import StepLog, StepMetrics
 from mimo_train.packing import TokenSample, pack
 from mimo_train.position import Position
+from mimo_train.processes import is_leader, open_run
 from mimo_train.recipes import SFTRecipe
 from mimo_train.samples import encode_samples, read_samples
-from mimo_train.trainer import Trainer
+from mimo_train.zero import open_trainer
 
 
 def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
@@ -33,7 +33,7 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
             training diverged.
     """
     inputs = {"model": model, "samples": samples}
-    with Run.open(out, package="mimo-train", command="sft", recipe=recipe, inputs=inputs, resumable=True) as run:
+    with open_run(out, command="sft", recipe=recipe, inputs=inputs) as run:
         if run.complete:
             print(f"{out}: complete, reused")
             return
@@ -48,11 +48,12 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
             max_tokens=recipe.batch.sequence_length,
             max_responses_per_prompt=recipe.max_responses_per_prompt,
         )
-        (run.folder / "drops.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(drops))
+        if is_leader():
+            (run.folder / "drops.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(drops))
         if not kept:
             raise TrainError(f"{samples}: every sample is longer than {recipe.batch.sequence_length} tokens. Raise it.")
         rows = EpochRows(kept, recipe, pad_token=stop_token)
-        trainer = Trainer(network, recipe.optimizer)
+        trainer = open_trainer(network, recipe)
         state = run.folder / "state"
         at = Position.restore(trainer.load_state(state))
         metrics = run.folder / "metrics.jsonl"
@@ -85,7 +86,8 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
                 if at.step % recipe.save_every_steps == 0:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
-        save_checkpoint(network, tokenizer, run.folder)
+        with trainer.whole_model():
+            save_checkpoint(network, tokenizer, run.folder)
         run.finish(
             num_steps=at.step,
             num_tokens=at.tokens,

@@ -84,7 +84,7 @@ def backward_batch(
     """Adds the gradient of Σ_heads weight · (mean cross-entropy of the head over the whole batch).
 
     The mean is over all counted tokens of the step, so the gradient is the same however many sequences pass
-    through the model at a time.
+    through the model at a time, and however many processes share the batch, which each gets whole.
 
     Args:
         weights: of the main head, then of each MTP layer.
@@ -93,6 +93,8 @@ def backward_batch(
     targets = [next_token_targets(batch, k + 1) for k in range(num_heads)]
     counts = [int((targets_BT != IGNORED).sum()) for targets_BT in targets]
     sums = torch.zeros(num_heads, device=trainer.device)
+    if trainer.num_ranks > 1:
+        batch, targets = _share(batch, targets, trainer.rank, trainer.num_ranks)
     num_sequences = len(batch.tokens)
     stride = micro_sequences or num_sequences
     for start in range(0, num_sequences, stride):
@@ -112,5 +114,19 @@ def backward_batch(
         if terms:
             trainer.backward(torch.stack(terms).sum())
         sums += torch.stack(losses).detach()
-    means = [s / n if n > 0 else None for s, n in zip(sums.tolist(), counts, strict=True)]
+    means = [s / n if n > 0 else None for s, n in zip(trainer.sum_over_ranks(sums).tolist(), counts, strict=True)]
     return HeadLosses(means[0], tuple(means[1:]), counts[0])
+
+
+def _share(batch: TokenBatch, targets: list[Tensor], rank: int, num_ranks: int) -> tuple[TokenBatch, list[Tensor]]:
+    """One process's sequences and targets, as many as the others': all must take part in each exchange.
+
+    Where the batch cannot be divided, its last sequence fills up, with nothing to predict.
+    """
+    num_sequences = len(batch.tokens)
+    num_own = -(-num_sequences // num_ranks)
+    own = torch.arange(rank * num_own, (rank + 1) * num_own, device=batch.tokens.device)
+    rows = own.clamp(max=num_sequences - 1)
+    shared = TokenBatch(batch.tokens[rows], batch.document_ids[rows])
+    filler = (own >= num_sequences).unsqueeze(1)
+    return shared, [targets_BT[rows].masked_fill(filler, IGNORED) for targets_BT in targets]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
+from mimo_train.processes import is_leader
 from mimo_train.schedule import Record
 
 _LINE_INTERVAL_S = 10.0
@@ -55,20 +57,23 @@ class StepMetrics(Record, frozen=True, kw_only=True):
 class StepLog:
     """Appends steps to `metrics.jsonl` and shows them: a bar on a terminal, a line now and then in a log.
 
-    A resumed run first drops the lines after the step that it resumes from: each step stands there once.
+    A resumed run first drops the lines after the step that it resumes from: each step stands there once. Of
+    several processes only the first one writes.
     """
 
     def __init__(self, path: Path, *, step: int, tokens: int, total_tokens: int) -> None:
-        kept = path.read_bytes().splitlines(keepends=True)[:step] if path.exists() else []
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(b"".join(kept))
-        temporary.replace(path)
-        self._file = path.open("ab", buffering=0)
+        self._leads = is_leader()
+        if self._leads:
+            kept = path.read_bytes().splitlines(keepends=True)[:step] if path.exists() else []
+            temporary = path.with_name(path.name + ".tmp")
+            temporary.write_bytes(b"".join(kept))
+            temporary.replace(path)
+        self._file = (path if self._leads else Path(os.devnull)).open("ab", buffering=0)
         self._encoder = msgspec.json.Encoder()
         self._total = total_tokens
         self._first_tokens = tokens
         self._start_s = self._step_s = self._line_s = time.monotonic()
-        terminal = sys.stderr.isatty()
+        terminal = self._leads and sys.stderr.isatty()
         self._bar = tqdm(total=total_tokens, initial=tokens, unit="tok", unit_scale=True) if terminal else None
 
     def step_seconds(self) -> float:
@@ -84,7 +89,7 @@ class StepLog:
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss}", refresh=False)
             self._bar.update(metrics.tokens - self._bar.n)
-        elif self._step_s - self._line_s >= _LINE_INTERVAL_S or metrics.tokens >= self._total:
+        elif self._leads and (self._step_s - self._line_s >= _LINE_INTERVAL_S or metrics.tokens >= self._total):
             self._line_s = self._step_s
             rate = (metrics.tokens - self._first_tokens) / max(self._step_s - self._start_s, 1e-9)
             print(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mimo_data import Run
 from mimo_model import replicate_mtp
 from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of, save_checkpoint
 from mimo_train.errors import TrainError
 from mimo_train.loss import backward_batch
 from mimo_train.metrics import StepLog, StepMetrics
 from mimo_train.position import Position
+from mimo_train.processes import open_run
 from mimo_train.recipes import MTPRecipe
-from mimo_train.trainer import Trainer
 from mimo_train.windows import StageWindows
+from mimo_train.zero import open_trainer
 
 
 def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None:
@@ -29,7 +29,7 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
             diverged.
     """
     inputs = {"model": model, "shards": shards}
-    with Run.open(out, package="mimo-train", command="tune-mtp", recipe=recipe, inputs=inputs, resumable=True) as run:
+    with open_run(out, command="tune-mtp", recipe=recipe, inputs=inputs) as run:
         if run.complete:
             print(f"{out}: complete, reused")
             return
@@ -46,7 +46,7 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
             )
         network.requires_grad_(False)
         network.model.mtp_layers[1:].requires_grad_(True)
-        trainer = Trainer(network, recipe.optimizer)
+        trainer = open_trainer(network, recipe)
         state = run.folder / "state"
         at = Position.restore(trainer.load_state(state))
         metrics = run.folder / "metrics.jsonl"
@@ -80,5 +80,6 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
                 if at.step % recipe.save_every_steps == 0:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
-        save_checkpoint(network, tokenizer, run.folder)
+        with trainer.whole_model():
+            save_checkpoint(network, tokenizer, run.folder)
         run.finish(num_steps=at.step, num_tokens=at.tokens)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mimo_data import Run
 from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of, save_checkpoint
 from mimo_train.loss import backward_batch
 from mimo_train.metrics import StepLog, StepMetrics
 from mimo_train.position import Position
+from mimo_train.processes import open_run
 from mimo_train.recipes import PretrainRecipe
-from mimo_train.trainer import Trainer
 from mimo_train.windows import StageWindows
+from mimo_train.zero import open_trainer
 
 
 def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) -> None:
@@ -26,7 +26,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) ->
             schedule, the training state is broken, or training diverged.
     """
     inputs = {"model": model, "shards": shards}
-    with Run.open(out, package="mimo-train", command="pretrain", recipe=recipe, inputs=inputs, resumable=True) as run:
+    with open_run(out, command="pretrain", recipe=recipe, inputs=inputs) as run:
         if run.complete:
             print(f"{out}: complete, reused")
             return
@@ -34,7 +34,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) ->
         windows = StageWindows(recipe.mixture, shards, recipe.batch, recipe.schedule.total_tokens)
         network, tokenizer = load_checkpoint(model, recipe.batch.sequence_length, rope_theta=recipe.rope_theta)
         num_layers = network.config.num_nextn_predict_layers
-        trainer = Trainer(network, recipe.optimizer)
+        trainer = open_trainer(network, recipe)
         if recipe.continue_optimizer:
             trainer.load_moments(model / "state")
         state = run.folder / "state"
@@ -71,5 +71,6 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) ->
                 if at.step % recipe.save_every_steps == 0:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
-        save_checkpoint(network, tokenizer, run.folder)
+        with trainer.whole_model():
+            save_checkpoint(network, tokenizer, run.folder)
         run.finish(num_steps=at.step, num_tokens=at.tokens)

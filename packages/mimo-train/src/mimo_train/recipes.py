@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from mimo_data import Mixture
 from mimo_train.schedule import Batch, MTPWeight, Record, Schedule
 
@@ -35,6 +37,13 @@ class Optimizer(Record, frozen=True, kw_only=True):
             raise ValueError("epsilon and clip_norm must be positive, weight_decay must not be negative")
 
 
+class Distributed(Record, frozen=True, kw_only=True):
+    """Several processes, started by torchrun, that share each step's sequences through DeepSpeed."""
+
+    zero_stage: Literal[1, 2, 3]
+    """What is in parts: 1 AdamW's moments, 2 also gradients, 3 also weights."""
+
+
 class PretrainRecipe(Record, frozen=True, kw_only=True):
     """One stage of pre-training (§2.3)."""
 
@@ -57,6 +66,9 @@ class PretrainRecipe(Record, frozen=True, kw_only=True):
 
     dtype: DType = "float32"
     """Of the matrix products; weights and moments stay float32."""
+
+    distributed: Distributed | msgspec.UnsetType = msgspec.UNSET
+    """One process when absent."""
 
     def __post_init__(self) -> None:
         _check(self.save_every_steps, self.schedule, self.batch)
@@ -89,6 +101,9 @@ class SFTRecipe(Record, frozen=True, kw_only=True):
     dtype: DType = "float32"
     """Of the matrix products; weights and moments stay float32."""
 
+    distributed: Distributed | msgspec.UnsetType = msgspec.UNSET
+    """One process when absent."""
+
     def __post_init__(self) -> None:
         _check(self.save_every_steps)
         if self.lr <= 0 or self.num_epochs < 1 or self.max_responses_per_prompt < 1:
@@ -113,6 +128,9 @@ class MTPRecipe(Record, frozen=True, kw_only=True):
 
     dtype: DType = "float32"
     """Of the matrix products; weights and moments stay float32."""
+
+    distributed: Distributed | msgspec.UnsetType = msgspec.UNSET
+    """One process when absent."""
 
     def __post_init__(self) -> None:
         _check(self.save_every_steps, self.schedule, self.batch)

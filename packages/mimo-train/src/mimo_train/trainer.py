@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class Trainer:
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.model = model
+        self.rank = 0
+        self.num_ranks = 1
         self._clip_norm = optimizer.clip_norm
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self._trained:
@@ -53,6 +56,10 @@ class Trainer:
         """Adds the loss's gradient to what the next `step` will use."""
         loss.backward()  # type: ignore[no-untyped-call]
 
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """The sum of all processes' values: of one."""
+        return values
+
     def step(self, lr: float) -> float:
         """Clips the gathered gradient, takes one AdamW step with rate `lr` and clears the gradient.
 
@@ -62,12 +69,7 @@ class Trainer:
         Raises:
             TrainError: the gradient is not finite; the parameters are left as they were.
         """
-        grad_norm = float(nn.utils.clip_grad_norm_(self._trained.values(), self._clip_norm))
-        if not grad_norm < float("inf"):
-            raise TrainError(
-                f"the gradient's norm is {grad_norm}: training has diverged. "
-                "Lower the learning rate or look at the last lines of metrics.jsonl."
-            )
+        grad_norm = self._finite(float(nn.utils.clip_grad_norm_(self._trained.values(), self._clip_norm)))
         for group in self._adamw.param_groups:
             group["lr"] = lr
         self._adamw.step()
@@ -133,6 +135,20 @@ class Trainer:
         moments = self._read(path)["optimizer"]["state"]
         state = self._adamw.state_dict()
         self._adamw.load_state_dict({**state, "state": moments})
+
+    @contextmanager
+    def whole_model(self) -> Iterator[None]:
+        """Within it the model's own parameters are whole."""
+        yield
+
+    @staticmethod
+    def _finite(grad_norm: float) -> float:
+        if not grad_norm < float("inf"):
+            raise TrainError(
+                f"the gradient's norm is {grad_norm}: training has diverged. "
+                "Lower the learning rate or look at the last lines of metrics.jsonl."
+            )
+        return grad_norm
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:

@@ -1,0 +1,129 @@
+"""Two processes under DeepSpeed train as one process does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from mimo_train import processes
+from mimo_train.cli import main
+
+needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs mimo-train[deepspeed]")
+
+# float32: sums over processes are added up in another order.
+RELATIVE_TOLERANCE = {"loss": 1e-5, "grad_norm": 1e-5}
+WEIGHT_TOLERANCE = 2e-5
+
+# The first steps have fewer sequences than processes, and later ones an odd number.
+BATCH = """
+[batch]
+sequence_length = 32
+num_sequences = 5
+micro_sequences = 2
+"""
+MIXTURE = """
+[mixture]
+weights = { facts = 0.5, words = 0.5 }
+max_epochs = 1.0
+seed = 0
+[schedule]
+warmup_tokens = 256
+constant_tokens = 1536
+peak_lr = 3e-3
+"""
+STAGE = "rope_theta = 10_000.0\nsave_every_steps = 4\nmtp.weight = 0.3\n" + BATCH
+STAGE += "initial_sequences = 1\nwarmup_tokens = 512\n" + MIXTURE
+FINE_TUNING = "lr = 3e-3\nnum_epochs = 6\nsave_every_steps = 4\nmtp.weight = 0.1\n" + BATCH
+MTP_TUNING = "num_layers = 3\nsave_every_steps = 4\n" + BATCH + MIXTURE
+
+
+@pytest.fixture
+def arguments_of(checkpoint, shards, samples, tmp_path):
+    """Arguments of `mimo-train` for a command, with `OUT` to be filled in."""
+
+    def fill_in(verb: str) -> list[str]:
+        recipe, *data = {
+            "pretrain": (STAGE, "--shards", str(shards)),
+            "sft": (FINE_TUNING, "--samples", str(samples)),
+            "tune-mtp": (MTP_TUNING, "--shards", str(shards)),
+        }[verb]
+        (tmp_path / "recipe.toml").write_text(recipe)
+        return [verb, str(tmp_path / "recipe.toml"), "OUT", "--model", str(checkpoint), *data]
+
+    return fill_in
+
+
+def run_two(arguments, out: Path, *, zero_stage: int, kill_after_steps: int | None = None) -> int:
+    """Runs the command in two processes, which are ended once that many steps are logged; returns its exit code."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [str(Path(sys.executable).with_name("mimo-train"))]
+    command += [str(out) if word == "OUT" else word for word in arguments]
+    process = subprocess.Popen(
+        [*torchrun, *command, "--set", f"distributed.zero_stage={zero_stage}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    try:
+        metrics = out.with_name(out.name + ".partial") / "metrics.jsonl"
+        while kill_after_steps is not None and process.poll() is None:
+            with suppress(FileNotFoundError):  # not begun, or done
+                if metrics.read_bytes().count(b"\n") >= kill_after_steps:
+                    break
+            time.sleep(0.01)
+        else:
+            return process.wait(300)
+    finally:
+        process.terminate()  # torchrun ends both processes
+    return process.wait(60)
+
+
+@needs_deepspeed
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "zero_stage"), [("pretrain", 1), ("sft", 2), ("tune-mtp", 3)])
+def test_two_processes_train_as_one_does_and_resume_to_the_last_bit(
+    verb, zero_stage, arguments_of, tmp_path, read_metrics
+):
+    arguments = arguments_of(verb)
+    assert main([str(tmp_path / "one") if word == "OUT" else word for word in arguments]) == 0
+    assert run_two(arguments, tmp_path / "two", zero_stage=zero_stage) == 0
+    one, two = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
+    assert [line.tokens for line in two] == [line.tokens for line in one]
+    for name, tolerance in RELATIVE_TOLERANCE.items():
+        expected = [getattr(line, name) for line in one]
+        assert [getattr(line, name) for line in two] == pytest.approx(expected, rel=tolerance), name
+    weights, expected_weights = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
+    assert weights.keys() == expected_weights.keys()
+    difference = max(float((weights[name] - expected_weights[name]).abs().max()) for name in weights)
+    assert difference < WEIGHT_TOLERANCE
+
+    assert run_two(arguments, tmp_path / "killed", zero_stage=zero_stage, kill_after_steps=6) != 0
+    assert not (tmp_path / "killed").exists()
+    assert run_two(arguments, tmp_path / "killed", zero_stage=zero_stage) == 0
+    killed, calm = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "two"))
+    assert killed == calm
+
+
+def test_a_distributed_recipe_without_deepspeed_names_the_extra(arguments_of, tmp_path, capsys, monkeypatch):
+    arguments = arguments_of("pretrain")
+    monkeypatch.setattr(processes, "find_spec", lambda name: None)
+    arguments[2] = str(tmp_path / "out")
+    assert main([*arguments, "--set", "distributed.zero_stage=1"]) == 1
+    assert "pip install 'mimo-train[deepspeed]'" in capsys.readouterr().err
+    assert not (tmp_path / "out.partial").exists()
+
+
+@needs_deepspeed
+@pytest.mark.slow
+def test_a_distributed_recipe_outside_torchrun_says_how_to_start(arguments_of, tmp_path, capsys, monkeypatch):
+    arguments = arguments_of("pretrain")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    arguments[2] = str(tmp_path / "out")
+    assert main([*arguments, "--set", "distributed.zero_stage=1"]) == 1
+    assert "torchrun --nproc-per-node N --no-python mimo-train" in capsys.readouterr().err
