@@ -429,10 +429,9 @@ def write_world(out: Path, seed: int) -> None:
         [task.problem(f"train/sum-{number}") for number, task in enumerate(train_sums, start=1)]
         + [task.problem(f"train/program-{number}") for number, task in enumerate(train_programs, start=1)],
     )
-    # The test's two kinds also lie apart, since their accuracies are told apart.
+    # The test's two kinds lie apart, since their accuracies are told apart.
     arithmetic = [task.problem(f"test/sum-{number}") for number, task in enumerate(test_sums, start=1)]
     programs = [task.problem(f"test/program-{number}") for number, task in enumerate(test_programs, start=1)]
-    write_problems(problems / "test.jsonl", arithmetic + programs)
     write_problems(problems / "test-arithmetic.jsonl", arithmetic)
     write_problems(problems / "test-programs.jsonl", programs)
     write_pages(partial / "pages", rng, leaked=test_sums[0].prompt + test_sums[0].answer)
