@@ -404,6 +404,12 @@ def write_pages(folder: Path, rng: random.Random, *, leaked: str) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page_html(content, url=url, rng=rng))
+    # The mirror above dresses pages anew; a scraper takes them as they are.
+    (folder / "scraper.example").mkdir()
+    for number in range(NUM_COPIES + 1, 2 * NUM_COPIES + 1):
+        original_html = (folder / "ring.example" / f"{number}.html").read_text()
+        copy = original_html.replace(f"https://ring.example/posts/{number}", f"https://scraper.example/{number}")
+        (folder / "scraper.example" / f"{number}.html").write_text(copy)
     (folder / "papers").mkdir()
     for number in range(1, NUM_PAPERS + 1):
         (folder / f"papers/{number}.pdf").write_bytes(paper_pdf(article(rng)))
