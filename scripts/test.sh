@@ -23,7 +23,8 @@ step "tests"
 if [ "$quick" = --quick ]; then
     exec pytest -q -n 2 --dist loadfile -m "not slow and not gpu"
 fi
-pytest -q -n 2 --dist loadfile -m "not gpu" --durations 15
+# The pipeline first: it is the longest file.
+pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" --durations 15 tests/test_pipeline.py tests packages
 
 step "each member alone"
 # Without the extras that bring an engine; tests of those say so and skip.
