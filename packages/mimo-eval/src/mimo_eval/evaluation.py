@@ -107,10 +107,13 @@ async def evaluate(
     jobs = [(problem, index) for problem in problems for index in range(num_samples)]
     samples: dict[tuple[str, int], Sample] = {}
 
+    answered: set[int] = set()
+
     async def judge(position: int, response: str, num_tokens: int, finish: Finish) -> None:
         problem, index = jobs[position]
-        if (problem.id, index) in samples:
+        if position in answered:
             raise EvalError(f"{benchmark or 'evaluate'}: two responses to sample {index} of problem {problem.id!r}.")
+        answered.add(position)
         sample = Sample(
             benchmark=benchmark,
             problem_id=problem.id,
