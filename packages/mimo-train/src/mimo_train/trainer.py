@@ -109,7 +109,7 @@ class Trainer:
         path = folder / STATE_FILE
         if not path.exists():
             return {}
-        state = self._read(path)
+        state = self._read(path, remedy=f"Delete {folder} to start this run again from its beginning.")
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(state["parameters"][name])
@@ -132,7 +132,8 @@ class Trainer:
                 f"{path}: no such file, so there are no optimizer moments to continue from. "
                 "Take a checkpoint made by `mimo-train pretrain`, or set continue_optimizer=false."
             )
-        moments = self._read(path)["optimizer"]["state"]
+        remedy = f"Make {folder.parent} again, or set continue_optimizer=false."
+        moments = self._read(path, remedy=remedy)["optimizer"]["state"]
         state = self._adamw.state_dict()
         self._adamw.load_state_dict({**state, "state": moments})
 
@@ -150,18 +151,12 @@ class Trainer:
             )
         return grad_norm
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path, *, remedy: str) -> dict[str, Any]:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found = {name: tuple(tensor.shape) for name, tensor in state["parameters"].items()}
         except Exception as error:  # torch.load raises almost anything on a damaged file
-            raise TrainError(
-                f"{path}: not a whole training state ({type(error).__name__}). "
-                f"Delete {path.parent} to start this run again from its beginning."
-            ) from None
+            raise TrainError(f"{path}: not a whole training state ({type(error).__name__}). {remedy}") from None
         if found != {name: tuple(p.shape) for name, p in self._trained.items()}:
-            raise TrainError(
-                f"{path}: the state of a model with other parameters. "
-                f"Delete {path.parent}, or use the checkpoint and recipe that it was made with."
-            )
+            raise TrainError(f"{path}: the state of a model with other parameters. {remedy}")
         return state
