@@ -18,7 +18,8 @@ if ! command -v uv >/dev/null; then
 fi
 
 echo "setup: syncing the workspace from uv.lock"
-uv sync --quiet --frozen --all-packages --extra pdf --extra local
+# Compiled once here: where Python may not write bytecode, every command would compile torch anew, for seconds.
+uv sync --quiet --frozen --all-packages --extra pdf --extra local --compile-bytecode
 export PATH="$PWD/.venv/bin:$PATH"
 
 # One line for each optional part that is missing, and what stands in for it.
