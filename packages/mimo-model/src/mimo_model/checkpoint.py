@@ -17,7 +17,13 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+)
 
 from mimo_model.config import MiMoConfig
 from mimo_model.errors import ModelError
@@ -242,3 +248,8 @@ def _num_layers(config: MiMoConfig) -> str:
 def _require(condition: bool, place: Path, problem: str) -> None:
     if not condition:
         raise ModelError(f"{place}: {problem}. Check that config.json and the files belong to one checkpoint.")
+
+
+# Should transformers learn a `mimo` of its own some day, this one still opens these folders.
+AutoConfig.register(MiMoConfig.model_type, MiMoConfig, exist_ok=True)
+AutoModelForCausalLM.register(MiMoConfig, MiMoForCausalLM, exist_ok=True)

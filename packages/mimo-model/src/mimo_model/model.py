@@ -9,26 +9,26 @@ Read `MiMoForCausalLM.forward` first. The attribute names are the released tenso
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    Cache,
-    DynamicCache,
-    GenerationMixin,
-    PreTrainedModel,
-)
+from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.masking_utils import create_masks_for_generate
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mimo_model.attention import Attend, cached_attention, causal_attention, visible
+from mimo_model.attention import Attend, Sight, choose_attention
 from mimo_model.config import MiMoConfig
 from mimo_model.rope import Rope, rope_at, rotate
+
+IGNORED = -100
+"""Label or target of a position that no loss counts (PyTorch's default `ignore_index`)."""
 
 
 class RMSNorm(nn.Module):
@@ -83,7 +83,7 @@ class SwiGLU(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))  # type: ignore[no-any-return]
 
 
-class Block(nn.Module):
+class Block(GradientCheckpointingLayer):
     """One transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: MiMoConfig, layer: int) -> None:
@@ -129,6 +129,16 @@ class MTPLayer(Block):
         return self.self_attn.keys_values(normed_BTD, rope)
 
 
+class Head(nn.Linear):
+    """The head that main model and MTP layers share: logits, or the loss of given tokens without their logits."""
+
+    def forward(self, x_BTD: Tensor, targets_BT: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V]; or -log p(target), float32 [B, T], zero where the target is `IGNORED`."""
+        if targets_BT is None:
+            return super().forward(x_BTD)
+        return cross_entropy(self, x_BTD, targets_BT)
+
+
 class MiMoPreTrainedModel(PreTrainedModel):
     """What transformers needs to know to create, split and load a MiMo model."""
 
@@ -138,6 +148,25 @@ class MiMoPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["Block", "MTPLayer"]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_flash_attn = True
+    supports_gradient_checkpointing = True
+    # `loss` is divided by `num_items_in_batch` where transformers' Trainer counts over several forwards.
+    accepts_loss_kwargs = True
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return True
+
+    def _flash_attn_can_dispatch(self, flash_attn_version: int, is_init_check: bool = False) -> bool:
+        try:
+            return bool(super()._flash_attn_can_dispatch(flash_attn_version, is_init_check))
+        except ImportError as error:
+            package = "flash-attn" if flash_attn_version == 2 else f"flash-attn-{flash_attn_version}"
+            raise ImportError(
+                f"attn_implementation='flash_attention_{flash_attn_version}' needs the package {package}: {error} "
+                f"Run `pip install {package}` on a machine with CUDA, or use 'sdpa' or 'flex_attention'."
+            ) from None
 
     def _init_weights(self, module: nn.Module) -> None:
         """Normal with `initializer_range` for matrices, zero for biases, one for norms; the report names none."""
@@ -166,9 +195,11 @@ class MiMoModel(MiMoPreTrainedModel):
     def rope(self, positions_BT: Tensor, dtype: torch.dtype) -> Rope:
         return rope_at(positions_BT, theta=self.config.rope_theta, head_dim=self.config.head_dim or 0, dtype=dtype)
 
-    def trunk(self, x_BTD: Tensor, rope: Rope, attend: Attend) -> Tensor:
-        """The main layers: embeddings in, h_BTD before the final norm out."""
+    def trunk(self, x_BTD: Tensor, rope: Rope, attend: Attend, states: list[Tensor] | None = None) -> Tensor:
+        """The main layers: embeddings in, h_BTD before the final norm out; `states` collects what each is given."""
         for layer in self.layers:
+            if states is not None:
+                states.append(x_BTD)
             x_BTD = layer(x_BTD, rope, attend)
         return x_BTD
 
@@ -184,6 +215,9 @@ class MiMoOutput(CausalLMOutputWithPast):
     """One [B, T, V] per MTP layer asked for; entry i of layer k (from 1) predicts x_{i+k+1}. Entries whose tokens
     x_{i+k} or x_{i+k+1} lie past the end or in another document mean nothing: the caller masks them."""
 
+    head_losses: tuple[Tensor, ...] | None = None
+    """One float32 [B, T] per element of `targets`: -log p(target), zero where the target is -100."""
+
 
 class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
     """MiMo with its language-model head, which the MTP layers share (§2.2)."""
@@ -191,7 +225,7 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
     def __init__(self, config: MiMoConfig) -> None:
         super().__init__(config)
         self.model = MiMoModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Head(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
     def forward(
@@ -206,23 +240,37 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
         logits_to_keep: int = 0,
         document_ids: Tensor | None = None,
         num_mtp_layers: int = 0,
-        return_dict: bool = True,
+        targets: Sequence[Tensor] | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = True,
     ) -> MiMoOutput:
         """Next-token logits, and those of the first `num_mtp_layers` MTP layers.
 
         Args:
             input_ids: int64 [B, T]; or give `inputs_embeds` [B, T, D].
-            attention_mask: [B, S], nonzero for real tokens; or a ready bool mask [B, 1, T, S].
+            attention_mask: [B, S], nonzero for real tokens; or a ready mask: bool or additive [B, 1, T, S].
+            position_ids: int [B, T]. Without a mask and a cache, every place where they do not count on by one
+                starts a document, as transformers' padding-free collators mean it.
             past_key_values: a transformers cache, extended by these tokens; with `use_cache`, a new one.
             labels: int64 [B, T], -100 where none: adds the next-token `loss` that transformers' trainers expect.
+                In training on CUDA, `logits` are None then: they are never held.
             logits_to_keep: only the last so many positions get logits; 0 for all.
             document_ids: int [B, T], ascending: attention, positions and MTP stay within a document.
             num_mtp_layers: how many MTP layers to run. They need whole sequences: no cache, no left padding.
+            targets: for training: int64 [B, T] of what each position has to predict, -100 where nothing, for the
+                main head, then for each MTP layer that is to run. Gives `head_losses` and no logits.
+            num_items_in_batch: what `loss` is divided by, instead of the number of labels here.
+            output_hidden_states: adds `hidden_states`: what each layer is given, and the final norm's output.
+            output_attentions: must not be true: no backend here keeps attention weights.
             return_dict: must be true; transformers passes it.
 
         Raises:
             ValueError: arguments that exclude each other, or more MTP layers than the model has.
         """
+        if targets is not None and not num_mtp_layers:
+            num_mtp_layers = len(targets) - 1
         self._check_arguments(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
@@ -230,34 +278,65 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             document_ids=document_ids,
             num_mtp_layers=num_mtp_layers,
+            targets=targets,
+            labels=labels,
+            output_attentions=output_attentions,
         )
         x_BTD = self.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         num_tokens = x_BTD.shape[1]
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        start = past_key_values.get_seq_length() if past_key_values is not None else 0
+        start = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
         if position_ids is None:
             position_ids = (
                 torch.arange(start, start + num_tokens, device=x_BTD.device)[None]
                 if document_ids is None
                 else positions_in_documents(document_ids)
             )
-        attend = self._attend(x_BTD, attention_mask, past_key_values, document_ids, start=int(start))
+        elif document_ids is None and attention_mask is None and past_key_values is None:
+            document_ids = documents_of_positions(position_ids)
+        sight = Sight(num_tokens, start, past_key_values, attention_mask, document_ids)
+        attend = choose_attention(self.model, sight, x_BTD.device)
         rope = self.model.rope(position_ids, x_BTD.dtype)
 
-        h_BTD = self.model.trunk(x_BTD, rope, attend)
+        states: list[Tensor] | None = [] if output_hidden_states else None
+        h_BTD = self.model.trunk(x_BTD, rope, attend, states)
         kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
-        logits_BTV = self.lm_head(self.model.norm(h_BTD[:, kept]))
-        mtp_logits = tuple(
-            self.lm_head(layer.final_layernorm(y_BTD[:, kept]))
+        normed_BTD = self.model.norm(h_BTD[:, kept])
+        outputs_BTD = [
+            layer.final_layernorm(y_BTD[:, kept])
             for layer, y_BTD in self._mtp(h_BTD, x_BTD, position_ids, rope, attend, num_mtp_layers)
-        )
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits_BTV, labels=labels, vocab_size=self.config.vocab_size)
-        return MiMoOutput(
-            loss=loss, logits=logits_BTV, past_key_values=past_key_values, hidden=h_BTD, mtp_logits=mtp_logits
-        )
+        ]
+        output = MiMoOutput(past_key_values=past_key_values, hidden=h_BTD)
+        if states is not None:
+            states.append(normed_BTD)
+            output.hidden_states = tuple(states)  # type: ignore[arg-type]
+        if targets is not None:
+            heads = zip((normed_BTD, *outputs_BTD), targets, strict=True)
+            output.head_losses = tuple(self._losses(y_BTD, targets_BT) for y_BTD, targets_BT in heads)
+            return output
+        if labels is not None and self.training and _fused_kernels(normed_BTD) is not None:
+            shifted_BT = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            num_items = (shifted_BT != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            output.loss = self._losses(normed_BTD, shifted_BT).sum() / num_items  # type: ignore[assignment]
+        else:
+            output.logits = self.lm_head(normed_BTD)
+            if labels is not None:
+                output.loss = self.loss_function(
+                    logits=output.logits,
+                    labels=labels,
+                    vocab_size=self.config.vocab_size,
+                    num_items_in_batch=num_items_in_batch,
+                )
+        output.mtp_logits = tuple(self.lm_head(y_BTD) for y_BTD in outputs_BTD)
+        return output
+
+    @staticmethod
+    def create_masks_for_generate(config: MiMoConfig, attention_mask: Tensor | None, **others: Any) -> Any:
+        """The mask that transformers' `generate` passes on with a static cache."""
+        if config._attn_implementation in ("sdpa", "eager"):
+            return create_masks_for_generate(config=config, attention_mask=attention_mask, **others)
+        return attention_mask
 
     def _mtp(
         self,
@@ -267,7 +346,7 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
         rope: Rope,
         attend: Attend,
         num_mtp_layers: int,
-    ) -> Sequence[tuple[Any, Tensor]]:
+    ) -> list[tuple[MTPLayer, Tensor]]:
         """Each MTP layer with its output before `final_layernorm`."""
         inside_BT1 = (position_ids != 0).unsqueeze(-1)
         outputs = []
@@ -276,33 +355,12 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
             outputs.append((layer, layer(layer.combine(h_BTD, shifted_BTD), rope, attend)))
         return outputs
 
-    def _attend(
-        self,
-        x_BTD: Tensor,
-        attention_mask: Tensor | None,
-        cache: Cache | None,
-        document_ids: Tensor | None,
-        *,
-        start: int,
-    ) -> Attend:
-        num_queries = x_BTD.shape[1]
-        if cache is None and attention_mask is None and document_ids is None:
-            return causal_attention()
-        num_keys = cache.get_mask_sizes(num_queries, 0)[0] if cache is not None else num_queries
-        if attention_mask is not None and attention_mask.ndim == 4:
-            mask = attention_mask[..., :num_keys] if attention_mask.dtype == torch.bool else attention_mask
-        else:
-            mask = visible(num_queries, num_keys, start=start, device=x_BTD.device)[None, None]
-            if document_ids is not None:
-                mask = mask & (document_ids[:, None, :, None] == document_ids[:, None, None, :])
-            if attention_mask is not None:
-                real_BS = F.pad(attention_mask != 0, (0, num_keys - attention_mask.shape[1]), value=True)
-                # A padding query sees itself, for a softmax over nothing is NaN.
-                itself = torch.arange(num_keys, device=x_BTD.device) == torch.arange(
-                    start, start + num_queries, device=x_BTD.device
-                ).unsqueeze(-1)
-                mask = (mask & real_BS[:, None, None, :]) | itself
-        return causal_attention(mask) if cache is None else cached_attention(cache, mask)
+    def _losses(self, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """The head's loss at every position, also where an adapter or a resized one stands in its place."""
+        if isinstance(self.lm_head, Head):
+            return self.lm_head(x_BTD, targets_BT)  # type: ignore[no-any-return]
+        logits_BVT = self.lm_head(x_BTD).float().transpose(1, 2)
+        return F.cross_entropy(logits_BVT, targets_BT, ignore_index=IGNORED, reduction="none")
 
     def _check_arguments(
         self,
@@ -313,6 +371,9 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
         use_cache: bool | None,
         document_ids: Tensor | None,
         num_mtp_layers: int,
+        targets: Sequence[Tensor] | None,
+        labels: Tensor | None,
+        output_attentions: bool | None,
     ) -> None:
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
@@ -321,11 +382,23 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
                 f"num_mtp_layers={num_mtp_layers}, but this model has {len(self.model.mtp_layers)} "
                 "(config.num_nextn_predict_layers). Ask for fewer, or make copies with replicate_mtp."
             )
+        if targets is not None and (len(targets) != num_mtp_layers + 1 or labels is not None):
+            raise ValueError(
+                f"targets are for the main head and for each MTP layer, in the place of labels: {len(targets)} given, "
+                f"{num_mtp_layers} MTP layers asked for{'' if labels is None else ', and labels'}."
+            )
+        if output_attentions:
+            raise ValueError("output_attentions=True: attention weights are not kept. Leave it out.")
         cached = past_key_values is not None or use_cache
         if cached and (num_mtp_layers or document_ids is not None):
             raise ValueError(
                 "num_mtp_layers and document_ids need whole sequences without a cache. Use Engine to decode with "
                 "MTP drafts."
+            )
+        if cached and self.training and self.is_gradient_checkpointing:
+            raise ValueError(
+                "gradient checkpointing runs each layer twice and would extend the cache twice. Pass "
+                "use_cache=False, or call model.eval() first."
             )
 
 
@@ -336,5 +409,35 @@ def positions_in_documents(document_ids_BT: Tensor) -> Tensor:
     return places_T - torch.where(is_first_BT, places_T, 0).cummax(dim=1).values
 
 
-AutoConfig.register(MiMoConfig.model_type, MiMoConfig)
-AutoModelForCausalLM.register(MiMoConfig, MiMoForCausalLM)
+def documents_of_positions(positions_BT: Tensor) -> Tensor | None:
+    """int64 [B, T]: the document of each token, a new one wherever positions do not count on; None where all do."""
+    restarts_BT = F.pad(positions_BT[:, 1:] != positions_BT[:, :-1] + 1, (1, 0))
+    return restarts_BT.cumsum(1) if bool(restarts_BT.any()) else None
+
+
+def cross_entropy(head: nn.Linear, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+    """-log p(target) by the head, float32 [B, T], zero where ignored; chunk by chunk where mimo-model is installed."""
+    kernels = _kernels()
+    if kernels is None:
+        logits_BVT = F.linear(x_BTD, head.weight).float().transpose(1, 2)
+        return F.cross_entropy(logits_BVT, targets_BT, ignore_index=IGNORED, reduction="none")
+    losses_N: Tensor = kernels.linear_cross_entropy(
+        x_BTD.flatten(0, 1), head.weight, targets_BT.flatten(), ignore_index=IGNORED
+    )
+    return losses_N.view_as(targets_BT)
+
+
+def _fused_kernels(x: Tensor) -> ModuleType | None:
+    """The fused kernels where they run: for CUDA tensors, when mimo-model is installed."""
+    kernels = _kernels() if x.is_cuda else None
+    return kernels if kernels is not None and kernels.fused(x) else None
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    # An exported copy of this file has to open without mimo-model.
+    try:
+        from mimo_model import kernels
+    except ImportError:
+        return None
+    return kernels
