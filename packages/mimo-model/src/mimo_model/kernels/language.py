@@ -1,12 +1,18 @@
 """`triton` and `tl`, or stand-ins where triton is not installed (torch's CPU wheels leave it out).
 
-Kernel modules import both from here, so that their torch references work without triton.
+Kernel modules import both from here, so that their torch references work without triton; and `dot`, the matrix product
+that also works in the interpreter.
 """
+
+# Triton's kernels are untyped.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from mimo_model.kernels.device import INTERPRETED
 
 
 class _Absent:
@@ -30,3 +36,14 @@ try:
     tl = importlib.import_module("triton.language")
 except ImportError:
     pass
+
+_INTERPRETED: Any = tl.constexpr(INTERPRETED)
+
+
+@triton.jit
+def dot(a, b, accumulator):
+    """`tl.dot` that multiplies float32 as such; widens first in the interpreter, whose own takes no bfloat16."""
+    if _INTERPRETED:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, b, accumulator, input_precision="ieee")
