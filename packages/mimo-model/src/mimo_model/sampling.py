@@ -37,6 +37,9 @@ class Sampling:
     seed: int = 0
     """All random draws of the request follow from it and the position, whatever else is in the batch."""
 
+    stop: tuple[str, ...] = ()
+    """The response ends at the token that completes one of these strings; its tokens include that string's."""
+
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens={self.max_tokens}: at least 1.")
@@ -46,6 +49,8 @@ class Sampling:
             raise ValueError(f"top_p={self.top_p}: above 0, at most 1.")
         if self.top_k < 0:
             raise ValueError(f"top_k={self.top_k}: 0 for all tokens, or a positive number.")
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ValueError(f"stop={self.stop!r}: a tuple of strings, none of them empty.")
 
 
 @dataclass(frozen=True)

@@ -32,15 +32,16 @@ class SlotCache:
         self.num_slots = 0
         self.num_places = 0
 
-    def reserve(self, num_slots: int, num_places: int) -> None:
-        """Makes room for so many slots and places, the waste bin beside them."""
+    def reserve(self, num_slots: int, num_places: int) -> bool:
+        """Makes room for so many slots and places, the waste bin beside them; true when something moved."""
         if num_slots <= self.num_slots and num_places < self.num_places:
-            return
+            return False
         while self.num_slots < num_slots:
             self.num_slots = max(2 * self.num_slots, 1)
         while self.num_places <= num_places:
             self.num_places = max(2 * self.num_places, 64)
         self.layers = [(self._grow(keys), self._grow(values)) for keys, values in self.layers]
+        return True
 
     def move(self, target: Sequence[int], source: Sequence[int]) -> None:
         """Overwrites the target slots with the source slots."""

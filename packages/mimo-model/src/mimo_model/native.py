@@ -1,0 +1,243 @@
+"""Rounds on a CPU by `native.c`, compiled when it is first needed by the machine's own C compiler.
+
+PyTorch's matrix-vector products reach a fifth of the memory bandwidth on two cores (a quarter in bfloat16), and a
+round of a small model is hundreds of operators; one C function does a whole round at the speed of memory. Where there
+is no compiler, or the model is not what the C code knows, `available` says why and the engine decodes with PyTorch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mimo_model.model import Attention, Block, MiMoForCausalLM, MTPLayer, RMSNorm, SwiGLU
+from mimo_model.rope import rope_at
+from mimo_model.rows import Rows
+from mimo_model.slots import SlotCache
+
+_SOURCE = Path(__file__).with_name("native.c")
+_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fopenmp")
+# Below so many weights a round is too short to share: waiting for the other threads would cost more.
+_WEIGHTS_WORTH_A_THREAD = 1 << 20
+# From so many tokens in one forward on, PyTorch's matrix products are faster: they use the registers better.
+_MOST_TOKENS = 64
+
+_LAYER_WEIGHTS = (
+    "input_layernorm.weight",
+    "self_attn.q_proj.weight",
+    "self_attn.q_proj.bias",
+    "self_attn.k_proj.weight",
+    "self_attn.k_proj.bias",
+    "self_attn.v_proj.weight",
+    "self_attn.v_proj.bias",
+    "self_attn.o_proj.weight",
+    "post_attention_layernorm.weight",
+    "mlp.gate_proj.weight",
+    "mlp.up_proj.weight",
+    "mlp.down_proj.weight",
+)
+_MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj.weight", "final_layernorm.weight")
+
+
+class _Layer(ctypes.Structure):
+    """`Layer` in native.c: pointers to weights in the order above, then to keys and values."""
+
+    _fields_ = [  # noqa: RUF012
+        (name, ctypes.c_void_p) for name in (*_LAYER_WEIGHTS, *_MTP_WEIGHTS, "keys", "values")
+    ]
+
+
+_INTEGERS = (
+    "is_bfloat16",
+    "num_layers",
+    "hidden_size",
+    "num_heads",
+    "num_key_heads",
+    "head_dim",
+    "feed_forward",
+    "num_ids",
+    "num_threads",
+    "num_stop_ids",
+    "num_places",
+    "num_drafts",
+    "max_drafts",
+)
+_POINTERS = ("layers", "embedding", "norm", "head", "stop_ids", "rope")
+_ROWS = (
+    "tokens",
+    "num_tokens",
+    "max_tokens",
+    "hidden",
+    "filled",
+    "report",
+    "logprobs",
+    "seed",
+    "temperature",
+    "top_p",
+    "top_k",
+)
+
+
+class _Model(ctypes.Structure):
+    """`Model` in native.c."""
+
+    _fields_ = [  # noqa: RUF012
+        *((name, ctypes.c_int64) for name in _INTEGERS),
+        ("eps", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in (*_POINTERS, *_ROWS)),
+    ]
+
+
+class NativeRound:
+    """Rounds of one engine. It holds pointers to the model's parameters: `bind` again when they were replaced."""
+
+    def __init__(self, model: MiMoForCausalLM, cache: SlotCache, rows: Rows, *, num_ids: int, stop_ids: Tensor) -> None:
+        self._library = _library()
+        self._model, self._cache, self._rows = model, cache, rows
+        self._num_ids, self._stop_ids = num_ids, stop_ids
+        self._rope = torch.empty(0)
+        self._scratch = torch.empty(0)
+        self._struct = _Model()
+        self._kept: list[object] = []
+
+    def bind(self) -> None:
+        """Reads the addresses of parameters, cache and rows, all of which it keeps alive."""
+        config, cache, rows = self._model.config, self._cache, self._rows
+        network = self._model.model
+        weights_per_token = sum(parameter.numel() for parameter in network.layers.parameters())
+        if len(self._rope) < cache.num_places:
+            cosines, sines = rope_at(
+                torch.arange(cache.num_places)[None],
+                theta=config.rope_theta,
+                head_dim=config.head_dim or 0,
+                dtype=torch.float32,
+            )
+            half = (config.head_dim or 0) // 2
+            self._rope = torch.cat((cosines[0, :, 0, :half], sines[0, :, 0, half:]), dim=1).contiguous()
+        layers = [*network.layers, *network.mtp_layers][: len(cache.layers)]
+        table = (_Layer * len(layers))()
+        kept: list[object] = [table, self._rope]
+        for entry, layer, (keys, values) in zip(table, layers, cache.layers, strict=True):
+            names = _LAYER_WEIGHTS + (_MTP_WEIGHTS if isinstance(layer, MTPLayer) else ())
+            tensors = {name: layer.get_parameter(name) for name in names} | {"keys": keys, "values": values}
+            for name, tensor in tensors.items():
+                setattr(entry, name, tensor.data_ptr())
+            kept.append(tensors)
+        ends = {
+            "embedding": network.embed_tokens.weight,
+            "norm": network.norm.weight,
+            "head": self._model.lm_head.weight,
+        }
+        state = {name: getattr(rows, name) for name in _ROWS}
+        pointers = {**ends, **state, "stop_ids": self._stop_ids, "rope": self._rope}
+        kept.append(pointers)
+        self._struct = _Model(
+            is_bfloat16=self._model.lm_head.weight.dtype == torch.bfloat16,
+            num_layers=config.num_hidden_layers,
+            hidden_size=config.hidden_size,
+            num_heads=config.num_attention_heads,
+            num_key_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            feed_forward=config.intermediate_size,
+            num_ids=self._num_ids,
+            num_threads=torch.get_num_threads() if weights_per_token >= _WEIGHTS_WORTH_A_THREAD else 1,
+            num_stop_ids=len(self._stop_ids),
+            num_places=cache.num_places,
+            num_drafts=0,
+            max_drafts=rows.filled.shape[1],
+            eps=config.rms_norm_eps,
+            layers=ctypes.addressof(table),
+            **{name: tensor.data_ptr() for name, tensor in pointers.items()},
+        )
+        self._kept = kept
+
+    def __call__(self, batch_size: int, num_drafts: int) -> None:
+        """One round for the first `batch_size` rows; `Rows.report` and `Rows.logprobs` say what it brought."""
+        struct = self._struct
+        struct.num_drafts = num_drafts
+        size = self._library.scratch_size(ctypes.byref(struct), batch_size)
+        if len(self._scratch) < size:
+            self._scratch = torch.empty(size)
+        self._library.decode_round(ctypes.byref(struct), batch_size, self._scratch.data_ptr())
+
+
+def available(model: MiMoForCausalLM) -> str | None:
+    """None when `NativeRound` can decode this model here, else the reason why not."""
+    parameters = list(model.parameters())
+    dtype = model.lm_head.weight.dtype
+    if model.lm_head.weight.device.type != "cpu":
+        return f"the model is on {model.lm_head.weight.device}"
+    if dtype not in (torch.float32, torch.bfloat16):
+        return f"weights are {dtype}"
+    if any(parameter.dtype != dtype or not parameter.is_contiguous() for parameter in parameters):
+        return "weights are of several types, or not contiguous"
+    plain = {nn.Linear, nn.Embedding, nn.ModuleList, RMSNorm, Attention, SwiGLU, Block, MTPLayer}
+    changed = [module for module in model.model.children() for module in module.modules() if type(module) not in plain]
+    if changed:
+        return f"the model holds a {type(changed[0]).__name__}"
+    try:
+        _library()
+    except (OSError, subprocess.SubprocessError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def fits(batch_size: int, num_drafts: int) -> bool:
+    """Whether a round of this size is faster here than with PyTorch's operators."""
+    return batch_size * (num_drafts + 1) <= _MOST_TOKENS
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """The compiled `native.c`, from the user's cache folder or compiled now.
+
+    Raises:
+        OSError: there is no C compiler, or what it made cannot be loaded.
+        subprocess.SubprocessError: it failed.
+    """
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise FileNotFoundError("there is no C compiler (`cc`, or the one that CC names)")
+    native = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
+    command = [compiler, *_FLAGS, native]
+    file = _cache_folder() / f"native-{_fingerprint(command)}.so"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            made = Path(folder) / file.name
+            subprocess.run(
+                [*command, str(_SOURCE), "-o", str(made), "-lm"], check=True, capture_output=True, timeout=300
+            )
+            made.rename(file)
+    library = ctypes.CDLL(str(file))
+    library.scratch_size.restype = ctypes.c_int64
+    library.scratch_size.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+    library.decode_round.restype = None
+    library.decode_round.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    return library
+
+
+def _fingerprint(command: list[str]) -> str:
+    """Of source, compiler, flags and processor: a home folder may be shared by machines that differ."""
+    version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+    except OSError:
+        processor = platform.processor()
+    parts = (_SOURCE.read_text(), " ".join(command), version, processor)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mimo-model"
