@@ -5,6 +5,7 @@ operator, so torch.compile and CUDA graphs take it. Triton is not needed until a
 """
 
 from mimo_model.kernels.decode_attention import decode_attention
+from mimo_model.kernels.device import fused
 from mimo_model.kernels.linear_cross_entropy import linear_cross_entropy
 from mimo_model.kernels.qkv_cache import write_qkv
 from mimo_model.kernels.rms_norm import add_rms_norm, rms_norm
@@ -14,6 +15,7 @@ from mimo_model.kernels.swiglu import swiglu
 __all__ = [
     "add_rms_norm",
     "decode_attention",
+    "fused",
     "linear_cross_entropy",
     "rms_norm",
     "rotate",
