@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig, Qwen2Config, Qwen2ForCausalLM, pipeline
 
-from mimo_model import MiMoConfig, MiMoForCausalLM
+from mimo_model import MiMoConfig, MiMoForCausalLM, load_model, replicate_mtp
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+PADDED = list(range(261, 272))
 
 
 def random_ids(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -170,6 +175,234 @@ def test_both_spellings_of_the_rope_base_are_read_and_written(key):
 def test_a_configuration_that_mimo_does_not_have_is_refused(fields):
     with pytest.raises(ValueError, match=next(reversed(fields)).replace("rope_parameters", "rope_type")):
         MiMoConfig(**fields)
+
+
+# -- What people do with a Hugging Face model.
+
+
+def generated(model: MiMoForCausalLM, ids: torch.Tensor, **settings: object) -> torch.Tensor:
+    return model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, eos_token_id=None, **settings)
+
+
+def test_assisted_generation_gives_the_greedy_tokens(model, drafting_model):
+    ids = random_ids(1, 6)
+    greedy = generated(model, ids, do_sample=False)
+    assert torch.equal(generated(model, ids, do_sample=False, assistant_model=drafting_model), greedy)
+    assert torch.equal(generated(model, ids, do_sample=False, prompt_lookup_num_tokens=2), greedy)
+
+
+def test_generate_without_a_cache_gives_the_same_tokens(model):
+    ids = random_ids(3, 6)
+    assert torch.equal(generated(model, ids, do_sample=False, use_cache=False), generated(model, ids, do_sample=False))
+
+
+def test_beam_search_finds_a_likelier_answer_than_greedy(model):
+    ids = random_ids(1, 6)
+
+    def log_probability(answer: torch.Tensor) -> float:
+        logits = model(answer).logits[:, :-1].log_softmax(-1)
+        return logits.gather(-1, answer[:, 1:, None])[:, 5:].sum().item()
+
+    greedy = log_probability(generated(model, ids, do_sample=False))
+    beams = generated(model, ids, do_sample=False, num_beams=4)
+    assert log_probability(beams) > greedy
+    assert torch.equal(generated(model, ids, do_sample=False, num_beams=4, cache_implementation="static"), beams)
+
+
+def test_sampling_repeats_with_its_seed(model):
+    ids = random_ids(2, 6)
+    torch.manual_seed(5)
+    first = generated(model, ids, do_sample=True, top_k=0)
+    torch.manual_seed(5)
+    assert torch.equal(generated(model, ids, do_sample=True, top_k=0), first)
+
+
+def test_a_text_generation_pipeline_continues_text(model, tokenizer):
+    answer = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    settings = GenerationConfig(
+        max_new_tokens=6, do_sample=False, eos_token_id=None, suppress_tokens=[*range(261, 272)]
+    )
+    [result] = answer("2+2=", generation_config=settings, return_tensors=True)
+    ids = tokenizer("2+2=", return_tensors="pt").input_ids
+    assert result["generated_token_ids"] == model.generate(ids, generation_config=settings)[0].tolist()
+
+
+@pytest.mark.parametrize("device_map", ["auto", {"": "cpu"}], ids=str)
+def test_accelerate_places_the_model(checkpoint, model, device_map):
+    placed = AutoModelForCausalLM.from_pretrained(checkpoint, device_map=device_map)
+    ids = random_ids(1, 9)
+    assert torch.equal(placed(ids).logits.cpu(), model(ids).logits)
+
+
+def test_accelerate_splits_the_model_between_its_blocks(checkpoint, model, tmp_path):
+    device_map = dict.fromkeys(("model.embed_tokens", "model.layers.0", "model.norm", "lm_head"), "cpu")
+    device_map |= {"model.layers.1": "disk", "model.mtp_layers": "disk"}
+    split = AutoModelForCausalLM.from_pretrained(checkpoint, device_map=device_map, offload_folder=tmp_path)
+    ids = random_ids(1, 9)
+    with torch.no_grad():
+        found, wanted = split(ids, num_mtp_layers=1), model(ids, num_mtp_layers=1)
+    assert torch.equal(found.logits, wanted.logits)
+    assert torch.equal(found.mtp_logits[0], wanted.mtp_logits[0])
+
+
+def test_save_pretrained_writes_what_from_pretrained_reads(model, tmp_path):
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    again = MiMoForCausalLM.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_more_embeddings_leave_the_known_logits(model):
+    ids = random_ids(1, 9)
+    wanted = model(ids, num_mtp_layers=1)
+    model.resize_token_embeddings(300, mean_resizing=False)
+    resized = model(ids, num_mtp_layers=1)
+    assert model.config.vocab_size == 300
+    assert torch.equal(resized.logits[..., :272], wanted.logits)
+    assert torch.equal(resized.mtp_logits[0][..., :272], wanted.mtp_logits[0])
+
+
+def test_a_compiled_forward_gives_the_same_logits(model):
+    compiled = torch.compile(model, backend="aot_eager")
+    ids = random_ids(2, 12)
+    documents = torch.tensor([[0] * 5 + [1] * 7, [0] * 12])
+    with torch.no_grad():
+        for extra in ({}, {"document_ids": documents, "num_mtp_layers": 1}):
+            found, wanted = compiled(ids, **extra), model(ids, **extra)
+            assert largest_difference(found.logits, wanted.logits) <= TOLERANCE[torch.float32]
+            for a, b in zip(found.mtp_logits, wanted.mtp_logits, strict=True):
+                assert largest_difference(a, b) <= TOLERANCE[torch.float32]
+
+
+def test_hidden_states_are_each_layers_input_and_the_final_norms_output(model):
+    ids = random_ids(1, 9)
+    output = model(ids, output_hidden_states=True)
+    assert len(output.hidden_states) == 3
+    assert torch.equal(output.hidden_states[0], model.model.embed_tokens(ids))
+    assert torch.equal(model.lm_head(output.hidden_states[-1]), output.logits)
+    with pytest.raises(ValueError, match="attention weights are not kept"):
+        model(ids, output_attentions=True)
+
+
+# -- Training.
+
+
+def test_the_loss_of_labels_is_that_of_transformers(model):
+    ids = random_ids(2, 12)
+    labels = ids.masked_fill(ids < 60, -100)
+    output = model(ids, labels=labels)
+    mean = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    assert output.loss.item() == pytest.approx(mean.item(), rel=1e-6)
+    counted = model(ids, labels=labels, num_items_in_batch=7).loss
+    assert counted.item() == pytest.approx(mean.item() * int((labels[:, 1:] >= 0).sum()) / 7, rel=1e-6)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing_changes_no_loss_and_no_gradient(checkpoint, reentrant):
+    ids = random_ids(2, 20)
+    documents = torch.tensor([[0] * 8 + [1] * 12, [0] * 20])
+
+    def gradients(checkpointed: bool) -> tuple[float, dict[str, torch.Tensor]]:
+        model = load_model(checkpoint).train()
+        if checkpointed:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            model.enable_input_require_grads()
+        output = model(ids, labels=ids, document_ids=documents, num_mtp_layers=1)
+        (output.loss + output.mtp_logits[0].square().mean()).backward()
+        return output.loss.item(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    (loss, wanted), (checkpointed_loss, found) = gradients(False), gradients(True)
+    assert checkpointed_loss == loss
+    for name in wanted:
+        assert largest_difference(found[name], wanted[name]) <= (1e-6 if reentrant else 0.0), name
+
+
+def test_gradient_checkpointing_runs_the_blocks_again(model):
+    model.train().gradient_checkpointing_enable()
+    calls = []
+    for layer in [*model.model.layers, *model.model.mtp_layers]:
+        layer.mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    output = model(random_ids(1, 9), num_mtp_layers=1)
+    assert len(calls) == 3
+    (output.logits.sum() + output.mtp_logits[0].sum()).backward()
+    assert len(calls) == 6
+    with pytest.raises(ValueError, match="use_cache=False"):
+        model(random_ids(1, 9), use_cache=True)
+
+
+def targets_of(ids: torch.Tensor, documents: torch.Tensor, num_heads: int) -> list[torch.Tensor]:
+    """What each head has to predict within its document, -100 elsewhere; padded to the length of ids."""
+    targets = []
+    for ahead in range(1, num_heads + 1):
+        inside = documents[:, ahead:] == documents[:, :-ahead]
+        targets.append(F.pad(ids[:, ahead:].where(inside, -100), (0, ahead), value=-100))
+    return targets
+
+
+def test_losses_of_targets_equal_those_of_the_logits_and_so_do_the_gradients(checkpoint):
+    ids = random_ids(2, 21)
+    documents = torch.tensor([[0] * 8 + [1] * 13, [0] * 21])
+    targets = targets_of(ids, documents, 3)
+    by_targets, by_logits = (replicate_mtp(load_model(checkpoint), 3).requires_grad_(True) for _ in range(2))
+    output = by_targets(ids, document_ids=documents, targets=targets[:3])
+    assert output.logits is None
+    wanted = by_logits(ids, document_ids=documents, num_mtp_layers=2)
+    losses = [
+        F.cross_entropy(logits.transpose(1, 2), target, reduction="none")
+        for logits, target in zip((wanted.logits, *wanted.mtp_logits), targets, strict=True)
+    ]
+    for found, loss, target in zip(output.head_losses, losses, targets, strict=True):
+        assert found.dtype == torch.float32
+        assert largest_difference(found, loss) <= TOLERANCE[torch.float32]
+        assert not found[target == -100].any()
+    for terms in (output.head_losses, losses):
+        sum(weight * term.sum() / 30 for weight, term in zip((1.0, 0.3, 0.1), terms, strict=True)).backward()
+    for (name, a), (_, b) in zip(by_targets.named_parameters(), by_logits.named_parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        assert a.grad is None or largest_difference(a.grad, b.grad) <= TOLERANCE[torch.float32], name
+
+
+def test_targets_go_with_heads_one_for_one(model):
+    ids = random_ids(1, 5)
+    with pytest.raises(ValueError, match="replicate_mtp"):
+        model(ids, targets=[ids, ids, ids])
+    with pytest.raises(ValueError, match="2 given, 1 MTP layers asked for, and labels"):
+        model(ids, targets=[ids, ids], labels=ids)
+
+
+def test_fused_kernels_give_the_losses_and_gradients_of_plain_torch(checkpoint):
+    # In Triton's interpreter, which has to be asked for before triton is imported.
+    code = """
+import sys, torch
+from mimo_model import kernels, load_model, model
+ids = torch.randint(0, 256, (1, 6), generator=torch.Generator().manual_seed(0))
+results = []
+for fused in (None, kernels):
+    network = load_model(sys.argv[1]).train()
+    model._fused_kernels = lambda x, fused=fused: fused
+    targets = [ids.roll(-1, 1), ids.roll(-2, 1)]
+    losses = network(ids, targets=targets).head_losses
+    (losses[0].sum() + 0.3 * losses[1].sum()).backward()
+    results.append([*losses, *(parameter.grad for parameter in network.parameters())])
+    results[-1].append(network(ids, labels=ids).loss)
+    assert (network(ids, labels=ids).logits is None) == (fused is not None)
+print(max((a - b).abs().max().item() for a, b in zip(*results)))
+"""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) <= TOLERANCE[torch.float32]
+
+
+def test_losses_of_targets_under_an_adapter_of_the_head_are_the_adapters(model):
+    ids = random_ids(1, 9)
+    before = model(ids, targets=[ids]).head_losses[0]
+    model.lm_head = torch.nn.Sequential(model.lm_head, torch.nn.Softmax(-1))
+    after = model(ids, targets=[ids]).head_losses[0]
+    assert largest_difference(after, F.cross_entropy(model(ids).logits.transpose(1, 2), ids, reduction="none")) == 0
+    assert largest_difference(after, before) > 1e-3
 
 
 # -- Multi-token prediction, against a second implementation written from figure 2 with plain loops.

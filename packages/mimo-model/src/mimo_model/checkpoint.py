@@ -9,12 +9,12 @@ import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import (
@@ -27,42 +27,53 @@ from transformers import (
 
 from mimo_model.config import MiMoConfig
 from mimo_model.errors import ModelError
+from mimo_model.hub import download, is_hub_name
 from mimo_model.model import MiMoForCausalLM
 
 
-def load_model(path_or_hub_id: str | Path, *, device: str = "auto", dtype: str = "auto") -> MiMoForCausalLM:
-    """The model of a checkpoint folder, or of a Hugging Face Hub id, in evaluation mode.
+def load_model(
+    path_or_hub_id: str | Path, *, device: str = "auto", dtype: str = "auto", revision: str | None = None
+) -> MiMoForCausalLM:
+    """The model of a checkpoint folder or of a hub's repository, in evaluation mode.
+
+    Tensors go to their device one by one, so that never more than one is held twice.
 
     Args:
+        path_or_hub_id: a folder, or a name on a hub (`mimo_model.hub.download` says which).
         device: a torch device; "auto" is the first CUDA device, or the CPU where there is none.
         dtype: "float32", "bfloat16", …; "auto" is the dtype of the files.
+        revision: of a hub's repository: branch, tag or commit.
 
     Raises:
+        ValueError: no such dtype or device.
         ModelError: the folder or a file is missing, truncated, or of another model; or its tensors are not
             exactly those that `config.json` asks for.
     """
-    folder = local_folder(path_or_hub_id)
+    target, target_dtype = _device(device), None if dtype == "auto" else floating_dtype(dtype)
+    folder = local_folder(path_or_hub_id, revision=revision)
     config = load_config(folder)
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     with torch.device("meta"):
         model = MiMoForCausalLM(config)
     expected = model.state_dict()
-    state = {}
-    for name, file in tensor_files(folder).items():
+    files = tensor_files(folder)
+    for name, file in files.items():
         _require(name in expected, file, f"{name} is not a tensor of this config.json ({_num_layers(config)})")
+    missing = sorted(expected.keys() - files.keys())
+    _require(not missing, folder, f"{len(missing)} tensors are missing, {missing[0] if missing else ''} among them")
+    state = {}
+    for name, file in files.items():
+        # Opened for each: the pages of a mapped file count as memory until it is closed.
         try:
             with safe_open(file, framework="pt") as tensors:
-                tensor = tensors.get_tensor(name)
-        except SafetensorError as error:
+                shape = tensors.get_slice(name).get_shape()
+                _require(
+                    shape == list(expected[name].shape),
+                    file,
+                    f"{name} has shape {shape}, config.json asks for {list(expected[name].shape)}",
+                )
+                state[name] = tensors.get_tensor(name).to(device=target, dtype=target_dtype, copy=True)
+        except (SafetensorError, OSError) as error:
             raise ModelError(f"{file}: cannot be read ({error}). Copy or download it again.") from None
-        _require(
-            tensor.shape == expected[name].shape,
-            file,
-            f"{name} has shape {list(tensor.shape)}, config.json asks for {list(expected[name].shape)}",
-        )
-        state[name] = tensor.to(device=target, dtype=None if dtype == "auto" else getattr(torch, dtype), copy=True)
-    missing = sorted(expected.keys() - state.keys())
-    _require(not missing, folder, f"{len(missing)} tensors are missing, {missing[0] if missing else ''} among them")
     model.load_state_dict(state, assign=True)
     model.config.dtype = model.lm_head.weight.dtype
     model.config._name_or_path = str(path_or_hub_id)
@@ -71,13 +82,13 @@ def load_model(path_or_hub_id: str | Path, *, device: str = "auto", dtype: str =
     return model
 
 
-def load_tokenizer(path_or_hub_id: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint folder or Hub id.
+def load_tokenizer(path_or_hub_id: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint folder or of a hub's repository.
 
     Raises:
         ModelError: it is missing or broken, or knows ids that the checkpoint's model has no row for.
     """
-    folder = local_folder(path_or_hub_id)
+    folder = local_folder(path_or_hub_id, revision=revision)
     tokenizer = read_tokenizer(folder)
     vocab_size = load_config(folder).vocab_size
     num_ids = num_tokenizer_ids(tokenizer)
@@ -86,8 +97,10 @@ def load_tokenizer(path_or_hub_id: str | Path) -> PreTrainedTokenizerBase:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder that need not hold a model."""
-    _require((folder / "tokenizer.json").exists(), folder, "tokenizer.json is missing")
+    """The tokenizer of a folder that need not hold a model: `tokenizer.json`, or Qwen2's `vocab.json` and merges."""
+    is_whole = (folder / "tokenizer.json").exists()
+    has_parts = (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
+    _require(is_whole or has_parts, folder, "tokenizer.json is missing, and so are vocab.json or merges.txt")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
@@ -99,24 +112,58 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save_model(model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+def save_model(
+    model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: str | Path, *, max_shard_size: str = "5GB"
+) -> None:
     """Writes a plain Hugging Face folder: weights, both configs, tokenizer and chat template.
 
     A new folder appears whole or not at all. In a folder that exists, other files stay, each file is replaced
     in one step, and `config.json` comes last. Padded ids are listed in `generation_config.suppress_tokens`,
     so that transformers' `generate` never samples them.
+
+    Args:
+        max_shard_size: "5GB", "200MB", …: weights beyond it go to several files and an index. One shard at a time is
+            brought to the CPU.
+
+    Raises:
+        ModelError: the folder cannot be written: no permission, no space.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     suppress_padded_ids(model, tokenizer)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with replaced_folder(Path(folder)) as staging:
+        write_checkpoint(model, tokenizer, staging, max_shard_size=max_shard_size)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside it that becomes it, or part of it, once all files are written.
+
+    Raises:
+        ModelError: it cannot be written; what was there is untouched.
+    """
     try:
-        _write_checkpoint(model, tokenizer, staging)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written ({error.strerror}). Choose another folder.") from None
+    try:
+        yield staging
+        # Temporary files are private to their maker; a checkpoint is not.
+        staging.chmod(0o755)
+        for file in staging.iterdir():
+            file.chmod(0o644)
         if not folder.exists():
             staging.rename(folder)
             return
-        for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):
-            file.replace(folder / file.name)
+        written = {file.name for file in staging.iterdir()}
+        for name in sorted(written - {"config.json"}):
+            (staging / name).replace(folder / name)
+        # Readers prefer a single file to an index, so weights of an earlier save must not stay beside these.
+        for file in [*folder.glob("model*.safetensors"), *folder.glob("model.safetensors.index.json")]:
+            if file.name not in written:
+                file.unlink()
+        (staging / "config.json").replace(folder / "config.json")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot be written ({error}). Free some space, or choose another folder.") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -164,22 +211,16 @@ def suppress_padded_ids(model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBa
     model.generation_config.suppress_tokens = padded or None
 
 
-def local_folder(path_or_hub_id: str | Path) -> Path:
-    """The folder itself, or a download of the Hub repository of that name."""
+def local_folder(path_or_hub_id: str | Path, *, revision: str | None = None) -> Path:
+    """The folder itself, or a download of the hub's repository of that name."""
     folder = Path(path_or_hub_id)
     if folder.is_dir():
         return folder
-    name = str(path_or_hub_id)
-    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise ModelError(f"{name}: no such checkpoint folder. `mimo-model init` makes a fresh one.")
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"{name}: neither a folder here nor to be had from the Hugging Face Hub ({reason}). "
-            "Check the name and the network, or give the folder of a downloaded checkpoint."
-        ) from None
+    if folder.exists():
+        raise ModelError(f"{folder}: a file, not a checkpoint folder. Give the folder that holds config.json.")
+    if not is_hub_name(str(path_or_hub_id)):
+        raise ModelError(f"{path_or_hub_id}: no such checkpoint folder. `mimo-model init` makes a fresh one.")
+    return download(str(path_or_hub_id), revision=revision)
 
 
 def load_config(folder: Path) -> MiMoConfig:
@@ -204,21 +245,68 @@ def load_config(folder: Path) -> MiMoConfig:
 def tensor_files(folder: Path) -> Mapping[str, Path]:
     """Which safetensors file holds each tensor, for single and sharded checkpoints; headers are checked."""
     index = folder / "model.safetensors.index.json"
-    files = [folder / "model.safetensors"]
-    if index.exists():
-        files = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    weight_map = _read_index(index) if index.exists() else {}
     found = {}
-    for file in files:
+    for file in sorted({folder / name for name in weight_map.values()} or {folder / "model.safetensors"}):
         try:
             with safe_open(file, framework="pt") as tensors:
                 found.update(dict.fromkeys(tensors.keys(), file))
         except FileNotFoundError:
-            raise ModelError(f"{file}: missing. Copy or download the checkpoint again.") from None
-        except SafetensorError as error:
+            pickles = sorted(folder.glob("pytorch_model*.bin"))
+            if pickles and not weight_map:
+                raise ModelError(
+                    f"{folder}: its weights are a pickle ({pickles[0].name}), which could run any code when read. "
+                    "Look for the checkpoint's safetensors, or convert it in a place where that does no harm."
+                ) from None
+            raise ModelError(
+                f"{file}: missing{', though the index names it' if weight_map else ''}. "
+                "Copy or download the checkpoint again."
+            ) from None
+        except (SafetensorError, OSError) as error:
             raise ModelError(
                 f"{file}: truncated or not a safetensors file ({error}). Copy or download it again."
             ) from None
+    for name, file_name in weight_map.items():
+        _require(found.get(name) == folder / file_name, index, f"says that {name} is in {file_name}, but it is not")
     return found
+
+
+def floating_dtype(name: str) -> torch.dtype:
+    """torch's dtype of that name.
+
+    Raises:
+        ValueError: torch has none, or it holds no fractions.
+    """
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f'dtype={name!r}: not a floating-point dtype of torch, such as "bfloat16" or "float32".')
+    return dtype
+
+
+def write_checkpoint(
+    model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path, *, max_shard_size: str
+) -> None:
+    """The files of a checkpoint, into a folder that is there already."""
+    state = model.state_dict()
+    try:
+        shards = split_torch_state_dict_into_shards(
+            state, filename_pattern="model{suffix}.safetensors", max_shard_size=max_shard_size
+        )
+    except ValueError as error:
+        raise ValueError(f"max_shard_size={max_shard_size!r}: {error}") from None
+    for file, names in shards.filename_to_tensors.items():
+        tensors = {name: state[name].detach().cpu().contiguous() for name in names}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+    if shards.is_sharded:
+        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = model.lm_head.weight.dtype
+    # The code that a released config.json points to does not come along.
+    model.config.__dict__.pop("auto_map", None)
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _load_generation_config(folder: Path, config: MiMoConfig) -> GenerationConfig:
@@ -227,18 +315,29 @@ def _load_generation_config(folder: Path, config: MiMoConfig) -> GenerationConfi
     return GenerationConfig.from_model_config(config)
 
 
-def _write_checkpoint(model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    model.config.architectures = [type(model).__name__]
-    model.config.dtype = model.lm_head.weight.dtype
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    # Temporary files are private to their maker; a checkpoint is not.
-    folder.chmod(0o755)
-    for file in folder.iterdir():
-        file.chmod(0o644)
+def _read_index(index: Path) -> dict[str, str]:
+    """Tensor name → file name."""
+    try:
+        weight_map: dict[str, str] = json.loads(index.read_text())["weight_map"]
+        names = list(weight_map.values())
+        is_valid = bool(names) and all(Path(name).name == name and name.endswith(".safetensors") for name in names)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_valid = False
+    if not is_valid:
+        raise ModelError(f"{index}: not an index of safetensors files. Copy or download it again.")
+    return weight_map
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f'device={name!r}: not a device of torch, such as "cpu" or "cuda:0".') from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'device={name!r}: there is no CUDA device here. Use "cpu" or "auto".')
+    return device
 
 
 def _num_layers(config: MiMoConfig) -> str:

@@ -40,6 +40,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        if (kernels := _fused_kernels(x_BTD)) is not None:
+            return kernels.rms_norm(x_BTD, self.weight, self.eps)  # type: ignore[no-any-return]
         x32_BTD = x_BTD.float()
         scale_BT1 = torch.rsqrt(x32_BTD.square().mean(-1, keepdim=True) + self.eps)
         return self.weight * (x32_BTD * scale_BT1).to(x_BTD.dtype)
@@ -60,8 +62,13 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query_size, config.hidden_size, bias=False)
 
     def forward(self, x_BTD: Tensor, rope: Rope, attend: Attend) -> Tensor:
-        q_BTHE = rotate(self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)), rope)
-        k_BTKE, v_BTKE = self.keys_values(x_BTD, rope)
+        if (kernels := _fused_kernels(x_BTD)) is not None:
+            projections = (self.q_proj, self.k_proj, self.v_proj)
+            q_BTHE, k_BTKE, v_BTKE = (project(x_BTD).unflatten(-1, (-1, self.head_dim)) for project in projections)
+            q_BTHE, k_BTKE = kernels.rotate(q_BTHE, k_BTKE, *rope)
+        else:
+            q_BTHE = rotate(self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)), rope)
+            k_BTKE, v_BTKE = self.keys_values(x_BTD, rope)
         return self.o_proj(attend(self.layer, q_BTHE, k_BTKE, v_BTKE).flatten(2))  # type: ignore[no-any-return]
 
     def keys_values(self, x_BTD: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
@@ -80,7 +87,10 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))  # type: ignore[no-any-return]
+        gate_BTF, up_BTF = self.gate_proj(x_BTD), self.up_proj(x_BTD)
+        kernels = _fused_kernels(x_BTD)
+        gated_BTF = F.silu(gate_BTF) * up_BTF if kernels is None else kernels.swiglu(gate_BTF, up_BTF)
+        return self.down_proj(gated_BTF)  # type: ignore[no-any-return]
 
 
 class Block(GradientCheckpointingLayer):
@@ -430,7 +440,7 @@ def cross_entropy(head: nn.Linear, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
 def _fused_kernels(x: Tensor) -> ModuleType | None:
     """The fused kernels where they run: for CUDA tensors, when mimo-model is installed."""
     kernels = _kernels() if x.is_cuda else None
-    return kernels if kernels is not None and kernels.fused(x) else None
+    return kernels if kernels is not None and kernels.device.fused(x) else None
 
 
 @functools.cache
