@@ -145,7 +145,7 @@ def test_autocast_on_a_cpu_stays_in_float32():
 
 
 def test_neither_direction_holds_the_logits_on_a_cpu():
-    num_tokens, vocabulary, width = 512, 100_000, 8
+    num_tokens, vocabulary, width = 512, 151_680, 8
     x_ND = torch.randn(num_tokens, width, requires_grad=True)
     weight_VD = torch.randn(vocabulary, width, requires_grad=True)
     targets_N = torch.randint(0, vocabulary, (num_tokens,))
@@ -153,7 +153,7 @@ def test_neither_direction_holds_the_logits_on_a_cpu():
     with Allocations(x_ND, weight_VD, targets_N) as allocations:
         linear_cross_entropy(x_ND, weight_VD, targets_N).sum().backward()
     assert weight_VD.grad.abs().sum() > 0
-    assert allocations.largest_bytes <= module.CPU_CHUNK_BYTES < logits_bytes / 4
+    assert allocations.largest_bytes <= module.CPU_CHUNK_BYTES < logits_bytes / 3
     assert allocations.peak_bytes < logits_bytes / 2
 
 
@@ -181,7 +181,6 @@ def test_32768_tokens_of_mimo_take_less_than_a_gibibyte_beside_the_gradients():
                 num_ids,
                 size,
                 launch_nothing,
-                logits_NV=None,
                 product_dtype=torch.bfloat16,
                 wants_x=True,
                 wants_weight=True,

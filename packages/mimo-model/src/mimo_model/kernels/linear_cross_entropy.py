@@ -30,6 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mimo_model.kernels.device import fused
@@ -38,8 +39,8 @@ from mimo_model.kernels.language import tl, triton
 CHUNK_BYTES = 384 * 2**20
 """On a GPU: enough for 2,048 ids of 32,768 tokens, a product that fills it."""
 
-CPU_CHUNK_BYTES = 48 * 2**20
-"""On a CPU, where smaller products are as fast. A vocabulary that fits keeps its logits for the backward."""
+CPU_CHUNK_BYTES = 96 * 2**20
+"""On a CPU, where smaller products are as fast. Where one chunk is all, the plain formula may keep its logits."""
 
 
 def linear_cross_entropy(
@@ -75,10 +76,20 @@ def linear_cross_entropy(
         raise ValueError(
             f"Target {int(outside[0])} is outside the vocabulary of {num_ids} ids, and not ignore_index={ignore_index}."
         )
-    if len(counted_C) == len(targets_N):
-        return _Chunked.apply(x_ND, weight_VD, targets_N, num_ids)  # type: ignore[no-any-return]
-    losses_C = _Chunked.apply(x_ND.index_select(0, counted_C), weight_VD, targets_C, num_ids)
-    return losses_C.new_zeros(len(targets_N)).index_copy(0, counted_C, losses_C)  # type: ignore[no-any-return]
+    counted_CD = x_ND if len(counted_C) == len(targets_N) else x_ND.index_select(0, counted_C)
+    if chunk_ids(len(counted_C), num_ids, CPU_CHUNK_BYTES) == num_ids:
+        losses_C = linear_cross_entropy_reference(counted_CD, weight_VD, targets_C, num_ids)
+    else:
+        losses_C = _Chunked.apply(counted_CD, weight_VD, targets_C, num_ids)
+    return losses_C.new_zeros(len(targets_N)).index_copy(0, counted_C, losses_C)
+
+
+def linear_cross_entropy_reference(x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, num_ids: int) -> Tensor:
+    """The formula in torch, all logits at once, in float32 also under autocast; every target counts."""
+    dtype = torch.promote_types(x_ND.dtype, torch.float32)
+    with torch.autocast(x_ND.device.type, enabled=False):
+        logits_NV = F.linear(x_ND.to(dtype), weight_VD[:num_ids].to(dtype))
+        return F.cross_entropy(logits_NV, targets_N, reduction="none")
 
 
 def _check(x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, num_ids: int) -> None:
@@ -90,9 +101,6 @@ def _check(x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, num_ids: int) -> 
         raise ValueError(f"num_ids={num_ids}: wanted 1 to {len(weight_VD)}, the rows of W.")
 
 
-# ---- The walk over the vocabulary, the same for the kernels and for torch ----
-
-
 def chunk_ids(num_rows: int, num_ids: int, chunk_bytes: int) -> int:
     """Ids a chunk: as many as `chunk_bytes` hold of float32 logits and 16-bit dz, but at least 256."""
     most = max(chunk_bytes // (6 * max(num_rows, 1)) // 64 * 64, 256)
@@ -102,18 +110,17 @@ def chunk_ids(num_rows: int, num_ids: int, chunk_bytes: int) -> int:
 
 def _losses(
     x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, num_ids: int, size: int, tally: Callable[..., None]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The losses (ignored tokens' are garbage), S, and the last chunk of logits."""
+) -> tuple[Tensor, Tensor]:
+    """The losses (ignored tokens' are garbage) and S."""
     dtype = torch.promote_types(x_ND.dtype, torch.float32)
     log_sums_N = x_ND.new_full((len(x_ND),), -torch.inf, dtype=dtype)
     target_logits_N = x_ND.new_full((len(x_ND),), torch.nan, dtype=dtype)
     buffer = x_ND.new_empty(len(x_ND) * size, dtype=dtype)
-    logits_NC = buffer
     for start in range(0, num_ids, size):
         logits_NC = _chunk(buffer, len(x_ND), min(size, num_ids - start))
         _multiply(x_ND, weight_VD[start : start + logits_NC.shape[1]].T, out=logits_NC)
         tally(logits_NC, targets_N, log_sums_N, target_logits_N, start)
-    return log_sums_N - target_logits_N, log_sums_N, logits_NC
+    return log_sums_N - target_logits_N, log_sums_N
 
 
 def _gradients(
@@ -126,7 +133,6 @@ def _gradients(
     size: int,
     differentiate: Callable[..., None],
     *,
-    logits_NV: Tensor | None,
     product_dtype: torch.dtype,
     wants_x: bool,
     wants_weight: bool,
@@ -136,22 +142,17 @@ def _gradients(
     Args:
         grads_N: of the losses; zero for ignored tokens.
         product_dtype: dz's; where it is the logits' too, dz takes their place.
-        logits_NV: all of them, if one chunk held them in the forward.
     """
     dtype, num_rows = log_sums_N.dtype, len(x_ND)
     grad_x_ND = x_ND.new_zeros(x_ND.shape if wants_x else 0, dtype=dtype)
     grad_weight_VD = weight_VD.new_empty(weight_VD.shape if wants_weight else 0)
     grad_weight_VD[num_ids:].zero_()
-    logits_buffer = x_ND.new_empty(num_rows * size if logits_NV is None else 0, dtype=dtype)
-    in_place = product_dtype == dtype and logits_NV is None
-    buffer = logits_buffer if in_place else x_ND.new_empty(num_rows * size, dtype=product_dtype)
+    logits_buffer = x_ND.new_empty(num_rows * size, dtype=dtype)
+    buffer = logits_buffer if product_dtype == dtype else x_ND.new_empty(num_rows * size, dtype=product_dtype)
     for start in range(0, num_ids, size):
         width = min(size, num_ids - start)
         weight_CD = weight_VD[start : start + width]
-        if logits_NV is None:
-            logits_NC = _multiply(x_ND, weight_CD.T, out=_chunk(logits_buffer, num_rows, width))
-        else:
-            logits_NC = logits_NV
+        logits_NC = _multiply(x_ND, weight_CD.T, out=_chunk(logits_buffer, num_rows, width))
         grad_logits_NC = _chunk(buffer, num_rows, width)
         differentiate(logits_NC, targets_N, log_sums_N, grads_N, start, out=grad_logits_NC)
         if wants_x:
@@ -169,7 +170,7 @@ def _chunk(buffer: Tensor, num_rows: int, width: int) -> Tensor:
 
 def _multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
     """out = a b, summed in float32 whatever goes in and comes out."""
-    if a.is_cuda:
+    if a.is_cuda and a.dtype == b.dtype:
         return torch.mm(a, b, out=out) if a.dtype == out.dtype else torch.mm(a, b, out_dtype=out.dtype, out=out)
     dtype = torch.promote_types(out.dtype, torch.float32)
     a, b = a.to(dtype), b.to(dtype)
@@ -182,9 +183,6 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
     else:
         total.addmm_(a.to(total.dtype), b.to(total.dtype))
-
-
-# ---- In torch ----
 
 
 def _tally_reference(
@@ -217,15 +215,14 @@ class _Chunked(torch.autograd.Function):
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, num_ids: int) -> Tensor:
         ctx.num_ids, ctx.size = num_ids, chunk_ids(len(x_ND), num_ids, CPU_CHUNK_BYTES)
-        losses_N, log_sums_N, logits_NC = _losses(x_ND, weight_VD, targets_N, num_ids, ctx.size, _tally_reference)
-        kept = (logits_NC,) if ctx.size == num_ids else ()
-        ctx.save_for_backward(x_ND, weight_VD, targets_N, log_sums_N, *kept)
+        losses_N, log_sums_N = _losses(x_ND, weight_VD, targets_N, num_ids, ctx.size, _tally_reference)
+        ctx.save_for_backward(x_ND, weight_VD, targets_N, log_sums_N)
         return losses_N
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grads_N: Tensor) -> tuple[Tensor | None, ...]:
-        x_ND, weight_VD, targets_N, log_sums_N, *kept = ctx.saved_tensors
+        x_ND, weight_VD, targets_N, log_sums_N = ctx.saved_tensors
         wants_x, wants_weight, *_ = ctx.needs_input_grad
         grad_x_ND, grad_weight_VD = _gradients(
             grads_N,
@@ -236,15 +233,11 @@ class _Chunked(torch.autograd.Function):
             ctx.num_ids,
             ctx.size,
             _differentiate_reference,
-            logits_NV=kept[0] if kept else None,
             product_dtype=log_sums_N.dtype,
             wants_x=wants_x,
             wants_weight=wants_weight,
         )
         return grad_x_ND if wants_x else None, grad_weight_VD if wants_weight else None, None, None
-
-
-# ---- With kernels ----
 
 
 @triton.jit
@@ -329,7 +322,7 @@ def _fused(
     size = chunk_ids(len(x_ND), num_ids, CHUNK_BYTES)
     targets_N = targets_N.contiguous()
     with torch.cuda.device_of(x_ND):
-        losses_N, log_sums_N, _ = _losses(x_ND, weight_VD, targets_N, num_ids, size, _tally_fused)
+        losses_N, log_sums_N = _losses(x_ND, weight_VD, targets_N, num_ids, size, _tally_fused)
     return losses_N.masked_fill_(targets_N == ignore_index, 0.0), log_sums_N
 
 
@@ -357,7 +350,6 @@ def _fused_backward(
             num_ids,
             chunk_ids(len(x_ND), num_ids, CHUNK_BYTES),
             _differentiate_fused,
-            logits_NV=None,
             product_dtype=x_ND.dtype,
             wants_x=wants_x,
             wants_weight=wants_weight,
