@@ -119,7 +119,8 @@ def test_kernel_of_mimos_heads_fits_a_gpu(compile_kernel, capability):
         **rotate_options(num_heads, num_kv_heads, head_dim),
     )
     assert (kernel.num_spills, kernel.stack_bytes) == (0, 0)
-    assert kernel.registers <= 64
+    # Seven programs of 128 threads share a processor's 65,536 registers.
+    assert kernel.registers <= 72
     assert kernel.shared_bytes <= 4_096
     assert "LDG.E.128" in kernel.sass, "loads are not 16 bytes wide"
 
