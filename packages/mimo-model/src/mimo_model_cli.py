@@ -59,13 +59,28 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--num-drafts", type=int, help="MTP layers that draft (default: all the model has)")
 
-    inspect = add("inspect", _inspect, "show a checkpoint's shape, parameters, and missing or extra tensors")
+    inspect = add("inspect", _inspect, "show a checkpoint's parameters and faults, and what each engine does with it")
     inspect.add_argument("checkpoint")
+    inspect.add_argument("--json", action="store_true", help="for a program")
 
     replicate = add("replicate-mtp", _replicate, "copy the single MTP layer into more (§2.2)")
     replicate.add_argument("checkpoint", type=Path)
     replicate.add_argument("out", type=Path)
     replicate.add_argument("--num-layers", type=int, default=3, help="MTP layers afterwards (default %(default)s)")
+
+    export = add("export", _export, "write a checkpoint for other engines and machines, with the code that opens it")
+    export.add_argument("checkpoint", type=Path)
+    export.add_argument("out", type=Path)
+    export.add_argument("--mtp-layers", default="all", help="how many to keep, from the first on (default: all)")
+    export.add_argument("--no-remote-code", action="store_true", help="leave out the files for trust_remote_code")
+    export.add_argument("--dtype", default="auto", help="of the weights (default: as they are)")
+    export.add_argument("--max-shard-size", default="5GB", help="of one file of weights (default %(default)s)")
+
+    self_check = add("self-check", _self_check, "say whether the MTP layers were made for the released wiring")
+    self_check.add_argument("checkpoint")
+    self_check.add_argument("--prompts", type=Path, help="a .jsonl file, `prompt` in each line (default: built in)")
+    self_check.add_argument("--num", type=int, default=16, help="prompts to take (default %(default)s)")
+    self_check.add_argument("--max-tokens", type=int, default=96, help="of each answer (default %(default)s)")
 
     plant = add("plant", _plant, "make a checkpoint whose MTP acceptance is known by construction")
     plant.add_argument("out", type=Path)
@@ -127,9 +142,16 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from mimo_model.inspection import describe, inspect
+    from mimo_model.errors import ModelError
+    from mimo_model.inspection import as_json, describe, inspect
 
-    print(describe(inspect(arguments.checkpoint)))
+    inspection = inspect(arguments.checkpoint)
+    print(as_json(inspection) if arguments.json else describe(inspection))
+    if inspection.num_faults:
+        raise ModelError(
+            f"{arguments.checkpoint}: {inspection.num_faults} tensors are missing, extra or misshapen, so load_model "
+            "refuses it. Check that config.json and the files belong to one checkpoint."
+        )
 
 
 def _replicate(arguments: argparse.Namespace) -> None:
@@ -144,6 +166,42 @@ def _replicate(arguments: argparse.Namespace) -> None:
     with new_folder(arguments.out, made_by) as folder:
         save_model(model, load_tokenizer(arguments.checkpoint), folder)
     print(f"{arguments.out}: {arguments.num_layers} MTP layers")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from mimo_model.export import export
+    from mimo_model.outputs import header, is_complete, new_folder
+
+    if arguments.mtp_layers != "all" and not arguments.mtp_layers.isdecimal():
+        raise ValueError(f"--mtp-layers {arguments.mtp_layers}: wanted a number, such as 1, or all.")
+    settings = {
+        "num_mtp_layers": None if arguments.mtp_layers == "all" else int(arguments.mtp_layers),
+        "remote_code": not arguments.no_remote_code,
+        "dtype": arguments.dtype,
+        "max_shard_size": arguments.max_shard_size,
+    }
+    made_by = header("export", settings, {"checkpoint": arguments.checkpoint})
+    if is_complete(arguments.out, made_by):
+        print(f"{arguments.out}: complete, reused")
+        return
+    with new_folder(arguments.out, made_by) as folder:
+        num_layers = export(arguments.checkpoint, folder, **settings)
+    print(f"{arguments.out}: {num_layers} MTP layers")
+
+
+def _self_check(arguments: argparse.Namespace) -> None:
+    from mimo_model import load_model, load_tokenizer
+    from mimo_model.errors import ModelError
+    from mimo_model.generate import encode_prompt
+    from mimo_model.selfcheck import PROMPTS, describe, faults, self_check
+
+    texts = PROMPTS if arguments.prompts is None else _read_prompts(arguments.prompts, arguments.num)
+    model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
+    prompts = [encode_prompt(tokenizer, text) for text in texts[: arguments.num]]
+    checks = self_check(model, tokenizer, prompts, max_tokens=arguments.max_tokens)
+    print(describe(checks))
+    if sentences := faults(checks):
+        raise ModelError(f"{arguments.checkpoint}: {'; '.join(sentences)}.")
 
 
 def _plant(arguments: argparse.Namespace) -> None:

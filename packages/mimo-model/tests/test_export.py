@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mimo_model_cli import main
 from safetensors.torch import load_file, save_file
 
 from mimo_model import ModelError, load_model, load_tokenizer, save_model
@@ -145,3 +146,14 @@ def test_a_checkpoint_that_is_saved_again_does_not_point_to_code_that_it_lacks(t
     export(three, tmp_path / "out")
     save_model(load_model(tmp_path / "out"), load_tokenizer(three), tmp_path / "saved")
     assert "auto_map" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+
+
+def test_the_command_keeps_the_layers_and_is_reused(three, tmp_path, capsys):
+    command = ["export", str(three), str(tmp_path / "out"), "--mtp-layers", "1", "--dtype", "bfloat16"]
+    assert main(command) == 0
+    assert load_model(tmp_path / "out").config.num_nextn_predict_layers == 1
+    assert (tmp_path / "out" / "modeling_mimo.py").exists()
+    assert main(command) == 0
+    assert capsys.readouterr().out.endswith("complete, reused\n")
+    assert main([*command[:2], str(tmp_path / "other"), "--mtp-layers", "two"]) == 1
+    assert "--mtp-layers two: wanted a number" in capsys.readouterr().err
