@@ -197,6 +197,8 @@ class Engine:
             self.model.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(f"update_weights: {' '.join(str(error).split())}") from None
+        if self._native and self._running:
+            self._native.bind()
 
     @torch.inference_mode()
     def step(self) -> list[tuple[int, Completion]]:
@@ -216,76 +218,93 @@ class Engine:
     def _admit(self, num_free: int) -> None:
         """Reads waiting prompts, equal ones once, and draws each request's first token."""
         start = len(self._running)
-        admitted: list[_Request] = []
-        unique: dict[tuple[int, ...], int] = {}
+        readers: dict[tuple[int, ...], _Request] = {}
+        copiers: list[_Request] = []
         longest = 0
-        while self._queue and len(admitted) < num_free:
-            prompt = self._queue[0].prompt
-            longest = max(longest, len(prompt))
-            num_unique = len(unique) + (prompt not in unique)
-            if admitted and num_unique * longest > _MAX_PREFILL_TOKENS:
+        while self._queue and len(readers) + len(copiers) < num_free:
+            request = self._queue[0]
+            longest = max(longest, len(request.prompt))
+            if readers and (len(readers) + (request.prompt not in readers)) * longest > _MAX_PREFILL_TOKENS:
                 break
-            unique.setdefault(prompt, len(unique))
-            admitted.append(self._queue.popleft())
-        longest = max(len(prompt) for prompt in unique)
+            if readers.setdefault(request.prompt, request) is not request:
+                copiers.append(request)
+            self._queue.popleft()
+        admitted = [*readers.values(), *copiers]
         self._running += admitted
         self._reserve()
-        if self._native:
-            self._native.bind()  # a model that is trained meanwhile may have got new parameters
 
-        ids_UT = torch.zeros(len(unique), longest, dtype=torch.int64)
-        for row, prompt in enumerate(unique):
-            ids_UT[row, : len(prompt)] = torch.tensor(prompt)
-        ids_UT = ids_UT.to(self._device)
-        sources = torch.tensor([unique[request.prompt] for request in admitted], device=self._device)
-        lengths_U = torch.tensor([len(prompt) for prompt in unique], device=self._device)
-        hidden_UTD = self._prefill(ids_UT, start)
-        if len(unique) < len(admitted):
-            self._cache.spread(start, sources, longest)
-
+        longest = max(map(len, readers))
         rows = self._rows
         new = slice(start, start + len(admitted))
-        lengths_B = lengths_U[sources]
-        rows.tokens[new, :longest] = ids_UT[sources]
-        rows.num_tokens[new] = lengths_B
+        tokens_BT = torch.zeros(len(admitted), longest, dtype=torch.int64)
+        for row, request in enumerate(admitted):
+            tokens_BT[row, : len(request.prompt)] = torch.tensor(request.prompt)
         settings = [request.sampling for request in admitted]
-        rows.seed[new] = torch.tensor([_signed(sampling.seed) for sampling in settings], device=self._device)
-        rows.temperature[new] = torch.tensor([sampling.temperature for sampling in settings], device=self._device)
-        rows.top_p[new] = torch.tensor([sampling.top_p for sampling in settings], device=self._device)
-        rows.top_k[new] = torch.tensor([sampling.top_k for sampling in settings], device=self._device)
-        limits = [len(request.prompt) + request.sampling.max_tokens for request in admitted]
-        rows.max_tokens[new] = torch.tensor(limits, device=self._device)
+        for name, values in (
+            ("num_tokens", [len(request.prompt) for request in admitted]),
+            ("max_tokens", [len(request.prompt) + request.sampling.max_tokens for request in admitted]),
+            ("seed", [_signed(sampling.seed) for sampling in settings]),
+            ("temperature", [sampling.temperature for sampling in settings]),
+            ("top_p", [sampling.top_p for sampling in settings]),
+            ("top_k", [sampling.top_k for sampling in settings]),
+        ):
+            getattr(rows, name)[new] = torch.tensor(values, device=self._device)
+        rows.tokens[new, :longest] = tokens_BT.to(self._device)
+
+        places = {prompt: i for i, prompt in enumerate(readers)}
+        sources = [places[request.prompt] for request in admitted]
+        num_tokens = sum(map(len, readers))
+        if self._native and self._native.fits(num_tokens):
+            self._native.bind()  # a model that is trained meanwhile may have got new parameters
+            rows.filled[new] = 0
+            self._native.prefill(start, len(readers), num_tokens)
+            self._copy(start, sources, len(readers), longest)
+            self._native.decode(start, len(admitted), 0)
+        else:
+            self._read_with_torch(new, sources, len(readers), longest)
+        self._collect(new, num_drafts=0)
+
+    def _copy(self, start: int, sources: list[int], num_readers: int, num_places: int) -> None:
+        """Gives the requests behind the readers what was read of their prompts: `sources[i]` is for row start + i."""
+        if len(sources) == num_readers:
+            return
+        places = torch.tensor(sources[num_readers:], device=self._device)
+        self._cache.copy(start + num_readers, start + places, num_places)
         if self._max_drafts:
-            rows.hidden[new, :longest] = hidden_UTD[sources]
+            copies = slice(start + num_readers, start + len(sources))
+            self._rows.hidden[copies, :num_places] = self._rows.hidden[start + places, :num_places]
+
+    def _read_with_torch(self, new: slice, sources: list[int], num_readers: int, longest: int) -> None:
+        """Prefill and first tokens by PyTorch: whole prompts in one forward, padded on the right."""
+        rows, network = self._rows, self.model.model
+        readers = slice(new.start, new.start + num_readers)
+        rope = self._torch.rope(torch.arange(longest, device=self._device)[None])
+        embeddings_UTD = network.embed_tokens(rows.tokens[readers, :longest])
+        hidden_UTD: Tensor = network.trunk(embeddings_UTD, rope, self._cache.prefill(new.start))
+        for k in range(1, self._max_drafts + 1):
+            layer = network.mtp_layers[k - 1]
+            assert isinstance(layer, MTPLayer)
+            shifted_UTD = F.pad(embeddings_UTD[:, k:], (0, 0, 0, min(k, longest)))
+            shifted_UTD[:, 0] = 0.0
+            # The last k entries lack their token; the first draft round writes them anew.
+            keys, values = layer.keys_values(hidden_UTD, shifted_UTD, rope)
+            self._cache.write_prompt(layer.self_attn.layer, new.start, keys, values)
+        lengths_B = rows.num_tokens[new]
+        if self._max_drafts:
+            rows.hidden[readers, :longest] = hidden_UTD
             layers_M = torch.arange(1, self._max_drafts + 1, device=self._device)
             rows.filled[new] = (lengths_B[:, None] - layers_M).clamp(min=0)
+        self._copy(new.start, sources, num_readers, longest)
 
-        rows_U1 = torch.arange(len(unique), device=self._device)[:, None]
-        logits_U1V = self._torch.logits(hidden_UTD[rows_U1, lengths_U[:, None] - 1])
+        rows_U1 = torch.arange(num_readers, device=self._device)[:, None]
+        logits_U1V = self._torch.logits(hidden_UTD[rows_U1, rows.num_tokens[readers, None] - 1])
+        logits_B1V = logits_U1V[torch.tensor(sources, device=self._device)]
         sampled_B1V, model_B1V = distributions(
-            logits_U1V[sources], rows.temperature[new], rows.top_p[new], rows.top_k[new], **_kinds(admitted)
+            logits_B1V, rows.temperature[new], rows.top_p[new], rows.top_k[new], **_kinds(self._running[new])
         )
         uniforms_B = uniforms(rows.seed[new], lengths_B[:, None], SAMPLE)[:, 0]
         tokens_B1 = draw(sampled_B1V[:, 0], uniforms_B)[:, None]
         self._torch.append(new, tokens_B1, torch.zeros_like(lengths_B), model_B1V)
-        self._collect(new, num_drafts=0)
-
-    def _prefill(self, ids_UT: Tensor, start: int) -> Tensor:
-        """Hidden states [U, T, D] of whole prompts, with every layer's keys and values written from slot `start` on."""
-        network = self.model.model
-        num_tokens = ids_UT.shape[1]
-        rope = self._torch.rope(torch.arange(num_tokens, device=self._device)[None])
-        embeddings_UTD = network.embed_tokens(ids_UT)
-        hidden_UTD: Tensor = network.trunk(embeddings_UTD, rope, self._cache.prefill(start))
-        for k in range(1, self._max_drafts + 1):
-            layer = network.mtp_layers[k - 1]
-            assert isinstance(layer, MTPLayer)
-            shifted_UTD = F.pad(embeddings_UTD[:, k:], (0, 0, 0, min(k, num_tokens)))
-            shifted_UTD[:, 0] = 0.0
-            # The last k entries lack their token; the first draft round writes them anew.
-            keys, values = layer.keys_values(hidden_UTD, shifted_UTD, rope)
-            self._cache.write_prompt(layer.self_attn.layer, start, keys, values)
-        return hidden_UTD
 
     def _round(self) -> None:
         """K drafts, one verifying forward, and 1 … K + 1 new tokens for every running request."""
@@ -293,8 +312,8 @@ class Engine:
         start_s = time.perf_counter()
         num_drafts = self._chooser.choose(batch_size) if self._chooser else self._max_drafts
         self._reserve()
-        if self._native and native.fits(batch_size, num_drafts):
-            self._native(batch_size, num_drafts)
+        if self._native and self._native.fits(batch_size * (num_drafts + 1)):
+            self._native.decode(0, batch_size, num_drafts)
         else:
             if num_drafts != self._last_num_drafts:
                 self._torch.catch_up(batch_size, num_drafts)

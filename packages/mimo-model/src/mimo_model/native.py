@@ -1,4 +1,4 @@
-"""Rounds on a CPU by `native.c`, compiled when it is first needed by the machine's own C compiler.
+"""Rounds on a CPU in C (`csrc/`), compiled when it is first needed by the machine's own C compiler.
 
 PyTorch's matrix-vector products reach a fifth of the memory bandwidth on two cores (a quarter in bfloat16), and a
 round of a small model is hundreds of operators; one C function does a whole round at the speed of memory. Where there
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +26,19 @@ from mimo_model.rope import rope_at
 from mimo_model.rows import Rows
 from mimo_model.slots import SlotCache
 
-_SOURCE = Path(__file__).with_name("native.c")
+_SOURCES = Path(__file__).with_name("csrc")
 _FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fopenmp")
-# Below so many weights a round is too short to share: waiting for the other threads would cost more.
-_WEIGHTS_WORTH_A_THREAD = 1 << 20
-# From so many tokens in one forward on, PyTorch's matrix products are faster: they use the registers better.
+# Below so many multiplications a forward is too short to share: waiting for the other threads would cost more.
+_PRODUCTS_WORTH_A_THREAD = 1 << 22
+# Beyond so many tokens in one forward PyTorch's matrix products are faster: they use the registers better. But not
+# where a forward is so short that PyTorch's operators cost more than what they do.
 _MOST_TOKENS = 64
+_FEW_PRODUCTS = 1 << 27
+# Up to so many weights are packed: a second copy of them, laid out for the cache of a processor.
+_MOST_PACKED_WEIGHTS = 1 << 23
+
+# `BLOCK` in csrc/linear.h.
+_BLOCK = 32
 
 _LAYER_WEIGHTS = (
     "input_layernorm.weight",
@@ -50,15 +58,14 @@ _MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj
 
 
 class _Layer(ctypes.Structure):
-    """`Layer` in native.c: pointers to weights in the order above, then to keys and values."""
+    """`Layer` in csrc/types.h: pointers to weights in the order above, then to keys and values."""
 
-    _fields_ = [  # noqa: RUF012
-        (name, ctypes.c_void_p) for name in (*_LAYER_WEIGHTS, *_MTP_WEIGHTS, "keys", "values")
-    ]
+    _fields_ = [(name, ctypes.c_void_p) for name in (*_LAYER_WEIGHTS, *_MTP_WEIGHTS, "keys", "values")]
 
 
 _INTEGERS = (
     "is_bfloat16",
+    "is_packed",
     "num_layers",
     "hidden_size",
     "num_heads",
@@ -89,9 +96,9 @@ _ROWS = (
 
 
 class _Model(ctypes.Structure):
-    """`Model` in native.c."""
+    """`Model` in csrc/types.h."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, ctypes.c_int64) for name in _INTEGERS),
         ("eps", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in (*_POINTERS, *_ROWS)),
@@ -99,7 +106,11 @@ class _Model(ctypes.Structure):
 
 
 class NativeRound:
-    """Rounds of one engine. It holds pointers to the model's parameters: `bind` again when they were replaced."""
+    """Rounds of one engine.
+
+    It holds pointers to the model's parameters, and of a small model packed copies. `bind` notices parameters that
+    were replaced or written in place since (as tensors count it: what is written through `.data` is not noticed).
+    """
 
     def __init__(self, model: MiMoForCausalLM, cache: SlotCache, rows: Rows, *, num_ids: int, stop_ids: Tensor) -> None:
         self._library = _library()
@@ -109,12 +120,14 @@ class NativeRound:
         self._scratch = torch.empty(0)
         self._struct = _Model()
         self._kept: list[object] = []
+        self._num_weights = sum(parameter.numel() for parameter in model.model.layers.parameters())
+        self._is_packed = self._num_weights <= _MOST_PACKED_WEIGHTS
+        self._packed: dict[int, tuple[tuple[int, int], Tensor]] = {}
 
     def bind(self) -> None:
         """Reads the addresses of parameters, cache and rows, all of which it keeps alive."""
         config, cache, rows = self._model.config, self._cache, self._rows
         network = self._model.model
-        weights_per_token = sum(parameter.numel() for parameter in network.layers.parameters())
         if len(self._rope) < cache.num_places:
             cosines, sines = rope_at(
                 torch.arange(cache.num_places)[None],
@@ -129,20 +142,22 @@ class NativeRound:
         kept: list[object] = [table, self._rope]
         for entry, layer, (keys, values) in zip(table, layers, cache.layers, strict=True):
             names = _LAYER_WEIGHTS + (_MTP_WEIGHTS if isinstance(layer, MTPLayer) else ())
-            tensors = {name: layer.get_parameter(name) for name in names} | {"keys": keys, "values": values}
+            tensors = {name: self._weights(layer.get_parameter(name)) for name in names}
+            tensors |= {"keys": keys, "values": values}
             for name, tensor in tensors.items():
                 setattr(entry, name, tensor.data_ptr())
             kept.append(tensors)
         ends = {
             "embedding": network.embed_tokens.weight,
             "norm": network.norm.weight,
-            "head": self._model.lm_head.weight,
+            "head": self._weights(self._model.lm_head.weight, self._num_ids),
         }
         state = {name: getattr(rows, name) for name in _ROWS}
         pointers = {**ends, **state, "stop_ids": self._stop_ids, "rope": self._rope}
         kept.append(pointers)
         self._struct = _Model(
             is_bfloat16=self._model.lm_head.weight.dtype == torch.bfloat16,
+            is_packed=self._is_packed,
             num_layers=config.num_hidden_layers,
             hidden_size=config.hidden_size,
             num_heads=config.num_attention_heads,
@@ -150,7 +165,6 @@ class NativeRound:
             head_dim=config.head_dim,
             feed_forward=config.intermediate_size,
             num_ids=self._num_ids,
-            num_threads=torch.get_num_threads() if weights_per_token >= _WEIGHTS_WORTH_A_THREAD else 1,
             num_stop_ids=len(self._stop_ids),
             num_places=cache.num_places,
             num_drafts=0,
@@ -161,14 +175,46 @@ class NativeRound:
         )
         self._kept = kept
 
-    def __call__(self, batch_size: int, num_drafts: int) -> None:
-        """One round for the first `batch_size` rows; `Rows.report` and `Rows.logprobs` say what it brought."""
+    def _weights(self, parameter: Tensor, num_rows: int | None = None) -> Tensor:
+        """The parameter itself, or a matrix's packed copy."""
+        if not self._is_packed or parameter.ndim == 1:
+            return parameter
+        key = (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+        known = self._packed.get(id(parameter))
+        if known is not None and known[0] == key:
+            return known[1]
+        rows, width = num_rows or parameter.shape[0], parameter.shape[1]
+        packed = torch.empty(-(-rows // _BLOCK) * _BLOCK * width)
+        is_bfloat16 = parameter.dtype == torch.bfloat16
+        self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
+        self._packed[id(parameter)] = (key, packed)
+        return packed
+
+    def fits(self, num_tokens: int) -> bool:
+        """Whether a forward of so many tokens is faster here than with PyTorch's operators."""
+        return num_tokens <= _MOST_TOKENS or num_tokens * self._num_weights <= _FEW_PRODUCTS
+
+    def prefill(self, start: int, num_prompts: int, num_tokens: int) -> None:
+        """Reads prompts, `num_tokens` in all, into the slots from `start` on: all but their last tokens.
+
+        The first round reads those. MTP layers catch up when they first draft.
+        """
+        self._run(self._library.prefill, start, num_prompts, num_drafts=0, num_tokens=num_tokens)
+
+    def decode(self, start: int, batch_size: int, num_drafts: int) -> None:
+        """One round for the rows from `start` on; `Rows.report` and `Rows.logprobs` say what it brought."""
+        num_tokens = batch_size * (num_drafts + 1)
+        self._run(self._library.decode_round, start, batch_size, num_drafts=num_drafts, num_tokens=num_tokens)
+
+    def _run(self, function: Any, start: int, batch_size: int, *, num_drafts: int, num_tokens: int) -> None:
         struct = self._struct
         struct.num_drafts = num_drafts
+        is_long = num_tokens * self._num_weights >= _PRODUCTS_WORTH_A_THREAD
+        struct.num_threads = torch.get_num_threads() if is_long else 1
         size = self._library.scratch_size(ctypes.byref(struct), batch_size)
         if len(self._scratch) < size:
             self._scratch = torch.empty(size)
-        self._library.decode_round(ctypes.byref(struct), batch_size, self._scratch.data_ptr())
+        function(ctypes.byref(struct), start, batch_size, self._scratch.data_ptr())
 
 
 def available(model: MiMoForCausalLM) -> str | None:
@@ -192,14 +238,9 @@ def available(model: MiMoForCausalLM) -> str | None:
     return None
 
 
-def fits(batch_size: int, num_drafts: int) -> bool:
-    """Whether a round of this size is faster here than with PyTorch's operators."""
-    return batch_size * (num_drafts + 1) <= _MOST_TOKENS
-
-
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The compiled `native.c`, from the user's cache folder or compiled now.
+    """The compiled `csrc/`, from the user's cache folder or compiled now.
 
     Raises:
         OSError: there is no C compiler, or what it made cannot be loaded.
@@ -216,14 +257,20 @@ def _library() -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / file.name
             subprocess.run(
-                [*command, str(_SOURCE), "-o", str(made), "-lm"], check=True, capture_output=True, timeout=300
+                [*command, str(_SOURCES / "round.c"), "-o", str(made), "-lm"],
+                check=True,
+                capture_output=True,
+                timeout=300,
             )
             made.rename(file)
     library = ctypes.CDLL(str(file))
     library.scratch_size.restype = ctypes.c_int64
     library.scratch_size.argtypes = [ctypes.c_void_p, ctypes.c_int64]
-    library.decode_round.restype = None
-    library.decode_round.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    library.pack.restype = None
+    library.pack.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    for function in (library.prefill, library.decode_round):
+        function.restype = None
+        function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
     return library
 
 
@@ -235,7 +282,8 @@ def _fingerprint(command: list[str]) -> str:
         processor = "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
     except OSError:
         processor = platform.processor()
-    parts = (_SOURCE.read_text(), " ".join(command), version, processor)
+    sources = [file.read_text() for file in sorted(_SOURCES.iterdir())]
+    parts = (*sources, " ".join(command), version, processor)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

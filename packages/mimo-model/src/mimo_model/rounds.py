@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mimo_model.model import MiMoForCausalLM, MTPLayer
-from mimo_model.rope import Rope, rope_at
+from mimo_model.rope import Rope
 from mimo_model.rows import FINISH, FIRST_TOKEN, LENGTH, NUM_ACCEPTED, NUM_NEW, RUNNING, STOP, Rows
 from mimo_model.sampling import ACCEPT, DRAFT, SAMPLE, distributions, draw, uniforms
 from mimo_model.slots import SlotCache

@@ -49,11 +49,11 @@ class SlotCache:
             keys[target] = keys[source]
             values[target] = values[source]
 
-    def spread(self, start: int, sources: Tensor, num_places: int) -> None:
-        """Fills the slots from `start` on with copies: slot `start + i` gets what slot `start + sources[i]` holds."""
+    def copy(self, start: int, sources: Tensor, num_places: int) -> None:
+        """Fills the slots from `start` on with the first places of the slots that `sources` lists."""
         for tensors in self.layers:
             for tensor in tensors:
-                tensor[start : start + len(sources), :, :num_places] = tensor[start + sources, :, :num_places]
+                tensor[start : start + len(sources), :, :num_places] = tensor[sources, :, :num_places]
 
     def prefill(self, start: int) -> Attend:
         """Attention of whole prompts, one per slot from `start` on; writes places 0 … T - 1."""

@@ -1,0 +1,173 @@
+/* y = W x + bias for a few tokens.
+
+Every product of a row of weights with a token's vector is summed in the same order whatever else is in the batch.
+Large weights are read as they are, a row of W as one dot product. Small ones (`is_packed`) come as float32 in blocks of
+BLOCK rows, transposed, so that a block's sums lie side by side in a vector: [rows / BLOCK, width, BLOCK], padded with
+zeros. A short row is done before a dot product's parts are added up. */
+
+#pragma once
+
+#include "types.h"
+
+#define TILE 4     /* tokens whose products with a row of weights are summed side by side */
+#define CHAINS 2   /* sums of one product that run side by side */
+#define AHEAD 4096 /* bytes: how far weights are asked for in advance */
+#define BLOCK 32   /* rows of a packed block */
+#define WIDE 8     /* tokens that meet a packed block at once */
+
+/* -- Weights as they are -- */
+
+/* out[t * rows + r] = w[r] · x[t], for constant numbers of rows and tokens. */
+INLINE void tile(int rows, int tokens, const void *w, const float *x, int64_t width, int bf16, float *out) {
+    vec total[CHAINS][2 * TILE];
+    for (int j = 0; j < rows * tokens; j++) total[0][j] = total[1][j] = (vec){0};
+    int64_t i = 0;
+    for (; i + CHAINS * LANES <= width; i += CHAINS * LANES)
+        for (int c = 0; c < CHAINS; c++) {
+            int64_t at = i + c * LANES;
+            vec x_i[TILE];
+            for (int t = 0; t < tokens; t++) x_i[t] = *(const vec *)(x + t * width + at);
+            for (int r = 0; r < rows; r++) {
+                vec w_i = load_vec(w, r * width + at, bf16);
+                __builtin_prefetch((const char *)w + (r * width + at) * (bf16 ? 2 : 4) + AHEAD);
+                for (int t = 0; t < tokens; t++) total[c][t * rows + r] += w_i * x_i[t];
+            }
+        }
+    vec4 quarters[2 * TILE];
+    for (int j = 0; j < rows * tokens; j++) quarters[j] = quarter(total[0][j] + total[1][j]);
+    for (int j = 0; j < rows * tokens; j += 4) {
+        if (rows * tokens - j >= 4) {
+            vec4 sums = four_sums(quarters[j], quarters[j + 1], quarters[j + 2], quarters[j + 3]);
+            memcpy(out + j, &sums, sizeof sums);
+        } else {
+            for (int last = j; last < rows * tokens; last++) out[last] = sum_of_quarter(quarters[last]);
+        }
+    }
+    if (i < width)
+        for (int r = 0; r < rows; r++)
+            for (int t = 0; t < tokens; t++) {
+                float rest = 0;
+                for (int64_t j = i; j < width; j++) rest += load(w, r * width + j, bf16) * x[t * width + j];
+                out[t * rows + r] += rest;
+            }
+}
+
+#define TILES(ROWS, TOKENS) \
+    static void tile_##ROWS##_##TOKENS(const void *w, const float *x, int64_t width, int bf16, float *out) { \
+        if (bf16) \
+            tile(ROWS, TOKENS, w, x, width, 1, out); \
+        else \
+            tile(ROWS, TOKENS, w, x, width, 0, out); \
+    }
+TILES(1, 1) TILES(1, 2) TILES(1, 3) TILES(1, 4) TILES(2, 1) TILES(2, 2) TILES(2, 3) TILES(2, 4)
+
+typedef void (*Tile)(const void *, const float *, int64_t, int, float *);
+static const Tile one_row[] = {tile_1_1, tile_1_2, tile_1_3, tile_1_4};
+static const Tile two_rows[] = {tile_2_1, tile_2_2, tile_2_3, tile_2_4};
+
+/* Rows `begin` to `end` of y[n] (+)= w x[n] + bias, for n of `num`; y[n] is `stride` wide. */
+static void rows_as_they_are(const void *w, const void *bias, const float *x, float *y, int64_t num, int64_t width,
+                             int64_t stride, int64_t begin, int64_t end, int bf16, int add) {
+    float out[2 * TILE];
+    for (int64_t row = begin; row < end;) {
+        /* For few tokens memory is what counts, and one stream is read fastest; for many, the loads of x. */
+        int rows = num > TILE && end - row >= 2 ? 2 : 1;
+        const char *w_row = (const char *)w + row * width * (bf16 ? 2 : 4);
+        for (int64_t n = 0; n < num; n += TILE) {
+            int tokens = num - n < TILE ? (int)(num - n) : TILE;
+            (rows == 2 ? two_rows : one_row)[tokens - 1](w_row, x + n * width, width, bf16, out);
+            for (int t = 0; t < tokens; t++)
+                for (int r = 0; r < rows; r++) {
+                    float *to = y + (n + t) * stride + row + r;
+                    float value = bias ? out[t * rows + r] + load(bias, row + r, bf16) : out[t * rows + r];
+                    *to = add ? *to + value : value;
+                }
+        }
+        row += rows;
+    }
+}
+
+/* -- Packed weights -- */
+
+/* Packs `rows` rows; `out` has room for whole blocks. */
+void pack(const void *w, int64_t rows, int64_t width, int64_t bf16, float *out) {
+    for (int64_t block = 0; block < rows; block += BLOCK)
+        for (int64_t i = 0; i < width; i++)
+            for (int64_t r = block; r < block + BLOCK; r++)
+                *out++ = r < rows ? load(w, r * width + i, (int)bf16) : 0;
+}
+
+/* out[t * BLOCK + r] = w[r] · x[t], for a constant number of tokens and blocks of rows. */
+INLINE void packed_tile(int tokens, int blocks, const float *w, const float *x, int64_t width, float *out) {
+    vec total[WIDE][4];
+    for (int t = 0; t < tokens; t++)
+        for (int v = 0; v < 2 * blocks; v++) total[t][v] = (vec){0};
+    for (int64_t i = 0; i < width; i++) {
+        vec w_i[4];
+        for (int v = 0; v < 2 * blocks; v++) w_i[v] = *(const vec *)(w + (v / 2) * width * BLOCK + i * BLOCK + v % 2 * LANES);
+        for (int t = 0; t < tokens; t++) {
+            vec x_i = (vec){0} + x[t * width + i];
+            for (int v = 0; v < 2 * blocks; v++) total[t][v] += w_i[v] * x_i;
+        }
+    }
+    for (int t = 0; t < tokens; t++)
+        for (int v = 0; v < 2 * blocks; v++) *(vec *)(out + (t * 2 * blocks + v) * LANES) = total[t][v];
+}
+
+#define PACKED(TOKENS, BLOCKS) \
+    static void packed_##TOKENS##_##BLOCKS(const float *w, const float *x, int64_t width, float *out) { \
+        packed_tile(TOKENS, BLOCKS, w, x, width, out); \
+    }
+PACKED(1, 1) PACKED(1, 2) PACKED(2, 1) PACKED(3, 1) PACKED(4, 1) PACKED(5, 1) PACKED(6, 1) PACKED(7, 1) PACKED(8, 1)
+
+typedef void (*PackedTile)(const float *, const float *, int64_t, float *);
+static const PackedTile one_block[] = {packed_1_1, packed_2_1, packed_3_1, packed_4_1,
+                                       packed_5_1, packed_6_1, packed_7_1, packed_8_1};
+
+static void packed_rows(const float *w, const void *bias, const float *x, float *y, int64_t num, int64_t width,
+                        int64_t stride, int64_t begin, int64_t end, int bf16, int add) {
+    float out[WIDE * BLOCK] __attribute__((aligned(64)));
+    for (int64_t row = begin; row < end;) {
+        int blocks = num == 1 && end - row > BLOCK ? 2 : 1;
+        int64_t rows = end - row < blocks * BLOCK ? end - row : blocks * BLOCK;
+        for (int64_t n = 0; n < num; n += WIDE) {
+            int tokens = num - n < WIDE ? (int)(num - n) : WIDE;
+            (blocks == 2 ? packed_1_2 : one_block[tokens - 1])(w + row * width, x + n * width, width, out);
+            for (int t = 0; t < tokens; t++) {
+                float *to = y + (n + t) * stride + row, *from = out + t * blocks * BLOCK;
+                if (bias)
+                    for (int64_t r = 0; r < rows; r++) from[r] += load(bias, row + r, bf16);
+                if (add)
+                    for (int64_t r = 0; r < rows; r++) to[r] += from[r];
+                else
+                    memcpy(to, from, sizeof(float) * (size_t)rows);
+            }
+        }
+        row += rows;
+    }
+}
+
+/* -- Either -- */
+
+typedef struct {
+    int64_t begin, end;
+} Share;
+
+/* This thread's share of a matrix's rows, in whole blocks or pairs. */
+static Share share(const Model *m, int64_t rows) {
+    int64_t size = m->is_packed ? BLOCK : 2, parts = (rows + size - 1) / size;
+    int64_t num = num_threads_here(), me = thread_number();
+    int64_t begin = parts * me / num * size, end = parts * (me + 1) / num * size;
+    return (Share){begin < rows ? begin : rows, end < rows ? end : rows};
+}
+
+/* This thread's share of y[n] (+)= w x[n] + bias, for n of `num`; y[n] is `stride` wide. Leaves no barrier. */
+static void linear(const Model *m, const void *w, const void *bias, const float *x, float *y, int64_t num, int64_t width,
+                   int64_t stride, int64_t rows, int add) {
+    Share mine = share(m, rows);
+    int bf16 = (int)m->is_bfloat16;
+    if (m->is_packed)
+        packed_rows((const float *)w, bias, x, y, num, width, stride, mine.begin, mine.end, bf16, add);
+    else
+        rows_as_they_are(w, bias, x, y, num, width, stride, mine.begin, mine.end, bf16, add);
+}
