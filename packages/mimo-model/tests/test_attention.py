@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from itertools import pairwise
+from types import ModuleType
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import modeling_flash_attention_utils
 
 from mimo_model import MiMoForCausalLM, load_model
 from mimo_model.attention import Sight, dense_mask, scaled_dot_product, varlen_bounds
@@ -35,47 +36,56 @@ def cached_logits(model: MiMoForCausalLM, ids: torch.Tensor, mask: torch.Tensor 
     return torch.cat(chunks, dim=1)
 
 
-@pytest.fixture(params=["eager", "flex_attention", "varlen_by_hand"])
-def other(request, checkpoint) -> Iterator[MiMoForCausalLM]:
-    ALL_ATTENTION_FUNCTIONS.register("varlen_by_hand", varlen_attention_by_hand)
+def flash_attn_varlen_func(
+    q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, softmax_scale=None, causal=False
+) -> torch.Tensor:
+    """FlashAttention's contract in plain torch: q [N, H, E], one segment at a time, causal from the bottom right."""
+    assert causal
+    assert cu_seqlens_q.dtype == cu_seqlens_k.dtype == torch.int32
+    assert int(cu_seqlens_q.diff().max()) == max_seqlen_q
+    assert int(cu_seqlens_k.diff().max()) == max_seqlen_k
+    num_groups = q.shape[1] // k.shape[1]
+    out = torch.zeros_like(q)
+    bounds = [pairwise(starts.tolist()) for starts in (cu_seqlens_q, cu_seqlens_k)]
+    for (q_start, q_end), (k_start, k_end) in zip(*bounds, strict=True):
+        queries = q[q_start:q_end].transpose(0, 1)
+        keys, values = (x[k_start:k_end].repeat_interleave(num_groups, 1).transpose(0, 1) for x in (k, v))
+        scores = queries @ keys.transpose(1, 2) * softmax_scale
+        num_queries, num_keys = scores.shape[1:]
+        visible = torch.ones(num_queries, num_keys, dtype=torch.bool).tril(num_keys - num_queries)
+        weights = scores.masked_fill(~visible, -torch.inf).softmax(-1).nan_to_num()
+        out[q_start:q_end] = (weights @ values).transpose(0, 1)
+    return out
+
+
+def flash_attn_func(q, k, v, softmax_scale=None, causal=False) -> torch.Tensor:
+    """The same for whole batches: q [B, T, H, E]."""
+    lengths = [torch.arange(len(q) + 1, dtype=torch.int32) * x.shape[1] for x in (q, k)]
+    flat = (x.flatten(0, 1) for x in (q, k, v))
+    out = flash_attn_varlen_func(*flat, *lengths, q.shape[1], k.shape[1], softmax_scale, causal)
+    return out.view_as(q)
+
+
+@pytest.fixture
+def flash_attention(monkeypatch) -> None:
+    """FlashAttention 3's package with those functions: all that transformers does around them is as it is."""
+    package = ModuleType("flash_attn_interface")
+    package.flash_attn_func = flash_attn_func
+    package.flash_attn_varlen_func = flash_attn_varlen_func
+    package.flash_attn_with_kvcache = None
+    monkeypatch.setitem(sys.modules, "flash_attn_interface", package)
+    monkeypatch.setattr(modeling_flash_attention_utils, "_loaded_implementation", None)
+
+
+@pytest.fixture(params=["eager", "flex_attention", "flash_attention_3"])
+def other(request, checkpoint, flash_attention) -> MiMoForCausalLM:
     model = load_model(checkpoint)
-    model.set_attn_implementation(request.param)
-    assert model.config._attn_implementation == request.param
-    yield model
-    ALL_ATTENTION_FUNCTIONS._global_mapping.pop("varlen_by_hand")
-
-
-def varlen_attention_by_hand(
-    _module, q_BHTE, k_BKSE, v_BKSE, padding_BS, *, scaling, is_causal, cu_seq_lens_q=None, max_length_q=0, **_others
-):
-    """FlashAttention's contract in plain torch: one segment at a time, bottom-right causal, no mask within."""
-    assert is_causal
-    num_groups = q_BHTE.shape[1] // k_BKSE.shape[1]
-    k_BHSE, v_BHSE = k_BKSE.repeat_interleave(num_groups, 1), v_BKSE.repeat_interleave(num_groups, 1)
-    out_BHTE = torch.zeros_like(q_BHTE)
-    num_rows, _, num_queries, _ = q_BHTE.shape
-
-    def segment(row: int, queries: torch.Tensor, keys: torch.Tensor) -> None:
-        scores = q_BHTE[row][:, queries] @ k_BHSE[row][:, keys].transpose(1, 2) * scaling
-        visible = torch.ones(len(queries), len(keys), dtype=torch.bool).tril(len(keys) - len(queries))
-        weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
-        out_BHTE[row].index_copy_(1, queries, weights @ v_BHSE[row][:, keys])
-
-    if cu_seq_lens_q is not None:
-        assert cu_seq_lens_q.dtype == torch.int32
-        assert int(cu_seq_lens_q.diff().max()) == max_length_q
-        for start, end in zip(cu_seq_lens_q.tolist(), cu_seq_lens_q[1:].tolist(), strict=False):
-            row, first = divmod(start, num_queries)
-            places = torch.arange(first, first + end - start)
-            segment(row, places, places)
+    if request.param == "flash_attention_3":
+        model.config._attn_implementation_internal = request.param  # the switch wants a GPU
     else:
-        for row in range(num_rows):
-            real = torch.ones(k_BKSE.shape[2], dtype=torch.bool) if padding_BS is None else padding_BS[row]
-            keys = real.nonzero().flatten()
-            offset = k_BKSE.shape[2] - num_queries
-            queries = keys[keys >= offset] - offset
-            segment(row, queries, keys)
-    return out_BHTE.transpose(1, 2), None
+        model.set_attn_implementation(request.param)
+    assert model.model.config._attn_implementation == request.param
+    return model
 
 
 def test_causal_logits_are_those_of_sdpa(model, other):
@@ -125,15 +135,36 @@ def test_generate_gives_the_same_tokens_with_dynamic_and_static_caches(model, ot
     assert torch.equal(other.generate(ids, cache_implementation="static", **settings), wanted)
 
 
-def test_gradients_of_eager_attention_are_those_of_sdpa(model, checkpoint):
-    eager = load_model(checkpoint)
-    eager.set_attn_implementation("eager")
+def test_gradients_are_those_of_sdpa(model, other):
+    if other.config._attn_implementation == "flex_attention":
+        with pytest.raises(NotImplementedError, match="backward on CPU"):
+            other(random_ids(1, 6))
+        return
     ids = random_ids(2, 12)
-    for network in (model, eager):
-        network(ids, labels=ids).loss.backward()
-    for (name, a), (_, b) in zip(model.named_parameters(), eager.named_parameters(), strict=True):
-        if a.grad is not None:
-            assert largest_difference(a.grad, b.grad) <= TOLERANCE[torch.float32], name
+    documents = torch.tensor([[0] * 5 + [1] * 7, [0] * 12])
+    for network in (model, other):
+        output = network(ids, document_ids=documents, num_mtp_layers=1)
+        (output.logits.square().mean() + output.mtp_logits[0].square().mean()).backward()
+    for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        assert largest_difference(a.grad, b.grad) <= TOLERANCE[torch.float32], name
+
+
+@pytest.mark.parametrize("kind", ["bool", "additive"])
+def test_a_ready_mask_is_taken_as_it_is(model, other, kind):
+    ids = random_ids(2, 8)
+    visible = torch.ones(8, 8, dtype=torch.bool).tril()
+    visible[:, 2] = torch.arange(8) == 2  # nothing but itself sees token 2
+    mask = visible.expand(2, 1, 8, 8)
+    if kind == "additive":
+        mask = torch.zeros(2, 1, 8, 8).masked_fill(~mask, torch.finfo(torch.float32).min)
+    with torch.no_grad():
+        if other.config._attn_implementation == "flash_attention_3":
+            with pytest.raises(ValueError, match=r"attention_mask of shape \[B, S\] only. Use sdpa"):
+                other(ids, attention_mask=mask)
+            return
+        wanted = model(ids, attention_mask=mask).logits
+        assert largest_difference(other(ids, attention_mask=mask).logits, wanted) <= TOLERANCE[torch.float32]
+        assert largest_difference(model(ids).logits, wanted) > 1e-2
 
 
 def test_positions_that_start_again_are_documents(model):
@@ -155,13 +186,12 @@ def test_varlen_bounds_lay_rows_end_to_end():
 def test_varlen_segments_are_the_dense_mask():
     generator = torch.Generator().manual_seed(3)
     documents = (torch.rand(3, 17, generator=generator) < 0.3).cumsum(1)
-    q, k, v = (torch.randn(3, heads, 17, 8, generator=generator) for heads in (4, 2, 2))
+    q, k, v = (torch.randn(3, 17, heads, 8, generator=generator) for heads in (4, 2, 2))
     starts, longest = varlen_bounds(documents)
-    found, _ = varlen_attention_by_hand(
-        None, q, k, v, None, scaling=8**-0.5, is_causal=True, cu_seq_lens_q=starts, max_length_q=longest
-    )
+    flat = (x.flatten(0, 1) for x in (q, k, v))
+    found = flash_attn_varlen_func(*flat, starts, starts, longest, longest, 8**-0.5, True).view_as(q)
     mask = dense_mask(Sight(17, 0, document_ids=documents), torch.device("cpu"))
-    wanted = scaled_dot_product(q.transpose(1, 2), k, v, mask, causal=False)
+    wanted = scaled_dot_product(q, k.transpose(1, 2), v.transpose(1, 2), mask, causal=False)
     assert largest_difference(found, wanted) <= TOLERANCE[torch.float32]
 
 
@@ -170,18 +200,8 @@ def test_flash_attention_without_its_package_names_the_package(model):
         model.set_attn_implementation("flash_attention_2")
 
 
-def test_flash_attention_refuses_masks_that_it_cannot_take(checkpoint):
+def test_flash_attention_takes_documents_or_padding(checkpoint):
     model = load_model(checkpoint)
     model.config._attn_implementation_internal = "flash_attention_2"
-    ids = random_ids(1, 6)
-    with pytest.raises(ValueError, match=r"attention_mask of shape \[B, S\] only"):
-        model(ids, attention_mask=torch.ones(1, 1, 6, 6, dtype=torch.bool))
-    with pytest.raises(ValueError, match="not both"):
-        model(ids, attention_mask=torch.ones(1, 6), document_ids=F.pad(torch.zeros(1, 3, dtype=torch.int64), (0, 3)))
-
-
-def test_flex_attention_on_a_cpu_does_not_train_and_says_so(checkpoint):
-    model = load_model(checkpoint)
-    model.set_attn_implementation("flex_attention")
-    with pytest.raises(NotImplementedError, match="backward on CPU"):
-        model(random_ids(1, 6))
+    with pytest.raises(ValueError, match="not both. Give padding a document of its own"):
+        model(random_ids(1, 6), attention_mask=torch.ones(1, 6), document_ids=torch.zeros(1, 6, dtype=torch.int64))
