@@ -18,6 +18,7 @@ from mimo_model.kernels.linear_cross_entropy import (
     DIFFERENTIATE_OPTIONS,
     TALLY_OPTIONS,
     _fused,
+    _fused_backward,
     _gradients,
     _losses,
     chunk_ids,
@@ -238,7 +239,11 @@ def test_kernels_want_one_dtype_and_autocast_gives_it(interpreter):
 
 def test_operator_keeps_torchs_rules(interpreter):
     x_ND, weight_VD = torch.randn(3, 8, requires_grad=True), torch.randn(70, 8, requires_grad=True)
-    torch.library.opcheck(_fused, (x_ND, weight_VD, torch.tensor([3, -100, 60]), 64, -100))
+    targets_N = torch.tensor([3, -100, 60])
+    torch.library.opcheck(_fused, (x_ND, weight_VD, targets_N, 64, -100))
+    saved = (torch.ones(3), x_ND.detach(), weight_VD.detach(), targets_N, torch.ones(3), 64, -100)
+    for wanted in ((True, True), (True, False), (False, True)):
+        torch.library.opcheck(_fused_backward, (*saved, *wanted))
 
 
 def test_compiles_as_one_graph(interpreter):

@@ -9,6 +9,7 @@ from mimo_model.kernels import add_rms_norm, rms_norm
 from mimo_model.kernels.rms_norm import (
     _add_rms_norm,
     _rms_norm,
+    _rms_norm_backward,
     backward_kernel,
     backward_options,
     forward_kernel,
@@ -117,6 +118,9 @@ def test_operators_keep_torchs_rules(interpreter):
     x, residual, weight = (torch.randn(size, requires_grad=True) for size in ((4, 24), (4, 24), (24,)))
     torch.library.opcheck(_rms_norm, (x, weight, EPS))
     torch.library.opcheck(_add_rms_norm, (x, residual, weight, EPS))
+    grad, summed, scale = torch.randn(4, 24), torch.randn(4, 24), torch.rand(4)
+    for grad_summed in (None, grad):
+        torch.library.opcheck(_rms_norm_backward, (grad, grad_summed, summed, weight.detach(), scale))
 
 
 def test_compiles_as_one_graph(interpreter):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from mimo_model.kernels import swiglu
-from mimo_model.kernels.swiglu import _swiglu, backward_kernel, forward_kernel, options
+from mimo_model.kernels.swiglu import _swiglu, _swiglu_backward, backward_kernel, forward_kernel, options
 
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 CASES = [(torch.float32, (1, 96)), (torch.float32, (7, 1_500)), (torch.bfloat16, (3, 2, 1_000))]
@@ -62,7 +62,9 @@ def test_no_rows_give_no_rows(interpreter):
 
 
 def test_operator_keeps_torchs_rules(interpreter):
-    torch.library.opcheck(_swiglu, (torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)))
+    gate, up = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)
+    torch.library.opcheck(_swiglu, (gate, up))
+    torch.library.opcheck(_swiglu_backward, (torch.randn(2, 3, 8), gate.detach(), up.detach()))
 
 
 def test_compiles_as_one_graph(interpreter):

@@ -7,6 +7,7 @@ operator, so torch.compile and CUDA graphs take it. Triton is not needed until a
 from mimo_model.kernels.decode_attention import decode_attention
 from mimo_model.kernels.device import fused
 from mimo_model.kernels.linear_cross_entropy import linear_cross_entropy
+from mimo_model.kernels.norm_linear import norm_linear, norm_swiglu
 from mimo_model.kernels.qkv_cache import write_qkv
 from mimo_model.kernels.rms_norm import add_rms_norm, rms_norm
 from mimo_model.kernels.rope import rotate
@@ -17,6 +18,8 @@ __all__ = [
     "decode_attention",
     "fused",
     "linear_cross_entropy",
+    "norm_linear",
+    "norm_swiglu",
     "rms_norm",
     "rotate",
     "swiglu",
