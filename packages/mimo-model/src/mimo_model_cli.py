@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +59,30 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-k", type=int, default=0, help="0 for all tokens (default)")
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--num-drafts", type=int, help="MTP layers that draft (default: all the model has)")
+
+    chat = add("chat", _chat, "talk with a checkpoint in the terminal")
+    chat.add_argument("checkpoint")
+    chat.add_argument("--system", default="", help="system prompt (default: empty, as is recommended for MiMo)")
+    chat.add_argument("--max-tokens", type=int, help="of each answer (default: what the context holds)")
+    chat.add_argument("--temperature", type=float, default=0.6, help="0 for greedy (default %(default)s)")
+    chat.add_argument("--top-p", type=float, default=0.95, help="default %(default)s")
+    chat.add_argument("--top-k", type=int, default=0, help="0 for all tokens (default)")
+    chat.add_argument("--seed", type=int, help="of the first answer (default: another each time)")
+
+    serve = add("serve", _serve, "serve a checkpoint over HTTP: OpenAI-compatible, with a chat page")
+    serve.add_argument("checkpoint")
+    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines, too (default %(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="default %(default)s")
+    serve.add_argument("--model-name", help="what clients call it (default: the checkpoint's own name)")
+    serve.add_argument("--api-key", help="what clients must send (default: $MIMO_API_KEY; none lets everybody in)")
+    serve.add_argument("--max-batch-size", type=int, default=256, help="answers at a time (default %(default)s)")
+    for verb in (chat, serve):
+        verb.add_argument(
+            "--num-drafts",
+            type=_num_drafts,
+            default="auto",
+            help="MTP layers that draft; with a number a seed gives its answer again (default: what pays best)",
+        )
 
     inspect = add("inspect", _inspect, "show a checkpoint's parameters and faults, and what each engine does with it")
     inspect.add_argument("checkpoint")
@@ -139,6 +164,50 @@ def _generate(arguments: argparse.Namespace) -> None:
         drafted, accepted = completion.num_drafted, completion.num_accepted
         drafts = ", ".join(f"{a} of {d} drafts" for a, d in zip(accepted, drafted, strict=True)) or "no drafts"
         print(f"[{len(completion.tokens)} tokens, {completion.finish}; accepted {drafts}]", file=sys.stderr)
+
+
+def _num_drafts(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else int(text)
+
+
+def _chat(arguments: argparse.Namespace) -> None:
+    import secrets
+
+    from mimo_model import Engine, Sampling, load_model, load_tokenizer
+    from mimo_model.chat import chat
+
+    model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
+    sampling = Sampling(
+        max_tokens=arguments.max_tokens or model.config.max_position_embeddings,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        top_k=arguments.top_k,
+        seed=secrets.randbits(62) if arguments.seed is None else arguments.seed,
+    )
+    chat(Engine(model, tokenizer, num_drafts=arguments.num_drafts), tokenizer, sampling, system=arguments.system)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    import os
+
+    from mimo_model import Engine, load_model, load_tokenizer
+    from mimo_model.errors import ModelError
+
+    try:
+        from mimo_model.server import bind, serve
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{error.name} is missing: pip install 'mimo-model[serve]'") from None
+    listener = bind(arguments.host, arguments.port)
+    model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
+    engine = Engine(model, tokenizer, num_drafts=arguments.num_drafts, max_batch_size=arguments.max_batch_size)
+    folder = Path(arguments.checkpoint)
+    serve(
+        engine,
+        tokenizer,
+        listener,
+        model_name=arguments.model_name or (folder.resolve().name if folder.exists() else arguments.checkpoint),
+        api_key=arguments.api_key or os.environ.get("MIMO_API_KEY"),
+    )
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

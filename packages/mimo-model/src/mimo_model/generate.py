@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from mimo_model.engine import Engine
+from mimo_model.errors import ModelError
 from mimo_model.model import MiMoForCausalLM
 from mimo_model.sampling import Completion, Sampling
 
@@ -35,7 +37,27 @@ def generate(
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """The token ids of one user message, up to where the assistant's answer begins."""
-    messages = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return encode_chat(tokenizer, [{"role": "user", "content": prompt}])
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """The token ids of a conversation in the chat template, up to where the assistant's next answer begins.
+
+    Args:
+        messages: each with `role` and `content`. With no system message among them an empty one is put first, as is
+            recommended for MiMo: Qwen2's template would put a text of its own there.
+
+    Raises:
+        ModelError: the tokenizer has no chat template, or its template refuses these messages.
+    """
+    if tokenizer.chat_template is None:
+        raise ModelError("The tokenizer has no chat template: give the prompt as plain text or token ids.")
+    if not any(message["role"] == "system" for message in messages):
+        messages = [{"role": "system", "content": ""}, *messages]
+    conversation = [dict(message) for message in messages]
+    try:
+        text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise ModelError(f"The chat template refuses these messages: {error}") from None
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     return ids

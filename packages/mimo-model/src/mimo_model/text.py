@@ -40,7 +40,7 @@ class TextStream:
 
     def push(self, tokens: Sequence[int]) -> str:
         """Newly certain text; "" when nothing is certain yet."""
-        data = (_token_bytes(self._tokenizer, token, self._skip_special_tokens) for token in tokens)
+        data = (token_bytes(self._tokenizer, token, self._skip_special_tokens) for token in tokens)
         return self._find(self._characters.decode(b"".join(data)))
 
     def finish(self) -> str:
@@ -143,7 +143,7 @@ def opens_reasoning(prompt: str) -> bool:
     return prompt.rstrip().endswith(THINK)
 
 
-def _token_bytes(tokenizer: PreTrainedTokenizerBase, token: int, skip_special_tokens: bool) -> bytes:
+def token_bytes(tokenizer: PreTrainedTokenizerBase, token: int, skip_special_tokens: bool) -> bytes:
     """The UTF-8 that a token adds to the text; it may be a part of a character."""
     known = _TOKEN_BYTES.setdefault(tokenizer, {})
     key = (token, skip_special_tokens)
