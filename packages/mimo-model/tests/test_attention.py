@@ -203,5 +203,5 @@ def test_flash_attention_without_its_package_names_the_package(model):
 def test_flash_attention_takes_documents_or_padding(checkpoint):
     model = load_model(checkpoint)
     model.config._attn_implementation_internal = "flash_attention_2"
-    with pytest.raises(ValueError, match="not both. Give padding a document of its own"):
+    with pytest.raises(ValueError, match=r"not both\. Give padding a document of its own"):
         model(random_ids(1, 6), attention_mask=torch.ones(1, 6), document_ids=torch.zeros(1, 6, dtype=torch.int64))

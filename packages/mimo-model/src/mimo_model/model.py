@@ -440,7 +440,7 @@ def cross_entropy(head: nn.Linear, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
 def _fused_kernels(x: Tensor) -> ModuleType | None:
     """The fused kernels where they run: for CUDA tensors, when mimo-model is installed."""
     kernels = _kernels() if x.is_cuda else None
-    return kernels if kernels is not None and kernels.device.fused(x) else None
+    return kernels if kernels is not None and kernels.fused(x) else None
 
 
 @functools.cache
@@ -448,6 +448,8 @@ def _kernels() -> ModuleType | None:
     # An exported copy of this file has to open without mimo-model.
     try:
         from mimo_model import kernels
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "mimo_model":
+            raise
         return None
     return kernels
