@@ -334,3 +334,27 @@ def test_32768_tokens_on_a_gpu_take_less_than_a_gibibyte_beside_the_gradients():
     extra_bytes = torch.cuda.max_memory_allocated() - before - 2 * vocabulary * width
     assert extra_bytes <= 2**30
     torch.testing.assert_close(losses_N.max().item(), 11.9295, rtol=1e-4, atol=0.0)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_both_directions_run_in_a_cuda_graph(chunks):
+    x_ND = torch.randn(64, 256, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    weight_VD = torch.randn(1_000, 256, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    targets_N = torch.randint(0, 1_000, (64,), device="cuda")
+
+    def gradients():
+        return torch.autograd.grad(linear_cross_entropy(x_ND, weight_VD, targets_N).mean(), (x_ND, weight_VD))
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        gradients()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = gradients()
+    targets_N.copy_(torch.randint(0, 1_000, (64,), device="cuda"))
+    graph.replay()
+    for one, other in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(one, other)

@@ -191,3 +191,27 @@ def test_weight_gradient_has_the_same_bits_every_time():
     weight = torch.ones(4_096, device="cuda", dtype=torch.bfloat16, requires_grad=True)
     grads = [torch.autograd.grad(rms_norm(x, weight, EPS).sum(), weight)[0] for _ in range(5)]
     assert all(torch.equal(grads[0], grad) for grad in grads)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_runs_in_a_cuda_graph():
+    x, other, residual = (torch.randn(5, 4_096, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+    weight = torch.randn(4_096, device="cuda", dtype=torch.bfloat16)
+    wanted = add_rms_norm(other, residual, weight, EPS)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = add_rms_norm(x, residual, weight, EPS)
+    x.copy_(other)
+    graph.replay()
+    assert all(torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_tensors_of_a_second_gpu_run_there():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    x = torch.randn(5, 4_096, device="cuda:1")
+    weight = torch.ones(4_096, device="cuda:1")
+    torch.testing.assert_close(rms_norm(x, weight, EPS), rms_norm(x.cpu(), weight.cpu(), EPS).to("cuda:1"))
