@@ -1,7 +1,8 @@
 """The decoding engine: continuous batching with MTP drafts, lossless (§2.2).
 
 `step` admits waiting requests, decodes one round for all that run, and returns those that finished. A round is
-`native.py`'s on a CPU and `rounds.py`'s elsewhere; both read and write the same `Rows` and cache.
+`native.py`'s on a CPU and `rounds.py`'s elsewhere, over the fused kernels (`fused.py`) and recorded as a CUDA graph
+(`graphs.py`) where it can be. All read and write the same `Rows` and cache.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model import native
+from mimo_model import fused, native
 from mimo_model.checkpoint import num_tokenizer_ids
 from mimo_model.drafting import DraftChooser
 from mimo_model.errors import ModelError
+from mimo_model.graphs import GraphRound
+from mimo_model.kernels.verify import verify
 from mimo_model.model import MiMoForCausalLM, MTPLayer
-from mimo_model.rounds import TorchRound
+from mimo_model.rounds import ModuleNetwork, Round
 from mimo_model.rows import FIRST_TOKEN, RUNNING, STOP, Rows
-from mimo_model.sampling import SAMPLE, Completion, Sampling, distributions, draw, uniforms
+from mimo_model.sampling import Completion, Sampling
 from mimo_model.slots import SlotCache
 
 if TYPE_CHECKING:
@@ -89,7 +92,8 @@ class Engine:
                 paid best so far, up to all layers: what a greedy request gets stays the same, a sampled one gets
                 other draws from the same distribution.
             max_batch_size: so many requests run at a time, the others wait.
-            backend: "auto" decodes with compiled C on a CPU where it can; "torch" with PyTorch's operators only.
+            backend: "auto" decodes with compiled C on a CPU and with fused kernels in CUDA graphs on a GPU, where it
+                can; "torch" with PyTorch's operators only.
 
         Raises:
             ValueError: the model has fewer MTP layers, or no stop token.
@@ -120,11 +124,20 @@ class Engine:
         self._rows = Rows.empty(model, max_drafts, self._device)
         stop_ids = torch.tensor([eos] if isinstance(eos, int) else list(eos), device=self._device)
         num_ids = min(num_tokenizer_ids(tokenizer), model.config.vocab_size)
-        self._torch = TorchRound(model, self._cache, self._rows, num_ids=num_ids, stop_ids=stop_ids)
-        self._native = None
-        self._why_not_native = "backend='torch'" if backend == "torch" else native.available(model)
-        if self._why_not_native is None:
+        self._modules = ModuleNetwork(model, self._cache, num_ids=num_ids)
+        self._native: native.NativeRound | None = None
+        self._fused: fused.FusedNetwork | None = None
+        self._graphs: GraphRound | None = None
+        self._reason: str | None = "backend='torch'"
+        if backend == "auto" and self._device.type == "cpu" and (reason := native.available(model)) is None:
             self._native = native.NativeRound(model, self._cache, self._rows, num_ids=num_ids, stop_ids=stop_ids)
+        elif backend == "auto" and (reason := fused.takes(model)) is None:
+            self._fused = self._modules = fused.FusedNetwork(model, self._cache, num_ids=num_ids)
+        elif backend == "auto":
+            self._reason = reason
+        self._torch = Round(model, self._modules, self._rows, num_ids=num_ids, stop_ids=stop_ids)
+        if self._fused and self._device.type == "cuda":
+            self._graphs = GraphRound(self._torch, self._rows)
         self._queue: deque[_Request] = deque()
         self._running: list[_Request] = []
         self._finished: list[_Request] = []
@@ -138,8 +151,12 @@ class Engine:
 
     @property
     def backend(self) -> str:
-        """What decodes the rounds, and why it is not compiled C where it is not."""
-        return "native" if self._native else f"torch ({self._why_not_native})"
+        """What decodes the rounds, and why it is only PyTorch's operators where it is."""
+        if self._native:
+            return "compiled C"
+        if self._fused:
+            return "fused kernels" + (" in CUDA graphs" if self._graphs else "")
+        return f"PyTorch's operators ({self._reason})"
 
     def submit(self, prompt_ids: Sequence[int], sampling: Sampling, *, on_tokens: OnTokens | None = None) -> int:
         """Queues a request and returns its id.
@@ -197,8 +214,7 @@ class Engine:
             self.model.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(f"update_weights: {' '.join(str(error).split())}") from None
-        if self._native and self._running:
-            self._native.bind()
+        self._bind()
 
     @torch.inference_mode()
     def step(self) -> list[tuple[int, Completion]]:
@@ -232,6 +248,7 @@ class Engine:
         admitted = [*readers.values(), *copiers]
         self._running += admitted
         self._reserve()
+        self._bind()
 
         longest = max(map(len, readers))
         rows = self._rows
@@ -255,7 +272,6 @@ class Engine:
         sources = [places[request.prompt] for request in admitted]
         num_tokens = sum(map(len, readers))
         if self._native and self._native.fits(num_tokens):
-            self._native.bind()  # a model that is trained meanwhile may have got new parameters
             rows.filled[new] = 0
             self._native.prefill(start, len(readers), num_tokens)
             self._copy(start, sources, len(readers), longest)
@@ -278,7 +294,7 @@ class Engine:
         """Prefill and first tokens by PyTorch: whole prompts in one forward, padded on the right."""
         rows, network = self._rows, self.model.model
         readers = slice(new.start, new.start + num_readers)
-        rope = self._torch.rope(torch.arange(longest, device=self._device)[None])
+        rope = self._modules.rope(torch.arange(longest, device=self._device)[None])
         embeddings_UTD = network.embed_tokens(rows.tokens[readers, :longest])
         hidden_UTD: Tensor = network.trunk(embeddings_UTD, rope, self._cache.prefill(new.start))
         for k in range(1, self._max_drafts + 1):
@@ -297,14 +313,22 @@ class Engine:
         self._copy(new.start, sources, num_readers, longest)
 
         rows_U1 = torch.arange(num_readers, device=self._device)[:, None]
-        logits_U1V = self._torch.logits(hidden_UTD[rows_U1, rows.num_tokens[readers, None] - 1])
+        logits_U1V = self._modules.logits(hidden_UTD[rows_U1, rows.num_tokens[readers, None] - 1])
         logits_B1V = logits_U1V[torch.tensor(sources, device=self._device)]
-        sampled_B1V, model_B1V = distributions(
-            logits_B1V, rows.temperature[new], rows.top_p[new], rows.top_k[new], **_kinds(self._running[new])
+        is_restricted = _restricted(self._running[new])
+        top_p_B, top_k_B = (rows.top_p[new], rows.top_k[new]) if is_restricted else (None, None)
+        nothing_BK = rows.tokens[new, :0]
+        outcome = verify(
+            logits_B1V,
+            nothing_BK,
+            logits_B1V[:, :0].float(),
+            rows.temperature[new],
+            top_p_B,
+            top_k_B,
+            rows.seed[new],
+            lengths_B,
         )
-        uniforms_B = uniforms(rows.seed[new], lengths_B[:, None], SAMPLE)[:, 0]
-        tokens_B1 = draw(sampled_B1V[:, 0], uniforms_B)[:, None]
-        self._torch.append(new, tokens_B1, torch.zeros_like(lengths_B), model_B1V)
+        self._torch.append(new, *outcome)
 
     def _round(self) -> None:
         """K drafts, one verifying forward, and 1 … K + 1 new tokens for every running request."""
@@ -318,7 +342,8 @@ class Engine:
             if num_drafts != self._last_num_drafts:
                 self._torch.catch_up(batch_size, num_drafts)
             num_keys = max(request.length for request in self._running) + num_drafts
-            self._torch(batch_size, num_drafts, num_keys=num_keys, **_kinds(self._running))
+            run = self._graphs or self._torch
+            run(batch_size, num_drafts, num_keys=num_keys, restricted=_restricted(self._running))
         self._last_num_drafts = num_drafts
         num_tokens = self._collect(slice(0, batch_size), num_drafts=num_drafts)
         if self._chooser:
@@ -370,6 +395,7 @@ class Engine:
             self._rows.move(gaps, movers)
             for gap, mover in zip(gaps, movers, strict=True):
                 self._running[gap] = self._running[mover]
+        self._rows.release(num_left, len(self._running))
         del self._running[num_left:]
 
     def _reserve(self) -> None:
@@ -378,17 +404,21 @@ class Engine:
         num_places = max(request.length for request in self._running) + self._max_drafts + 2
         if self._cache.reserve(len(self._running), num_places):
             self._rows.reserve(self._cache.num_slots, self._cache.num_places)
-            if self._native:
-                self._native.bind()
+            if self._graphs:
+                self._graphs.forget()
+            self._bind()
+
+    def _bind(self) -> None:
+        """Looks where parameters, cache and rows lie now: a model that is trained meanwhile may have got new ones."""
+        if self._native and self._running:
+            self._native.bind()
+        if self._fused and self._fused.bind() and self._graphs:
+            self._graphs.forget()
 
 
-def _kinds(requests: Sequence[_Request]) -> dict[str, bool]:
-    """Which steps of sampling these requests need."""
-    settings = [request.sampling for request in requests]
-    return {
-        "restricted": any(sampling.top_k or sampling.top_p < 1.0 for sampling in settings),
-        "greedy": any(sampling.temperature == 0.0 for sampling in settings),
-    }
+def _restricted(requests: Sequence[_Request]) -> bool:
+    """Whether some request has a top-k or top-p that restricts."""
+    return any(request.sampling.top_k or request.sampling.top_p < 1.0 for request in requests)
 
 
 def _signed(seed: int) -> int:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mimo_model.model import Attention, Block, MiMoForCausalLM, MTPLayer, RMSNorm, SwiGLU
+from mimo_model.fused import changed
+from mimo_model.model import MiMoForCausalLM, MTPLayer
 from mimo_model.rope import rope_at
 from mimo_model.rows import Rows
 from mimo_model.slots import SlotCache
@@ -227,10 +228,8 @@ def available(model: MiMoForCausalLM) -> str | None:
         return f"weights are {dtype}"
     if any(parameter.dtype != dtype or not parameter.is_contiguous() for parameter in parameters):
         return "weights are of several types, or not contiguous"
-    plain = {nn.Linear, nn.Embedding, nn.ModuleList, RMSNorm, Attention, SwiGLU, Block, MTPLayer}
-    changed = [module for module in model.model.children() for module in module.modules() if type(module) not in plain]
-    if changed:
-        return f"the model holds a {type(changed[0]).__name__}"
+    if (reason := changed(model)) is not None:
+        return reason
     try:
         _library()
     except (OSError, subprocess.SubprocessError) as error:

@@ -83,9 +83,16 @@ class Rows:
             shape = [num_slots, *old.shape[1:]]
             if field.name == "tokens" or (field.name == "hidden" and self.filled.shape[1]):
                 shape[1] = num_places
-            new = old.new_zeros(shape)
+            # Slots that hold no request take part in recorded rounds: as a prompt of one token that is at its limit.
+            new = old.new_full(shape, field.name in ("num_tokens", "max_tokens"))
             new[tuple(slice(size) for size in old.shape)] = old
             setattr(self, field.name, new)
+
+    def release(self, start: int, stop: int) -> None:
+        """Leaves something harmless in rows that hold no request any more."""
+        self.num_tokens[start:stop] = 1
+        self.max_tokens[start:stop] = 1
+        self.filled[start:stop] = 0
 
     def move(self, target: list[int], source: list[int]) -> None:
         """Overwrites the target rows with the source rows."""
