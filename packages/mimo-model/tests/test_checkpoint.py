@@ -460,6 +460,15 @@ def test_qwen2s_byte_level_tokenizer_loads(with_qwen2):
     assert prompt == "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nthe<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_qwen2s_vocabulary_and_merges_are_enough(with_qwen2):
+    (with_qwen2 / "tokenizer_config.json").unlink()
+    tokenizer = load_tokenizer(with_qwen2)
+    ids = tokenizer.encode("the é\n汉")
+    assert ids[0] == 257
+    assert tokenizer.decode(ids) == "the é\n汉"
+    assert tokenizer.convert_tokens_to_ids("<|endoftext|>") == 258
+
+
 def test_ids_that_qwen2s_tokenizer_does_not_know_are_never_sampled(with_qwen2, tmp_path):
     model, tokenizer = load_model(with_qwen2), load_tokenizer(with_qwen2)
     with torch.no_grad():

@@ -23,6 +23,7 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
     PreTrainedTokenizerBase,
+    Qwen2Tokenizer,
 )
 
 from mimo_model.config import MiMoConfig
@@ -102,7 +103,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     has_parts = (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
     _require(is_whole or has_parts, folder, "tokenizer.json is missing, and so are vocab.json or merges.txt")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        # Without its configuration, what is known is that MiMo's is Qwen2's.
+        reader = AutoTokenizer if (folder / "tokenizer_config.json").exists() else Qwen2Tokenizer
+        tokenizer = reader.from_pretrained(str(folder))
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
         raise ModelError(f"{folder}: its tokenizer cannot be read ({error}). Copy or download it again.") from None
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
