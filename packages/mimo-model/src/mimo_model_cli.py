@@ -196,7 +196,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     try:
         from mimo_model.server import bind, serve
     except ModuleNotFoundError as error:
-        raise ModelError(f"{error.name} is missing: pip install 'mimo-model[serve]'") from None
+        package = str(error.name).partition(".")[0]
+        raise ModelError(f"{package} is missing: pip install 'mimo-model[serve]'") from None
     listener = bind(arguments.host, arguments.port)
     model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
     engine = Engine(model, tokenizer, num_drafts=arguments.num_drafts, max_batch_size=arguments.max_batch_size)
