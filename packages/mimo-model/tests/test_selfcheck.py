@@ -6,9 +6,9 @@ import pytest
 import torch
 from mimo_model_cli import main
 
-from mimo_model import MiMoForCausalLM, save_model
+from mimo_model import MiMoForCausalLM, replicate_mtp, save_model
 from mimo_model.planted import NUM_PARTS, chain, plant
-from mimo_model.selfcheck import CANNOT_TELL, RELEASED, describe, faults, self_check
+from mimo_model.selfcheck import CANNOT_TELL, RELEASED, UNTRAINED_COPY, describe, faults, self_check
 
 A = torch.arange(NUM_PARTS)
 B = A + NUM_PARTS
@@ -109,6 +109,13 @@ def test_one_layer_made_wrongly_is_the_one_that_is_flagged(planted):
         weight = model.model.mtp_layers[1].input_proj.weight
         weight.copy_(torch.cat(weight.chunk(2, dim=1)[::-1], dim=1))
     assert findings(model, tokenizer) == [RELEASED, "swapped halves", RELEASED]
+
+
+def test_copies_of_the_first_layer_are_not_taken_for_a_wrong_wiring():
+    one, tokenizer = plant((0.875,))
+    checks = self_check(replicate_mtp(one, 3), tokenizer, PROMPTS)
+    assert [check.finding for check in checks] == [RELEASED, UNTRAINED_COPY, UNTRAINED_COPY]
+    assert faults(checks)[0] == "layer 2 is a copy of layer 1 that was never fine-tuned (§2.2)"
 
 
 def test_random_layers_are_not_told_apart(planted, model, tokenizer):

@@ -10,6 +10,7 @@ another norm, and few layers care about the first position. What is tried is one
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from mimo_model.attention import Sight, choose_attention
@@ -28,6 +29,7 @@ from mimo_model.sampling import Sampling
 
 CANNOT_TELL = "cannot tell"
 RELEASED = "released"
+UNTRAINED_COPY = "untrained copy"
 
 PROMPTS = (
     "What is 17 + 25?",
@@ -105,10 +107,10 @@ class LayerCheck:
     """What always drafting the commonest token would score."""
 
     finding: str
-    """The wiring that fits: RELEASED, another one's name, or CANNOT_TELL."""
+    """The wiring that fits: RELEASED, another one's name, or CANNOT_TELL; or UNTRAINED_COPY of layer 1."""
 
     not_told_apart: tuple[str, ...]
-    """Wirings that make no difference to this layer."""
+    """Wirings that fit as well as the released one."""
 
 
 def self_check(
@@ -141,7 +143,13 @@ def self_check(
                 right[k - 1][wiring.name] += int((drafts_T[places] == wanted).sum())
                 if wiring.name == RELEASED:
                     targets[k - 1].update(wanted.tolist())
-    return [_judge(k, right[k - 1], targets[k - 1]) for k in range(1, num_layers + 1)]
+    checks = [_judge(k, right[k - 1], targets[k - 1]) for k in range(1, num_layers + 1)]
+    return [
+        dataclasses.replace(check, finding=UNTRAINED_COPY, not_told_apart=())
+        if check.layer > 1 and _is_copy(model.model.mtp_layers[0], model.model.mtp_layers[check.layer - 1])
+        else check
+        for check in checks
+    ]
 
 
 def describe(checks: Sequence[LayerCheck]) -> str:
@@ -166,6 +174,8 @@ def faults(checks: Sequence[LayerCheck]) -> list[str]:
     for check in checks:
         if check.finding == CANNOT_TELL:
             sentences.append(f"layer {check.layer}: cannot tell, no wiring drafts clearly better than chance")
+        elif check.finding == UNTRAINED_COPY:
+            sentences.append(f"layer {check.layer} is a copy of layer 1 that was never fine-tuned (§2.2)")
         elif check.finding != RELEASED:
             sentences.append(f"layer {check.layer} {found[check.finding]} ({check.finding})")
     return sentences
@@ -227,7 +237,11 @@ def _judge(layer: int, right: Counter[str], targets: Counter[int]) -> LayerCheck
         finding = CANNOT_TELL
     else:
         finding = RELEASED
-    return LayerCheck(layer, num_positions, acceptances, chance, finding, same)
+    return LayerCheck(layer, num_positions, acceptances, chance, finding, same if finding == RELEASED else ())
+
+
+def _is_copy(first: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
 
 def _margin(share: float, num_positions: int) -> float:
