@@ -12,10 +12,12 @@ from mimo_model.kernels.qkv_cache import write_qkv
 from mimo_model.kernels.rms_norm import add_rms_norm, rms_norm
 from mimo_model.kernels.rope import rotate
 from mimo_model.kernels.swiglu import swiglu
+from mimo_model.kernels.verify import draft_token, verify
 
 __all__ = [
     "add_rms_norm",
     "decode_attention",
+    "draft_token",
     "fused",
     "linear_cross_entropy",
     "norm_linear",
@@ -23,5 +25,6 @@ __all__ = [
     "rms_norm",
     "rotate",
     "swiglu",
+    "verify",
     "write_qkv",
 ]
