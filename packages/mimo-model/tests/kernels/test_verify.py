@@ -21,7 +21,8 @@ from mimo_model.kernels.verify import (
     verify_reference,
 )
 
-# Probabilities and log-probabilities are float32 in both; a draw may differ where u lies on a border's rounding.
+# Probabilities and log-probabilities are float32 in both; a draw may differ where u lies on a border's rounding, and a
+# cutoff where top-p is a mass that some tokens have exactly: there integers are right and a float32 sum need not be.
 PROBABILITY_TOLERANCE = 2e-6
 LOGPROB_TOLERANCE = 2e-5
 MAX_MISMATCHES_IN_1000 = 1
@@ -84,7 +85,7 @@ def _check_verification(logits_BTV, settings, generator):
 
 @pytest.mark.parametrize(
     ("vocab_size", "kind", "num_rows"),
-    [(11, "float32", 16), (11, "flat", 8), (300, "bfloat16", 5), (150, "ties", 10), (500, "flat", 2)],
+    [(11, "float32", 16), (11, "flat", 8), (300, "bfloat16", 5), (150, "ties", 10), (501, "flat", 2)],
 )
 @pytest.mark.usefixtures("interpreter")
 def test_a_draft_is_the_token_that_sorting_gives_and_its_proposal_the_same(vocab_size, kind, num_rows):
