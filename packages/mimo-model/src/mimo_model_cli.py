@@ -117,6 +117,25 @@ def _parser() -> argparse.ArgumentParser:
         help="one per MTP layer, in sixteenths (default %(default)s)",
     )
 
+    plant.add_argument("--num-layers", type=int, help="main layers (default: as many as MTP layers)")
+
+    bench = add("bench", _bench, "measure how fast a checkpoint decodes, against the memory's bandwidth")
+    bench.add_argument("checkpoint", help="or, with --random, a recipe of init")
+    bench.add_argument("--random", action="store_true", help="random weights of the recipe's shape, made in memory")
+    bench.add_argument("--prompts", type=Path, help="a .jsonl file, `prompt` in each line (default: random tokens)")
+    bench.add_argument("--prompt-tokens", type=int, default=32, help="of random prompts (default %(default)s)")
+    bench.add_argument("--max-tokens", type=int, default=128, help="of each answer (default %(default)s)")
+    bench.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="default %(default)s")
+    bench.add_argument(
+        "--num-drafts", type=_num_drafts, nargs="+", help="0, 1, … or auto (default: 0, then each MTP layer more)"
+    )
+    bench.add_argument("--temperature", type=float, default=0.0, help="0 for greedy (default)")
+    bench.add_argument(
+        "--simulate", type=float, nargs="+", metavar="SHARE", help="take drafts as accepted this often, layer by layer"
+    )
+    bench.add_argument("--device", default="auto", help="default: the first GPU, else the CPU")
+    bench.add_argument("--dtype", default="auto", help="default: the files', or the recipe's")
+
     acceptance = add("acceptance", _acceptance, "measure each MTP layer's acceptance, and a control")
     acceptance.add_argument("checkpoint", type=Path)
     acceptance.add_argument("out", type=Path, help="a .json file")
@@ -279,14 +298,59 @@ def _plant(arguments: argparse.Namespace) -> None:
     from mimo_model.outputs import header, is_complete, new_folder
     from mimo_model.planted import plant
 
-    made_by = header("plant", {"acceptance": arguments.acceptance}, {})
+    settings = {"acceptance": arguments.acceptance, "num_layers": arguments.num_layers}
+    made_by = header("plant", settings, {})
     if is_complete(arguments.out, made_by):
         print(f"{arguments.out}: complete, reused")
         return
-    model, tokenizer = plant(arguments.acceptance)
+    model, tokenizer = plant(arguments.acceptance, num_layers=arguments.num_layers)
     with new_folder(arguments.out, made_by) as folder:
         save_model(model, tokenizer, folder)
     print(f"{arguments.out}: {len(arguments.acceptance)} MTP layers")
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from mimo_model import load_model, load_tokenizer
+    from mimo_model.bench import header, measure, memory_bandwidth, random_model, random_prompts, stand_in, table
+    from mimo_model.checkpoint import num_tokenizer_ids
+    from mimo_model.config import MiMoConfig
+    from mimo_model.generate import encode_prompt
+    from mimo_model.initialize import read_recipe
+
+    if arguments.random:
+        recipe = read_recipe(Path(arguments.checkpoint))
+        name = arguments.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
+        dtype = getattr(torch, arguments.dtype.replace("auto", recipe.dtype))
+        model = random_model(MiMoConfig(**recipe.model), dtype=dtype, device=torch.device(name))
+        tokenizer = stand_in(model)
+    else:
+        model = load_model(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+        tokenizer = load_tokenizer(arguments.checkpoint)
+    weight = model.lm_head.weight
+    print(header(weight.device, weight.dtype), flush=True)
+    bandwidth = memory_bandwidth(weight.device)
+    measurements = []
+    for batch_size in arguments.batch_sizes:
+        if arguments.prompts:
+            texts = _read_prompts(arguments.prompts, batch_size)
+            prompts = [encode_prompt(tokenizer, texts[i % len(texts)]) for i in range(batch_size)]
+        else:
+            prompts = random_prompts(batch_size, arguments.prompt_tokens, num_tokenizer_ids(tokenizer))
+        for num_drafts in arguments.num_drafts or range(len(model.model.mtp_layers) + 1):
+            measurements.append(
+                measure(
+                    model,
+                    tokenizer,
+                    prompts,
+                    num_drafts=num_drafts,
+                    max_tokens=arguments.max_tokens,
+                    temperature=arguments.temperature,
+                    simulated_acceptance=arguments.simulate if num_drafts else None,
+                )
+            )
+    print(table(measurements, bandwidth))
 
 
 def _acceptance(arguments: argparse.Namespace) -> None:

@@ -85,6 +85,7 @@ class Engine:
         num_drafts: int | Literal["auto"] = 0,
         max_batch_size: int = 256,
         backend: Literal["auto", "torch"] = "auto",
+        simulated_acceptance: Sequence[float] | None = None,
     ) -> None:
         """
         Args:
@@ -94,6 +95,8 @@ class Engine:
             max_batch_size: so many requests run at a time, the others wait.
             backend: "auto" decodes with compiled C on a CPU and with fused kernels in CUDA graphs on a GPU, where it
                 can; "torch" with PyTorch's operators only.
+            simulated_acceptance: for benchmarks of models with random weights: drafts count as accepted as often as
+                this says, layer by layer with all earlier ones (0.9, 0.83, 0.75), whatever they are.
 
         Raises:
             ValueError: the model has fewer MTP layers, or no stop token.
@@ -129,13 +132,18 @@ class Engine:
         self._fused: fused.FusedNetwork | None = None
         self._graphs: GraphRound | None = None
         self._reason: str | None = "backend='torch'"
-        if backend == "auto" and self._device.type == "cpu" and (reason := native.available(model)) is None:
+        if simulated_acceptance is not None and self._device.type == "cpu":
+            self._reason = "simulated acceptance"
+        elif backend == "auto" and self._device.type == "cpu" and (reason := native.available(model)) is None:
             self._native = native.NativeRound(model, self._cache, self._rows, num_ids=num_ids, stop_ids=stop_ids)
         elif backend == "auto" and (reason := fused.takes(model)) is None:
             self._fused = self._modules = fused.FusedNetwork(model, self._cache, num_ids=num_ids)
         elif backend == "auto":
             self._reason = reason
-        self._torch = Round(model, self._modules, self._rows, num_ids=num_ids, stop_ids=stop_ids)
+        simulated = torch.tensor(simulated_acceptance or (), device=self._device)
+        self._torch = Round(
+            model, self._modules, self._rows, num_ids=num_ids, stop_ids=stop_ids, simulated_acceptance_K=simulated
+        )
         if self._fused and self._device.type == "cuda":
             self._graphs = GraphRound(self._torch, self._rows)
         self._queue: deque[_Request] = deque()
@@ -406,12 +414,12 @@ class Engine:
             self._rows.reserve(self._cache.num_slots, self._cache.num_places)
             if self._graphs:
                 self._graphs.forget()
-            self._bind()
+            self._bind(moved=True)
 
-    def _bind(self) -> None:
+    def _bind(self, *, moved: bool = False) -> None:
         """Looks where parameters, cache and rows lie now: a model that is trained meanwhile may have got new ones."""
         if self._native and self._running:
-            self._native.bind()
+            self._native.bind(moved=moved)
         if self._fused and self._fused.bind() and self._graphs:
             self._graphs.forget()
 

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -56,6 +57,10 @@ _LAYER_WEIGHTS = (
     "mlp.down_proj.weight",
 )
 _MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj.weight", "final_layernorm.weight")
+
+
+# Per model, of each matrix that was packed: its rows, where it lay, how often it had been written, and the copy.
+_PACKED: WeakKeyDictionary[MiMoForCausalLM, dict[int, tuple[tuple[int, int, int], Tensor]]] = WeakKeyDictionary()
 
 
 class _Layer(ctypes.Structure):
@@ -123,10 +128,26 @@ class NativeRound:
         self._kept: list[object] = []
         self._num_weights = sum(parameter.numel() for parameter in model.model.layers.parameters())
         self._is_packed = self._num_weights <= _MOST_PACKED_WEIGHTS
-        self._packed: dict[int, tuple[tuple[int, int], Tensor]] = {}
+        self._packed = _PACKED.setdefault(model, {})
+        # `module.weight` looks through three dictionaries; this is asked for with every prompt.
+        self._parameters = [
+            (module._parameters, name)
+            for module in model.modules()
+            for name, parameter in module._parameters.items()
+            if parameter is not None
+        ]
+        self._bound_to: list[tuple[int, int]] = []
 
-    def bind(self) -> None:
-        """Reads the addresses of parameters, cache and rows, all of which it keeps alive."""
+    def bind(self, *, moved: bool) -> None:
+        """Reads the addresses of parameters, cache and rows, all of which it keeps alive.
+
+        Args:
+            moved: cache and rows have been replaced; without it, nothing is done where parameters are as they were.
+        """
+        found = [_identity(parameter) for where, name in self._parameters if (parameter := where[name]) is not None]
+        if found == self._bound_to and not moved:
+            return
+        self._bound_to = found
         config, cache, rows = self._model.config, self._cache, self._rows
         network = self._model.model
         if len(self._rope) < cache.num_places:
@@ -180,11 +201,11 @@ class NativeRound:
         """The parameter itself, or a matrix's packed copy."""
         if not self._is_packed or parameter.ndim == 1:
             return parameter
-        key = (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+        rows, width = num_rows or parameter.shape[0], parameter.shape[1]
+        key = (rows, *_identity(parameter))
         known = self._packed.get(id(parameter))
         if known is not None and known[0] == key:
             return known[1]
-        rows, width = num_rows or parameter.shape[0], parameter.shape[1]
         packed = torch.empty(-(-rows // _BLOCK) * _BLOCK * width)
         is_bfloat16 = parameter.dtype == torch.bfloat16
         self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
@@ -216,6 +237,11 @@ class NativeRound:
         if len(self._scratch) < size:
             self._scratch = torch.empty(size)
         function(ctypes.byref(struct), start, batch_size, self._scratch.data_ptr())
+
+
+def _identity(parameter: Tensor) -> tuple[int, int]:
+    """Where it lies, and how often it has been written in place."""
+    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
 
 
 def available(model: MiMoForCausalLM) -> str | None:

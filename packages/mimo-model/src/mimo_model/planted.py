@@ -46,7 +46,9 @@ _ATTENTION_SCALE = 7.0
 _READ_SCALE = 4.0
 
 
-def plant(acceptances: Sequence[float] = (0.875, 0.75, 0.625)) -> tuple[MiMoForCausalLM, PreTrainedTokenizerBase]:
+def plant(
+    acceptances: Sequence[float] = (0.875, 0.75, 0.625), *, num_layers: int | None = None
+) -> tuple[MiMoForCausalLM, PreTrainedTokenizerBase]:
     """The model, with one MTP layer per given acceptance, and its tokenizer of one id per byte.
 
     On a chain (see `chain`), layer k's drafts from the true tokens before are right in exactly the given share of
@@ -54,6 +56,7 @@ def plant(acceptances: Sequence[float] = (0.875, 0.75, 0.625)) -> tuple[MiMoForC
 
     Args:
         acceptances: multiples of 1/16 from 0 to 1.
+        num_layers: main layers, which add nothing but the time they take; as many as MTP layers by default.
 
     Raises:
         ValueError: an acceptance is none of these.
@@ -70,7 +73,7 @@ def plant(acceptances: Sequence[float] = (0.875, 0.75, 0.625)) -> tuple[MiMoForC
         hidden_size=_HIDDEN_SIZE,
         intermediate_size=_HIDDEN_SIZE,
         # vLLM 0.32 renames MTP layers by adding the number of main layers, and mixes them up if that is the smaller.
-        num_hidden_layers=max(len(acceptances), 1),
+        num_hidden_layers=num_layers or max(len(acceptances), 1),
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=_HEAD_DIM,

@@ -21,6 +21,7 @@ from mimo_model.kernels.verify import draft_token, verify
 from mimo_model.model import MiMoForCausalLM, MTPLayer
 from mimo_model.rope import Rope
 from mimo_model.rows import FINISH, FIRST_TOKEN, LENGTH, NUM_ACCEPTED, NUM_NEW, RUNNING, STOP, Rows
+from mimo_model.sampling import ACCEPT, uniforms
 from mimo_model.slots import SlotCache
 
 
@@ -45,9 +46,23 @@ class Network(Protocol):
 class Round:
     """Rounds of one engine."""
 
-    def __init__(self, model: MiMoForCausalLM, network: Network, rows: Rows, *, num_ids: int, stop_ids: Tensor) -> None:
+    def __init__(
+        self,
+        model: MiMoForCausalLM,
+        network: Network,
+        rows: Rows,
+        *,
+        num_ids: int,
+        stop_ids: Tensor,
+        simulated_acceptance_K: Tensor,
+    ) -> None:
+        """
+        Args:
+            simulated_acceptance_K: empty, or how often so many drafts are to count as accepted (see `Engine`).
+        """
         self._model, self._network, self._rows = model, network, rows
         self._num_ids, self._stop_ids = num_ids, stop_ids
+        self._simulated_acceptance_K = simulated_acceptance_K
 
     def __call__(self, batch_size: int, num_drafts: int, *, num_keys: int, restricted: bool) -> None:
         """One round for the first `batch_size` rows; `Rows.report` and `Rows.logprobs` say what it brought.
@@ -77,6 +92,9 @@ class Round:
         tokens_BT, num_accepted_B, logprobs_BT = verify(
             network.logits(hidden_BTD), ids_BT[:, 1:], proposals_BKV, *settings, last_B + 1
         )
+        if len(self._simulated_acceptance_K):
+            chances_B1 = uniforms(rows.seed[batch], last_B[:, None], ACCEPT)
+            num_accepted_B = (chances_B1 < self._simulated_acceptance_K[:num_drafts]).sum(1)
         # Entry i of layer k stands on x_{i+k}: right as far as drafts were accepted.
         layers_K = torch.arange(1, num_drafts + 1, device=last_B.device)
         right_BK = torch.minimum((last_B + 1 + num_accepted_B)[:, None] - layers_K, last_B[:, None])
