@@ -378,6 +378,13 @@ def test_a_disk_that_is_full_leaves_what_was_there(checkpoint, tokenizer, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == (["run"] if exists else [])
 
 
+def test_padded_ids_are_suppressed_in_a_folder_that_does_not_list_them(broken):
+    (broken / "generation_config.json").unlink()
+    assert load_model(broken).generation_config.suppress_tokens == list(range(261, 272))
+    (broken / "tokenizer.json").unlink()
+    assert load_model(broken).generation_config.suppress_tokens is None
+
+
 # -- Qwen2's tokenizer, as the released folders have it.
 
 QWEN2_PATTERN = (

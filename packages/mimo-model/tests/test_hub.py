@@ -118,6 +118,13 @@ def test_a_model_and_its_tokenizer_load_by_name(hub, checkpoint):
     assert load_tokenizer("someone/mimo").encode("1+1") == load_tokenizer(checkpoint).encode("1+1")
 
 
+def test_a_tokenizer_is_fetched_without_the_weights(hub, checkpoint):
+    assert load_tokenizer("someone/mimo").encode("1+1") == load_tokenizer(checkpoint).encode("1+1")
+    assert not [path for path in hub.requests if path.endswith(".safetensors")]
+    load_model("someone/mimo")
+    assert [path for path in hub.requests if path.endswith(".safetensors")]
+
+
 def test_a_revision_is_a_branch_or_a_commit_and_code_is_never_fetched(hub):
     assert load_model("someone/mimo", revision="longer").config.rope_theta == 7e5
     assert load_model("someone/mimo", revision=COMMIT).config.rope_theta == 10_000
@@ -213,7 +220,7 @@ def test_modelscope_by_prefix_and_by_environment(modelscope, monkeypatch):
     monkeypatch.setenv("MIMO_HUB", "modelscope")
     load_tokenizer("someone/mimo")
     assert [call[:2] for call in modelscope] == [("someone/mimo", "v1"), ("someone/mimo", None)]
-    assert "*.safetensors" in modelscope[0][2]
+    assert ["*.safetensors" in call[2] for call in modelscope] == [True, False]
     assert not any(pattern.endswith((".py", ".bin")) for pattern in modelscope[0][2])
 
 

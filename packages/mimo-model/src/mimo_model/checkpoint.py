@@ -79,6 +79,9 @@ def load_model(
     model.config.dtype = model.lm_head.weight.dtype
     model.config._name_or_path = str(path_or_hub_id)
     model.generation_config = _load_generation_config(folder, config)
+    if model.generation_config.suppress_tokens is None and _has_tokenizer(folder):
+        # Released folders do not list the padded ids.
+        suppress_padded_ids(model, read_tokenizer(folder))
     model.eval()
     return model
 
@@ -89,7 +92,7 @@ def load_tokenizer(path_or_hub_id: str | Path, *, revision: str | None = None) -
     Raises:
         ModelError: it is missing or broken, or knows ids that the checkpoint's model has no row for.
     """
-    folder = local_folder(path_or_hub_id, revision=revision)
+    folder = local_folder(path_or_hub_id, revision=revision, weights=False)
     tokenizer = read_tokenizer(folder)
     vocab_size = load_config(folder).vocab_size
     num_ids = num_tokenizer_ids(tokenizer)
@@ -99,9 +102,7 @@ def load_tokenizer(path_or_hub_id: str | Path, *, revision: str | None = None) -
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder that need not hold a model: `tokenizer.json`, or Qwen2's `vocab.json` and merges."""
-    is_whole = (folder / "tokenizer.json").exists()
-    has_parts = (folder / "vocab.json").exists() and (folder / "merges.txt").exists()
-    _require(is_whole or has_parts, folder, "tokenizer.json is missing, and so are vocab.json or merges.txt")
+    _require(_has_tokenizer(folder), folder, "tokenizer.json is missing, and so are vocab.json or merges.txt")
     try:
         # Without its configuration, what is known is that MiMo's is Qwen2's.
         reader = AutoTokenizer if (folder / "tokenizer_config.json").exists() else Qwen2Tokenizer
@@ -214,8 +215,8 @@ def suppress_padded_ids(model: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBa
     model.generation_config.suppress_tokens = padded or None
 
 
-def local_folder(path_or_hub_id: str | Path, *, revision: str | None = None) -> Path:
-    """The folder itself, or a download of the hub's repository of that name."""
+def local_folder(path_or_hub_id: str | Path, *, revision: str | None = None, weights: bool = True) -> Path:
+    """The folder itself, or a download of the hub's repository of that name, with or without its weights."""
     folder = Path(path_or_hub_id)
     if folder.is_dir():
         return folder
@@ -223,7 +224,7 @@ def local_folder(path_or_hub_id: str | Path, *, revision: str | None = None) -> 
         raise ModelError(f"{folder}: a file, not a checkpoint folder. Give the folder that holds config.json.")
     if not is_hub_name(str(path_or_hub_id)):
         raise ModelError(f"{path_or_hub_id}: no such checkpoint folder. `mimo-model init` makes a fresh one.")
-    return download(str(path_or_hub_id), revision=revision)
+    return download(str(path_or_hub_id), revision=revision, weights=weights)
 
 
 def load_config(folder: Path) -> MiMoConfig:
@@ -341,6 +342,12 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f'device={name!r}: there is no CUDA device here. Use "cpu" or "auto".')
     return device
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer.json").exists() or all(
+        (folder / name).exists() for name in ("vocab.json", "merges.txt")
+    )
 
 
 def _num_layers(config: MiMoConfig) -> str:

@@ -23,7 +23,8 @@ from huggingface_hub.errors import (
 from mimo_model.errors import ModelError
 
 _MODELSCOPE = "modelscope:"
-_FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+_WEIGHTS = ["*.safetensors"]
+_OTHERS = ["*.json", "*.jinja", "*.txt"]
 
 
 def is_hub_name(name: str) -> bool:
@@ -32,30 +33,32 @@ def is_hub_name(name: str) -> bool:
     return plain.count("/") == 1 and not plain.startswith((".", "/", "~")) and not plain.endswith("/")
 
 
-def download(name: str, *, revision: str | None = None) -> Path:
+def download(name: str, *, revision: str | None = None, weights: bool = True) -> Path:
     """The folder of that repository, fetched or from the cache.
 
     Args:
         name: `organisation/name` on the hub that the environment variable `MIMO_HUB` names ("huggingface", as without
             it, or "modelscope"); `modelscope:organisation/name` is on ModelScope whatever it says.
         revision: branch, tag or commit; the main branch without it.
+        weights: false leaves them out, for a tokenizer or a configuration.
 
     Raises:
         ModelError: it does not exist, may not be read, or cannot be reached and is not cached.
     """
+    patterns = [*_OTHERS, *_WEIGHTS] if weights else _OTHERS
     hub = os.environ.get("MIMO_HUB", "huggingface")
     if hub not in ("huggingface", "modelscope"):
         raise ModelError(f"MIMO_HUB={hub}: names no hub. Set it to huggingface or modelscope.")
     if hub == "modelscope" or name.startswith(_MODELSCOPE):
-        return _from_modelscope(name.removeprefix(_MODELSCOPE), revision)
-    return _from_hugging_face(name, revision)
+        return _from_modelscope(name.removeprefix(_MODELSCOPE), revision, patterns)
+    return _from_hugging_face(name, revision, patterns)
 
 
-def _from_hugging_face(name: str, revision: str | None) -> Path:
+def _from_hugging_face(name: str, revision: str | None, patterns: list[str]) -> Path:
     # Its client reads the variable once, when it is imported.
     place = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_FETCHED, endpoint=place))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, endpoint=place))
     except GatedRepoError:
         raise ModelError(
             f"{name}: the Hugging Face Hub gives it only to those who accepted its terms. Accept them on "
@@ -81,7 +84,7 @@ def _from_hugging_face(name: str, revision: str | None) -> Path:
         raise ModelError(_unreachable(name, f"the Hugging Face Hub ({place})", error)) from None
 
 
-def _from_modelscope(name: str, revision: str | None) -> Path:
+def _from_modelscope(name: str, revision: str | None, patterns: list[str]) -> Path:
     try:
         modelscope = importlib.import_module("modelscope")
     except ImportError:
@@ -90,7 +93,7 @@ def _from_modelscope(name: str, revision: str | None) -> Path:
             "Hugging Face Hub."
         ) from None
     try:
-        return Path(modelscope.snapshot_download(name, revision=revision, allow_patterns=_FETCHED))
+        return Path(modelscope.snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # its client raises dozens of classes, those of its HTTP library among them
         raise ModelError(_unreachable(name, "ModelScope", error)) from None
 

@@ -100,7 +100,7 @@ def init(recipe: ModelRecipe, folder: Path) -> MiMoForCausalLM:
     """
     wanted = recipe.tokenizer
     if wanted.path is not None:
-        tokenizer = read_tokenizer(local_folder(wanted.path))
+        tokenizer = read_tokenizer(local_folder(wanted.path, weights=False))
     else:
         tokenizer = byte_level_tokenizer(
             wanted.special_tokens, added_tokens=wanted.added_tokens, chat_template=wanted.chat_template or ""
