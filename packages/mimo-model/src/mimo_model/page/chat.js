@@ -28,8 +28,8 @@ function restore() {
       showMine(message.content);
     } else {
       const view = showAnswer();
-      view.reasoning(message.reasoning ?? "");
-      view.content(message.content);
+      view.add("reasoning", message.reasoning ?? "");
+      view.add("content", message.content);
       view.end(message.note ?? "");
     }
   }
@@ -55,25 +55,36 @@ function showNote(text, isError) {
 
 function showAnswer() {
   const view = at("answer").content.firstElementChild.cloneNode(true);
-  const details = view.querySelector("details");
-  const texts = [view.querySelector(".reasoning .text"), view.querySelector(".content")];
-  for (const text of texts) text.append("");
-  const grow = (place, text) => texts[place].firstChild.appendData(text);
+  const texts = { reasoning: new Text(), content: new Text() };
+  view.querySelector(".reasoning .text").append(texts.reasoning);
+  view.querySelector(".content").append(texts.content);
   view.classList.add("busy");
   at("conversation").append(view);
+  const waiting = { reasoning: "", content: "" };
+  let frame = 0;
+
+  // Once a frame: a fast model sends thousands of pieces a second.
+  function draw() {
+    frame = 0;
+    for (const kind of ["reasoning", "content"]) {
+      texts[kind].appendData(texts[kind].length ? waiting[kind] : waiting[kind].trimStart());
+      waiting[kind] = "";
+    }
+    view.querySelector("details").hidden = texts.reasoning.length === 0;
+    scroll(false);
+  }
+
   return {
-    reasoning(text) {
-      if (!text) return;
-      details.hidden = false;
-      grow(0, text);
-    },
-    content: (text) => grow(1, text),
-    note(text) {
-      view.querySelector(".note").textContent = text;
+    add(kind, text) {
+      waiting[kind] += text;
+      frame ||= requestAnimationFrame(draw);
     },
     end(note) {
+      cancelAnimationFrame(frame);
+      draw();
       view.classList.remove("busy");
-      this.note(note);
+      view.querySelector(".note").textContent = note;
+      scroll(false);
     },
     remove: () => view.remove(),
   };
@@ -143,7 +154,7 @@ function summary(usage, finish, seconds) {
   const shares = usage.drafted_tokens.map((drafted, layer) =>
     drafted ? `${Math.round((100 * usage.accepted_tokens[layer]) / drafted)}%` : "–",
   );
-  if (shares.length) parts.push(`drafts accepted ${shares.join(" / ")}`);
+  if (shares.length) parts.push(`drafts accepted ${shares.join("\u00a0/ ")}`);
   if (finish === "length") parts.push("cut at the token limit");
   return parts.join(" · ");
 }
@@ -166,13 +177,13 @@ async function ask(text) {
     for await (const event of events(await post(running.signal))) {
       if (event.error) throw new Error(event.error.message);
       const [choice] = event.choices;
-      answer.reasoning += choice?.delta.reasoning_content ?? "";
-      answer.content += choice?.delta.content ?? "";
-      view.reasoning(choice?.delta.reasoning_content ?? "");
-      view.content(choice?.delta.content ?? "");
+      for (const [kind, field] of [["reasoning", "reasoning_content"], ["content", "content"]]) {
+        const text = choice?.delta[field] ?? "";
+        answer[kind] += text;
+        view.add(kind, text);
+      }
       finish = choice?.finish_reason ?? finish;
       if (event.usage) answer.note = summary(event.usage, finish, (performance.now() - start) / 1000);
-      scroll(false);
     }
     isFull = finish === "length" && !at("max-tokens").value;
   } catch (error) {
@@ -195,7 +206,6 @@ async function ask(text) {
     at("message").value ||= text;
   }
   save();
-  scroll(false);
 }
 
 function setBusy(isBusy) {
