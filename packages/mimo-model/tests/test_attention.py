@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import modeling_flash_attention_utils
 
-from mimo_model import MiMoForCausalLM, load_model
+from mimo_model import MiMoConfig, MiMoForCausalLM, load_model
 from mimo_model.attention import Sight, dense_mask, scaled_dot_product, varlen_bounds
 
 TOLERANCE = {torch.float32: 1e-5}
@@ -205,3 +205,32 @@ def test_flash_attention_takes_documents_or_padding(checkpoint):
     model.config._attn_implementation_internal = "flash_attention_2"
     with pytest.raises(ValueError, match=r"not both\. Give padding a document of its own"):
         model(random_ids(1, 6), attention_mask=torch.ones(1, 6), document_ids=torch.zeros(1, 6, dtype=torch.int64))
+
+
+# -- On a GPU.
+
+
+def network_on_gpu(implementation: str) -> MiMoForCausalLM:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
+    model = MiMoForCausalLM(MiMoConfig(vocab_size=512, num_hidden_layers=2, head_dim=64, **shape))
+    model.to("cuda", torch.bfloat16).set_attn_implementation(implementation)
+    return model.train()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("implementation", ["flex_attention", "flash_attention_2"])
+def test_packed_training_on_a_gpu_is_that_of_sdpa(implementation):
+    if implementation == "flash_attention_2":
+        pytest.importorskip("flash_attn", reason="needs the package flash-attn")
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, 512, (2, 300), generator=generator).cuda()
+    documents = (torch.rand(2, 300, generator=generator) < 0.02).cumsum(1).cuda()
+    results = []
+    for network in (network_on_gpu("sdpa"), network_on_gpu(implementation)):
+        output = network(ids, document_ids=documents, num_mtp_layers=1)
+        (output.logits.float().square().mean() + output.mtp_logits[0].float().square().mean()).backward()
+        results.append([output.logits, output.mtp_logits[0], *(parameter.grad for parameter in network.parameters())])
+    for wanted, found in zip(*results, strict=True):
+        assert largest_difference(found.float(), wanted.float()) / wanted.float().abs().max() <= 3e-2

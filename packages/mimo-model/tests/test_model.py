@@ -396,6 +396,23 @@ print(max((a - b).abs().max().item() for a, b in zip(*results)))
     assert float(done.stdout) <= TOLERANCE[torch.float32]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_fused_kernels_give_the_losses_of_plain_torch_on_a_gpu(monkeypatch):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
+    model = MiMoForCausalLM(MiMoConfig(vocab_size=512, num_hidden_layers=2, **shape)).to("cuda", torch.bfloat16).train()
+    ids = random_ids(2, 200).cuda()
+    targets = [ids.roll(-1, 1), ids.roll(-2, 1)]
+    fused = model(ids, targets=targets).head_losses
+    assert model(ids, labels=ids).logits is None
+    monkeypatch.setattr("mimo_model.model._fused_kernels", lambda _x: None)
+    plain = model(ids, num_mtp_layers=1)
+    for loss, logits, target in zip(fused, (plain.logits, *plain.mtp_logits), targets, strict=True):
+        wanted = F.cross_entropy(logits.float().transpose(1, 2), target, reduction="none")
+        assert largest_difference(loss, wanted) / wanted.abs().max() <= TOLERANCE[torch.bfloat16]
+
+
 def test_losses_of_targets_under_an_adapter_of_the_head_are_the_adapters(model):
     ids = random_ids(1, 9)
     before = model(ids, targets=[ids]).head_losses[0]
