@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model import fused, native
+from mimo_model import fused, kernels, native
 from mimo_model.checkpoint import num_tokenizer_ids
 from mimo_model.drafting import DraftChooser
 from mimo_model.errors import ModelError
@@ -131,15 +131,15 @@ class Engine:
         self._native: native.NativeRound | None = None
         self._fused: fused.FusedNetwork | None = None
         self._graphs: GraphRound | None = None
-        self._reason: str | None = "backend='torch'"
-        if simulated_acceptance is not None and self._device.type == "cpu":
-            self._reason = "simulated acceptance"
-        elif backend == "auto" and self._device.type == "cpu" and (reason := native.available(model)) is None:
-            self._native = native.NativeRound(model, self._cache, self._rows, num_ids=num_ids, stop_ids=stop_ids)
-        elif backend == "auto" and (reason := fused.takes(model)) is None:
-            self._fused = self._modules = fused.FusedNetwork(model, self._cache, num_ids=num_ids)
+        self._reason: str | None = f"backend={backend!r}"
+        if backend == "auto" and kernels.fused(model.lm_head.weight):
+            self._reason = fused.takes(model)
+            if self._reason is None:
+                self._fused = self._modules = fused.FusedNetwork(model, self._cache, num_ids=num_ids)
         elif backend == "auto":
-            self._reason = reason
+            self._reason = "simulated acceptance" if simulated_acceptance else native.available(model)
+            if self._reason is None:
+                self._native = native.NativeRound(model, self._cache, self._rows, num_ids=num_ids, stop_ids=stop_ids)
         simulated = torch.tensor(simulated_acceptance or (), device=self._device)
         self._torch = Round(
             model, self._modules, self._rows, num_ids=num_ids, stop_ids=stop_ids, simulated_acceptance_K=simulated
