@@ -9,6 +9,14 @@ import torch
 from scipy.stats import chi2
 
 from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, ModelError, Sampling, generate, load_model
+from mimo_model.attention import scaled_dot_product
+from mimo_model.planted import chain, plant
+
+
+@pytest.fixture(params=["auto", "torch"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Compiled C, and PyTorch's operators."""
+    return request.param
 
 
 def run(model, tokenizer, prompts, samplings, **options) -> list[Completion]:
@@ -45,17 +53,167 @@ def test_plain_greedy_decoding_equals_full_forwards(drafting_model, tokenizer):
 
 @pytest.mark.parametrize("num_drafts", [1, 2, 3])
 @pytest.mark.parametrize("max_batch_size", [1, 3, 64])
-def test_speculative_greedy_decoding_equals_plain(drafting_model, tokenizer, num_drafts, max_batch_size):
+def test_speculative_greedy_decoding_equals_plain(drafting_model, tokenizer, num_drafts, max_batch_size, backend):
     prompts = random_prompts(24 if max_batch_size > 1 else 8, seed=num_drafts)
     samplings = [Sampling(temperature=0.0, max_tokens=24 - i % 24) for i in range(len(prompts))]
-    plain = run(drafting_model, tokenizer, prompts, samplings)
-    drafted = run(drafting_model, tokenizer, prompts, samplings, num_drafts=num_drafts, max_batch_size=max_batch_size)
+    plain = run(drafting_model, tokenizer, prompts, samplings, backend=backend)
+    options = {"num_drafts": num_drafts, "max_batch_size": max_batch_size, "backend": backend}
+    drafted = run(drafting_model, tokenizer, prompts, samplings, **options)
     assert [(c.tokens, c.finish) for c in drafted] == [(c.tokens, c.finish) for c in plain]
     accepted = [sum(c.num_accepted[k] for c in drafted) for k in range(num_drafts)]
     rounds = sum(c.num_drafted[0] for c in drafted)
     assert 0.2 * rounds < accepted[0] < rounds  # both branches of the rule were taken
     assert accepted == sorted(accepted, reverse=True)
     assert accepted[-1] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_drafts", [1, 2, 3])
+@pytest.mark.parametrize("max_batch_size", range(1, 9))
+def test_a_thousand_prompts_get_the_same_greedy_tokens_with_drafts(
+    drafting_model, tokenizer, num_drafts, max_batch_size
+):
+    prompts = random_prompts(1_000, seed=10 * num_drafts + max_batch_size)
+    samplings = [Sampling(temperature=0.0, max_tokens=16)] * len(prompts)
+    plain = run(drafting_model, tokenizer, prompts, samplings)
+    options = {"num_drafts": num_drafts, "max_batch_size": max_batch_size}
+    drafted = run(drafting_model, tokenizer, prompts, samplings, **options)
+    assert [c.tokens for c in drafted] == [c.tokens for c in plain]
+    assert sum(c.num_accepted[-1] for c in drafted) > 0
+
+
+def test_drafts_chosen_by_what_pays_change_no_greedy_token(drafting_model, tokenizer, backend):
+    prompts = random_prompts(40)
+    samplings = [Sampling(temperature=0.0, max_tokens=40 - i % 17) for i in range(40)]
+    plain = run(drafting_model, tokenizer, prompts, samplings, backend=backend)
+    chosen = run(drafting_model, tokenizer, prompts, samplings, num_drafts="auto", max_batch_size=4, backend=backend)
+    assert [(c.tokens, c.finish) for c in chosen] == [(c.tokens, c.finish) for c in plain]
+    drafted = [sum(c.num_drafted[k] for c in chosen) for k in range(3)]
+    assert drafted[0] > drafted[2] > 0  # it has tried more than one number
+
+
+def test_fewer_drafts_for_a_while_leave_no_holes_in_the_caches(drafting_model, tokenizer, backend, monkeypatch):
+    """Layers that sat out some rounds catch up: their drafts fare as if they had always drafted."""
+    prompt = random_prompts(1, seed=2)[0]
+    sampling = Sampling(temperature=0.0, max_tokens=60)
+    numbers = [3, 3, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0] + [3] * 60
+    engine = Engine(drafting_model, tokenizer, num_drafts="auto", backend=backend)
+    monkeypatch.setattr(engine._chooser, "choose", lambda _batch_size: numbers.pop(0))
+    engine.submit(prompt, sampling)
+    finished, late = [], []
+    while engine.pending:
+        before = engine._running[0].num_accepted[:] if engine._running else None
+        finished += engine.step()
+        if len(numbers) < 60 and engine._running and before is not None:
+            request = engine._running[0]
+            late.append((request.length, [b - a for a, b in zip(before, request.num_accepted, strict=True)]))
+    ids = torch.tensor([[*prompt, *finished[0][1].tokens]])
+    # What one forward over the whole text says of the first draft, which stands on true tokens.
+    drafts = drafting_model(ids, num_mtp_layers=1).mtp_logits[0][0, :, :261].argmax(-1).tolist()
+    lengths = [length for length, _ in late]
+    for before, (length, accepted) in zip(lengths, late[1:], strict=False):
+        assert accepted[0] == (drafts[before - 2] == ids[0, before].item()), (before, length)
+
+
+@pytest.mark.parametrize("num_drafts", [1, 3])
+def test_the_caches_after_rejections_equal_recomputed_ones(drafting_model, tokenizer, num_drafts, backend):
+    prompts = random_prompts(3, seed=4)
+    engine = Engine(drafting_model, tokenizer, num_drafts=num_drafts, backend=backend)
+    for prompt in prompts:
+        engine.submit(prompt, Sampling(temperature=0.0, max_tokens=60))
+    for _ in range(8):
+        engine.step()
+    drafted = [sum(request.num_drafted[:1]) for request in engine._running]
+    accepted = [request.num_accepted[-1] for request in engine._running]
+    assert drafted != accepted  # drafts were rejected on the way
+    layers = [*drafting_model.model.layers, *drafting_model.model.mtp_layers[:num_drafts]]
+    with torch.inference_mode():
+        for row, request in enumerate(engine._running):
+            ids = torch.tensor([[*request.prompt, *request.tokens]])
+            recomputed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+            def keep(layer: int, q, k, v, recomputed=recomputed) -> torch.Tensor:
+                recomputed[layer] = (k[0].transpose(0, 1), v[0].transpose(0, 1))
+                return scaled_dot_product(q, k.transpose(1, 2), v.transpose(1, 2), None, causal=True)
+
+            network = drafting_model.model
+            embeddings = network.embed_tokens(ids)
+            rope = network.rope(torch.arange(ids.shape[1])[None], torch.float32)
+            hidden = network.trunk(embeddings, rope, keep)
+            for k in range(1, num_drafts + 1):
+                shifted = torch.nn.functional.pad(embeddings[:, k:], (0, 0, 0, k))
+                shifted[:, 0] = 0.0
+                network.mtp_layers[k - 1](network.mtp_layers[k - 1].combine(hidden, shifted), rope, keep)
+            for layer in layers:
+                index = layer.self_attn.layer
+                k = index - len(network.layers) + 1
+                # All but x_n; of an MTP layer, the entries that the next round will not write anew.
+                count = request.length - 1 if k < 1 else int(engine._rows.filled[row, k - 1])
+                assert count >= request.length - 5
+                for found, expected in zip(engine._cache.layers[index], recomputed[index], strict=True):
+                    difference = (found[row, :, :count] - expected[:, :count]).abs().max()
+                    assert difference < 1e-4, f"layer {index}: {difference}"
+
+
+def test_tokens_stream_as_they_are_decided(drafting_model, tokenizer, backend):
+    prompts = random_prompts(6)
+    samplings = [Sampling(max_tokens=20, seed=i) for i in range(6)]
+    engine = Engine(drafting_model, tokenizer, num_drafts=3, max_batch_size=4, backend=backend)
+    streamed: dict[int, list[tuple[int, float]]] = {i: [] for i in range(6)}
+    pieces = 0
+
+    def listen(i: int):
+        def on_tokens(tokens: tuple[int, ...], logprobs: tuple[float, ...]) -> None:
+            nonlocal pieces
+            pieces += 1
+            streamed[i] += zip(tokens, logprobs, strict=True)
+
+        return on_tokens
+
+    for i in range(6):
+        engine.submit(prompts[i], samplings[i], on_tokens=listen(i))
+    completions = {}
+    while engine.pending:
+        completions.update(engine.step())
+        for i, completion in completions.items():
+            assert streamed[i] == list(zip(completion.tokens, completion.logprobs, strict=True))
+    assert len(completions) == 6
+    assert pieces > 12
+
+
+def test_a_listener_may_abort_its_own_and_other_requests(drafting_model, tokenizer):
+    engine = Engine(drafting_model, tokenizer, num_drafts=1)
+    sampling = Sampling(temperature=0.0, max_tokens=30)
+    other = engine.submit([1, 2, 3], sampling)
+    seen: list[int] = []
+
+    def on_tokens(tokens: tuple[int, ...], _logprobs: tuple[float, ...]) -> None:
+        seen.extend(tokens)
+        if len(seen) >= 4:
+            for request in (mine, other):
+                engine.abort(request)
+
+    mine = engine.submit([4, 5], sampling, on_tokens=on_tokens)
+    completions = {}
+    while engine.pending:
+        completions.update(engine.step())
+    assert completions[mine].finish == completions[other].finish == "abort"
+    assert completions[mine].tokens == tuple(seen)
+    assert 4 <= len(seen) <= 5
+
+
+@pytest.mark.parametrize("num_drafts", [0, 3])
+def test_a_stop_string_ends_the_response_at_the_token_that_completes_it(tokenizer, num_drafts, backend):
+    model, planted_tokenizer = plant((1.0, 1.0, 1.0))
+    whole = chain(0, 40)
+    prompt, expected = whole[:4], whole[4:]
+    # Four tokens of the chain as text; a byte of 128 and more alone is no character.
+    start = next(i for i in range(3, 30) if all(32 < token < 127 for token in expected[i : i + 2]))
+    text = planted_tokenizer.decode(expected[start : start + 2])
+    sampling = Sampling(temperature=0.0, max_tokens=36, stop=("never seen", text))
+    (found,) = run(model, planted_tokenizer, [prompt], [sampling], num_drafts=num_drafts, backend=backend)
+    assert (list(found.tokens), found.finish) == (expected[: start + 2], "stop")
+    assert len(found.logprobs) == start + 2
 
 
 def test_layer_one_accepts_in_the_engine_what_one_full_forward_says(drafting_model, tokenizer):
@@ -257,7 +415,7 @@ def test_impossible_requests_are_refused(drafting_model, tokenizer):
     for prompt, max_tokens, message in (([], 1, "at least one id"), ([272], 1, "0 to 271"), ([1] * 100, 29, "context")):
         with pytest.raises(ValueError, match=message):
             engine.submit(prompt, Sampling(max_tokens=max_tokens))
-    for settings in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_tokens": 0}):
+    for settings in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_tokens": 0}, {"stop": ("",)}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             Sampling(**{"max_tokens": 1, **settings})
     with pytest.raises(ValueError, match="3 MTP layers"):
