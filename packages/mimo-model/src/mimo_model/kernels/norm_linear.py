@@ -11,6 +11,7 @@ round the normalised x, the product and the activation each.
 
 One token is a product with a vector and is summed by lanes; 2 to 16 go through the tensor cores, with W as the left
 factor, so that only the tokens are padded (to 8 or 16). More than 16 are an ordinary matrix product, which torch does.
+For up to 4 tokens of bfloat16 there is CUDA C++ as well, in `cuda/norm_linear.cu`; `nvrtc` says which one runs.
 """
 
 # Triton's kernels are untyped, and so are torch's device guards.
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from mimo_model.kernels.device import fused
 from mimo_model.kernels.language import dot, tl, triton
+from mimo_model.kernels.nvrtc import launch, wants_cuda
 from mimo_model.kernels.rms_norm import rms_norm_reference
 
 MAX_ROWS = 16
@@ -246,6 +248,31 @@ def matrix_options(num_rows: int, num_outputs: int, size: int, itemsize: int, *,
     }
 
 
+def fits_cuda(x_ND: Tensor, *others: Tensor | None) -> bool:
+    """Whether `cuda/norm_linear.cu` takes these: up to 4 rows of bfloat16, in whole and aligned vectors of 16 bytes."""
+    tensors = [x_ND, *(tensor for tensor in others if tensor is not None)]
+    return len(x_ND) <= 4 and all(
+        tensor.dtype == torch.bfloat16
+        and tensor.stride(-1) == 1
+        and (tensor.shape[-1] != x_ND.shape[-1] or _is_in_vectors(tensor))
+        for tensor in tensors
+    )
+
+
+def _is_in_vectors(tensor: Tensor) -> bool:
+    return not (tensor.data_ptr() % 16 or tensor.shape[-1] % 8 or (tensor.dim() > 1 and tensor.stride(0) % 8))
+
+
+def cuda_macros(num_rows: int, *, gated: bool, normed: bool) -> dict[str, int]:
+    """What `cuda/norm_linear.cu` is compiled with."""
+    return {"NUM_TOKENS": num_rows, "IS_GATED": int(gated), "HAS_NORM": int(normed)}
+
+
+def cuda_grid(num_outputs: int, *, gated: bool) -> int:
+    """Blocks of four warps, of one output each when gated, of two else."""
+    return -(-num_outputs // (4 if gated else 8))
+
+
 @torch.library.custom_op("mimo::norm_linear", mutates_args=())
 def _norm_linear(
     x_ND: Tensor,
@@ -290,6 +317,24 @@ def _launch(
 ) -> None:
     num_rows, size = x_ND.shape
     num_outputs = y_NO.shape[1]
+    if wants_cuda(x_ND) and fits_cuda(x_ND, norm_weight_D, weight, bias_O, residual_NO):
+        launch(
+            "norm_linear",
+            cuda_macros(num_rows, gated=gated, normed=norm_weight_D is not None),
+            x_ND,
+            grid=cuda_grid(num_outputs, gated=gated),
+            block=128,
+            arguments=(
+                *(0 if t is None else t.data_ptr() for t in (x_ND, norm_weight_D, weight, bias_O, residual_NO, y_NO)),
+                eps,
+                num_outputs,
+                size,
+                x_ND.stride(0),
+                weight.stride(0),
+                0 if residual_NO is None else residual_NO.stride(0),
+            ),
+        )
+        return
     with torch.cuda.device_of(x_ND):
         if num_rows == 1:
             options = vector_options(size, gated=gated)
