@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from mimo_model import MiMoConfig, MiMoForCausalLM, ModelError, load_model, load_tokenizer, replicate_mtp, save_model
 from mimo_model.checkpoint import load_config, num_tokenizer_ids
+from mimo_model.inspection import inspect
 
 
 @pytest.fixture
@@ -293,6 +296,7 @@ def sharded(*, listed: str):
         (configured(model_type="llama"), r"model_type is 'llama'"),
         (configured(num_key_value_heads=3), r"num_key_value_heads=3"),
         (garbled("config.json"), r"config\.json: not JSON"),
+        (garbled("generation_config.json"), r"generation_config\.json: .*not a valid JSON file"),
     ],
 )
 def test_a_damaged_checkpoint_is_one_clear_error(broken, damage, message):
@@ -313,6 +317,20 @@ def test_a_damaged_tokenizer_is_one_clear_error(broken, damage, message):
     damage(broken)
     with pytest.raises(ModelError, match=message):
         load_tokenizer(broken)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_damage_is_an_error_of_ours_or_none(broken, seed):
+    choose = random.Random(seed)
+    file = choose.choice(sorted(broken.iterdir()))
+    data = bytearray(file.read_bytes())
+    # The header of the weights: what follows are numbers, of which none is wrong.
+    start = choose.randrange(min(len(data), 2_000))
+    data[start : start + choose.randrange(4)] = choose.randbytes(choose.randrange(4))
+    file.write_bytes(data if choose.random() < 0.7 else data[:start])
+    for read in (load_model, load_tokenizer, inspect):
+        with suppress(ModelError):
+            read(broken)
 
 
 def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path):
@@ -383,6 +401,22 @@ def test_padded_ids_are_suppressed_in_a_folder_that_does_not_list_them(broken):
     assert load_model(broken).generation_config.suppress_tokens == list(range(261, 272))
     (broken / "tokenizer.json").unlink()
     assert load_model(broken).generation_config.suppress_tokens is None
+
+
+def test_a_transformers_that_knows_a_mimo_of_its_own_still_opens_ours(checkpoint):
+    code = (
+        "import sys\n"
+        "from transformers.models.auto.configuration_auto import CONFIG_MAPPING\n"
+        "CONFIG_MAPPING._mapping['mimo'] = 'Qwen2Config'\n"
+        "import mimo_model\n"
+        "from transformers import AutoModelForCausalLM\n"
+        "print(type(AutoModelForCausalLM.from_pretrained(sys.argv[1])).__module__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "mimo_model.model\n", done.stderr
 
 
 # -- Qwen2's tokenizer, as the released folders have it.

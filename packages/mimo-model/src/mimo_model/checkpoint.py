@@ -108,7 +108,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         reader = AutoTokenizer if (folder / "tokenizer_config.json").exists() else Qwen2Tokenizer
         tokenizer = reader.from_pretrained(str(folder))
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
-        raise ModelError(f"{folder}: its tokenizer cannot be read ({error}). Copy or download it again.") from None
+        raise ModelError(
+            f"{folder}: its tokenizer cannot be read ({_one_line(error)}). Copy or download it again."
+        ) from None
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     # How it was found is no part of it: a copy of a checkpoint has the same bytes.
     for key in ("is_local", "local_files_only"):
@@ -243,7 +245,7 @@ def load_config(folder: Path) -> MiMoConfig:
     try:
         return MiMoConfig.from_dict(fields)
     except Exception as error:  # huggingface_hub's strict dataclasses raise several classes
-        raise ModelError(f"{file}: {' '.join(str(error).split())}") from None
+        raise ModelError(f"{file}: {_one_line(error)}. Correct it, or copy or download it again.") from None
 
 
 def tensor_files(folder: Path) -> Mapping[str, Path]:
@@ -314,9 +316,13 @@ def write_checkpoint(
 
 
 def _load_generation_config(folder: Path, config: MiMoConfig) -> GenerationConfig:
-    if (folder / "generation_config.json").exists():
+    file = folder / "generation_config.json"
+    if not file.exists():
+        return GenerationConfig.from_model_config(config)
+    try:
         return GenerationConfig.from_pretrained(str(folder))
-    return GenerationConfig.from_model_config(config)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file}: {_one_line(error)}. Correct it, or copy or download it again.") from None
 
 
 def _read_index(index: Path) -> dict[str, str]:
@@ -348,6 +354,10 @@ def _has_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer.json").exists() or all(
         (folder / name).exists() for name in ("vocab.json", "merges.txt")
     )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _num_layers(config: MiMoConfig) -> str:
