@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import openai
@@ -28,11 +28,11 @@ from mimo_model.server import bind, create_app  # noqa: E402
 NUM_DRAFTS = 3
 
 
-@contextmanager
-def served(model, tokenizer, *, num_drafts: int = NUM_DRAFTS, backend: str = "auto", **options) -> Iterator[str]:
+@contextlib.contextmanager
+def served(model, tokenizer, *, api_key: str | None = None, num_drafts: int = NUM_DRAFTS, **options) -> Iterator[str]:
     """The address of a server in a thread."""
-    engine = Engine(model, tokenizer, num_drafts=num_drafts, backend=backend)
-    app = create_app(engine, tokenizer, model_name="tiny", **options)
+    engine = Engine(model, tokenizer, num_drafts=num_drafts, **options)
+    app = create_app(engine, tokenizer, model_name="tiny", api_key=api_key)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
     listener = bind("127.0.0.1", 0)
     listener.listen()
@@ -393,6 +393,22 @@ def test_a_client_that_leaves_has_its_request_aborted(endless_model, tokenizer, 
             found = metrics(http)
         assert found["mimo_requests_running"] == found["mimo_requests_waiting"] == 0
         assert found["mimo_generated_tokens_total"] > 2
+
+
+def test_when_too_many_wait_the_next_is_told_to_come_later(endless_model, tokenizer):
+    with (
+        served(endless_model, tokenizer, num_drafts=0, max_batch_size=1) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as http,
+        contextlib.ExitStack() as streams,
+    ):
+        body = {"prompt": "hello", "stream": True, "n": 128, "max_tokens": 100_000}
+        for _ in range(8):
+            streams.enter_context(http.stream("POST", "/v1/completions", json=body))
+        while metrics(http)["mimo_requests_waiting"] < 8 * 128 - 1:
+            pass
+        answer = http.post("/v1/completions", json={**body, "n": 2})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert "1023 requests wait already" in answer.json()["error"]["message"]
 
 
 def test_metrics_count_tokens_requests_and_drafts(drafting_model, tokenizer):
