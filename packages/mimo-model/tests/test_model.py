@@ -9,7 +9,15 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from transformers import AutoModelForCausalLM, GenerationConfig, Qwen2Config, Qwen2ForCausalLM, pipeline
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
 
 from mimo_model import MiMoConfig, MiMoForCausalLM, load_model, replicate_mtp
 
@@ -328,6 +336,25 @@ def test_gradient_checkpointing_runs_the_blocks_again(model):
     assert len(calls) == 6
     with pytest.raises(ValueError, match="use_cache=False"):
         model(random_ids(1, 9), use_cache=True)
+
+
+def test_transformers_trainer_takes_the_same_step_however_it_is_divided(checkpoint, tmp_path):
+    ids = random_ids(4, 12)
+    labels = ids.clone()
+    labels[:2, 3:] = -100  # so that halves of the batch have unequal numbers of labels
+    rows = [{"input_ids": ids[i], "labels": labels[i]} for i in range(4)]
+
+    def trained(batch_size: int) -> torch.Tensor:
+        model = load_model(checkpoint, device="cpu")
+        settings = {"num_train_epochs": 1, "max_steps": 1, "learning_rate": 0.1, "optim": "sgd", "report_to": []}
+        settings |= {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 4 // batch_size}
+        arguments = TrainingArguments(tmp_path, **settings, use_cpu=True, save_strategy="no", disable_tqdm=True)
+        Trainer(model, arguments, train_dataset=rows).train()
+        return model.lm_head.weight.detach()
+
+    whole, divided = trained(4), trained(2)
+    assert largest_difference(whole, load_model(checkpoint).lm_head.weight) > 1e-3
+    assert largest_difference(divided, whole) <= TOLERANCE[torch.float32]
 
 
 def targets_of(ids: torch.Tensor, documents: torch.Tensor, num_heads: int) -> list[torch.Tensor]:
