@@ -265,6 +265,19 @@ def test_the_conversation_goes_along_and_survives_a_reload(page):
     assert page.metric("prompt_tokens_total") - before == len("3=")
 
 
+def test_the_oldest_turns_are_no_longer_sent_when_the_context_is_full(page):
+    context = 1_000_000
+    page.click("#toggle")
+    for room, turns in ((10, ["1=", "2="]), (2, ["3="])):
+        # So many tokens are asked for that the prompt has only this room left.
+        page.set("#max-tokens", str(context - room))
+        for text in turns:
+            page.ask(text)
+    assert page.texts("#conversation > .note") == ["The context is full: the oldest turn is no longer sent."] * 2
+    assert page.texts(".answer .content") == ["<img>"] * 3
+    assert page.texts(".error") == []
+
+
 def test_settings_are_sent_and_kept(page):
     assert not page.is_shown("#settings")
     page.click("#toggle")

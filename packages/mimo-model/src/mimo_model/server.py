@@ -1,8 +1,9 @@
 """An OpenAI-compatible HTTP server over one engine, with a small chat page.
 
-It trusts its operator, not its clients: bodies are limited and checked, browsers of other origins are kept out (JSON
-only, no CORS headers), and a key can be asked for. It does not speak TLS and does not limit how often a client asks:
-put a proxy in front of it where that matters.
+It trusts its operator, not its clients: bodies are limited and checked, pages of other origins are kept out (JSON only,
+no CORS headers), and a key can be asked for. Not covered: TLS, how often a client asks, slow connections, and pages
+whose name is made to point here (the Host header is not checked, so that any proxy can stand in front): ask for a key,
+or put a proxy in front, where that matters.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import ipaddress
 import json
 import socket
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from importlib import resources
 
@@ -99,6 +102,8 @@ def serve(
     listener.listen()
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if not (api_key or ipaddress.ip_address(host).is_loopback):
+        print("Everybody who reaches this machine can use it: --api-key asks for a key.", file=sys.stderr)
     print(f"{model_name}: chat page at {address}, OpenAI-compatible API at {address}/v1", flush=True)
     app = create_app(engine, tokenizer, model_name=model_name, api_key=api_key)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_S, server_header=False)
@@ -312,6 +317,7 @@ class _Authorization:
                     status=401,
                     code="invalid_api_key",
                 )
-                await JSONResponse(refusal.body(), status_code=401)(scope, receive, send)
+                response = JSONResponse(refusal.body(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -44,7 +44,7 @@ function showMine(text) {
   return bubble;
 }
 
-function showNote(text, isError) {
+function showNote(text, { isError = false } = {}) {
   const note = document.createElement("p");
   note.className = isError ? "note error" : "note";
   if (isError) note.setAttribute("role", "alert");
@@ -142,11 +142,14 @@ async function post(signal) {
   throw new Error(error.message);
 }
 
+// Leaves a quarter of what filled the context to the next answer.
 function forgetOldest() {
-  if (messages.length < 3) return false;
-  messages.splice(0, 2);
-  showNote("The context is full: the oldest turn is no longer sent.", false);
-  return true;
+  const size = () => messages.reduce((sum, { content }) => sum + content.length, 0);
+  const limit = 0.75 * size();
+  let count = 0;
+  for (; messages.length > 1 && size() > limit; count++) messages.splice(0, 2);
+  if (count) showNote(`The context is full: ${count > 1 ? `the ${count} oldest turns are` : "the oldest turn is"} no longer sent.`);
+  return count > 0;
 }
 
 function summary(usage, finish, seconds) {
@@ -190,7 +193,7 @@ async function ask(text) {
     if (error.name === "AbortError") {
       answer.note = "stopped";
     } else {
-      showNote(error.message, true);
+      showNote(error.message, { isError: true });
     }
   }
   running = null;
