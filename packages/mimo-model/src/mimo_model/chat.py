@@ -25,7 +25,7 @@ from mimo_model.text import END_THINK, THINK, ReasoningStream, TextStream, opens
 
 HELP = """\
 /new          begin anew
-/system TEXT  set the system prompt, and begin anew; without TEXT it is empty, as is recommended for MiMo
+/system TEXT  begin anew with that system prompt; empty is recommended for MiMo
 /think        hide reasoning, or show it again
 /quit         leave, as Ctrl-D does; Ctrl-C stops an answer"""
 
