@@ -93,7 +93,7 @@ def test_an_exported_folder_opens_where_mimo_model_is_not_installed(three, tmp_p
 import torch
 from pathlib import Path
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 folder = Path(sys.argv[1])
 given = load_file(folder / "inputs.safetensors")
 try:
@@ -112,6 +112,8 @@ with torch.no_grad():
     tokens = model.generate(given["ids"], **settings)
 found = {"logits": output.logits, "tokens": tokens}
 found |= {f"mtp{k}": logits for k, logits in enumerate(output.mtp_logits)}
+base = AutoModel.from_pretrained(folder / "out", trust_remote_code=True)
+found["states"] = base(given["ids"]).last_hidden_state.detach()
 model.train()
 losses = model(given["ids"], targets=[given["ids"]] * 2).head_losses
 losses[1].sum().backward()
@@ -129,7 +131,9 @@ assert not [name for name in sys.modules if name.split(".")[0] == "mimo_model"]
     with torch.no_grad():
         wanted = model(ids, document_ids=documents, num_mtp_layers=3)
         losses = model(ids, targets=[ids, ids]).head_losses
+        states = model.model(ids).last_hidden_state
     assert torch.equal(found["logits"], wanted.logits)
+    assert torch.equal(found["states"], states)
     for k in range(3):
         assert torch.equal(found[f"mtp{k}"], wanted.mtp_logits[k])
     assert (found["losses"] - losses[1]).abs().max() <= TOLERANCE[torch.float32]

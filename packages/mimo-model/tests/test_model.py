@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     GenerationConfig,
     Qwen2Config,
@@ -20,6 +21,7 @@ from transformers import (
 )
 
 from mimo_model import MiMoConfig, MiMoForCausalLM, load_model, replicate_mtp
+from mimo_model.model import MiMoModel
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 PADDED = list(range(261, 272))
@@ -282,6 +284,15 @@ def test_a_compiled_forward_gives_the_same_logits(model):
                 assert largest_difference(a, b) <= TOLERANCE[torch.float32]
 
 
+def test_without_its_head_it_is_an_auto_model(checkpoint, model):
+    ids = random_ids(1, 9)
+    base = AutoModel.from_pretrained(checkpoint)
+    assert type(base) is MiMoModel
+    output = base(ids, num_mtp_layers=1)
+    assert torch.equal(model.lm_head(output.last_hidden_state), model(ids).logits)
+    assert torch.equal(model.lm_head(output.mtp_states[0]), model(ids, num_mtp_layers=1).mtp_logits[0])
+
+
 def test_hidden_states_are_each_layers_input_and_the_final_norms_output(model):
     ids = random_ids(1, 9)
     output = model(ids, output_hidden_states=True)
@@ -393,6 +404,8 @@ def test_targets_go_with_heads_one_for_one(model):
     ids = random_ids(1, 5)
     with pytest.raises(ValueError, match="replicate_mtp"):
         model(ids, targets=[ids, ids, ids])
+    with pytest.raises(ValueError, match="0 given"):
+        model(ids, targets=[])
     with pytest.raises(ValueError, match="2 given, 1 MTP layers asked for, and labels"):
         model(ids, targets=[ids, ids], labels=ids)
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -29,7 +30,7 @@ from transformers import (
 from mimo_model.config import MiMoConfig
 from mimo_model.errors import ModelError
 from mimo_model.hub import download, is_hub_name
-from mimo_model.model import MiMoForCausalLM
+from mimo_model.model import MiMoForCausalLM, MiMoModel
 
 
 def load_model(
@@ -371,4 +372,5 @@ def _require(condition: bool, place: Path, problem: str) -> None:
 
 # Should transformers learn a `mimo` of its own some day, this one still opens these folders.
 AutoConfig.register(MiMoConfig.model_type, MiMoConfig, exist_ok=True)
+AutoModel.register(MiMoConfig, MiMoModel, exist_ok=True)
 AutoModelForCausalLM.register(MiMoConfig, MiMoForCausalLM, exist_ok=True)

@@ -29,6 +29,7 @@ _REMOTE_CODE = {
 }
 _AUTO_MAP = {
     "AutoConfig": "configuration_mimo.MiMoConfig",
+    "AutoModel": "modeling_mimo.MiMoModel",
     "AutoModelForCausalLM": "modeling_mimo.MiMoForCausalLM",
 }
 

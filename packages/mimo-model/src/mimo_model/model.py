@@ -1,7 +1,7 @@
 """The MiMo network: a Qwen2-like decoder and parallel multi-token-prediction layers (§2.2, figure 2).
 
 Shapes: B batch, T tokens, D hidden, H query heads, K key-value heads, E head width, F feed-forward, V vocabulary.
-Read `MiMoForCausalLM.forward` first. The attribute names are the released tensor names.
+Read `MiMoModel.forward` first, then `MiMoForCausalLM.forward`. The attribute names are the released tensor names.
 """
 
 # transformers leaves these calls untyped.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.masking_utils import create_masks_for_generate
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from mimo_model.attention import Attend, Sight, choose_attention
 from mimo_model.config import MiMoConfig
@@ -188,6 +188,17 @@ class MiMoPreTrainedModel(PreTrainedModel):
             nn.init.ones_(module.weight)
 
 
+@dataclass
+class MiMoModelOutput(BaseModelOutputWithPast):
+    """What `MiMoModel.forward` returns; `last_hidden_state` is after the final norm."""
+
+    hidden: Tensor | None = None
+    """[B, T, D]: the main model's output before its final norm."""
+
+    mtp_states: tuple[Tensor, ...] | None = None
+    """One [B, T, D] per MTP layer asked for, after its `final_layernorm`: what the head reads."""
+
+
 class MiMoModel(MiMoPreTrainedModel):
     """Embedding, main layers, final norm, and the MTP layers beside them."""
 
@@ -205,6 +216,64 @@ class MiMoModel(MiMoPreTrainedModel):
     def rope(self, positions_BT: Tensor, dtype: torch.dtype) -> Rope:
         return rope_at(positions_BT, theta=self.config.rope_theta, head_dim=self.config.head_dim or 0, dtype=dtype)
 
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        document_ids: Tensor | None = None,
+        num_mtp_layers: int = 0,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = True,
+    ) -> MiMoModelOutput:
+        """What the heads read: the main model's states, and those of the first `num_mtp_layers` MTP layers.
+
+        Arguments and errors are those of `MiMoForCausalLM.forward`.
+        """
+        self._check_arguments(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            document_ids=document_ids,
+            num_mtp_layers=num_mtp_layers,
+            output_attentions=output_attentions,
+        )
+        x_BTD = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        num_tokens = x_BTD.shape[1]
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        start = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        if position_ids is None:
+            position_ids = (
+                torch.arange(start, start + num_tokens, device=x_BTD.device)[None]
+                if document_ids is None
+                else positions_in_documents(document_ids)
+            )
+        elif document_ids is None and attention_mask is None and past_key_values is None:
+            document_ids = documents_of_positions(position_ids)
+        sight = Sight(num_tokens, start, past_key_values, attention_mask, document_ids)
+        attend = choose_attention(self, sight, x_BTD.device)
+        rope = self.rope(position_ids, x_BTD.dtype)
+
+        states: list[Tensor] | None = [] if output_hidden_states else None
+        h_BTD = self.trunk(x_BTD, rope, attend, states)
+        # A view of its own: the norm's two gradients are one sum before those of the MTP layers join it.
+        normed_BTD = self.norm(h_BTD[:])
+        if states is not None:
+            states.append(normed_BTD)
+        return MiMoModelOutput(
+            last_hidden_state=normed_BTD,
+            past_key_values=past_key_values,
+            hidden_states=None if states is None else tuple(states),  # type: ignore[arg-type]
+            hidden=h_BTD,
+            mtp_states=self._mtp_states(h_BTD, x_BTD, position_ids, rope, attend, num_mtp_layers),
+        )
+
     def trunk(self, x_BTD: Tensor, rope: Rope, attend: Attend, states: list[Tensor] | None = None) -> Tensor:
         """The main layers: embeddings in, h_BTD before the final norm out; `states` collects what each is given."""
         for layer in self.layers:
@@ -212,6 +281,55 @@ class MiMoModel(MiMoPreTrainedModel):
                 states.append(x_BTD)
             x_BTD = layer(x_BTD, rope, attend)
         return x_BTD
+
+    def _mtp_states(
+        self,
+        h_BTD: Tensor,
+        x_BTD: Tensor,
+        position_ids: Tensor,
+        rope: Rope,
+        attend: Attend,
+        num_mtp_layers: int,
+    ) -> tuple[Tensor, ...]:
+        inside_BT1 = (position_ids != 0).unsqueeze(-1)
+        outputs = []
+        for k, layer in enumerate(self.mtp_layers[:num_mtp_layers], start=1):
+            shifted_BTD = F.pad(x_BTD[:, k:], (0, 0, 0, min(k, x_BTD.shape[1]))) * inside_BT1
+            outputs.append((layer, layer(layer.combine(h_BTD, shifted_BTD), rope, attend)))  # type: ignore[operator]
+        # After all layers: gradients of what they share add up in the order of these calls, to the bit.
+        return tuple(layer.final_layernorm(output_BTD) for layer, output_BTD in outputs)  # type: ignore[operator]
+
+    def _check_arguments(
+        self,
+        *,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        past_key_values: Cache | None,
+        use_cache: bool | None,
+        document_ids: Tensor | None,
+        num_mtp_layers: int,
+        output_attentions: bool | None,
+    ) -> None:
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        if num_mtp_layers > len(self.mtp_layers):
+            raise ValueError(
+                f"num_mtp_layers={num_mtp_layers}, but this model has {len(self.mtp_layers)} "
+                "(config.num_nextn_predict_layers). Ask for fewer, or make copies with replicate_mtp."
+            )
+        if output_attentions:
+            raise ValueError("output_attentions=True: attention weights are not kept. Leave it out.")
+        cached = past_key_values is not None or use_cache
+        if cached and (num_mtp_layers or document_ids is not None):
+            raise ValueError(
+                "num_mtp_layers and document_ids need whole sequences without a cache. Use Engine to decode with "
+                "MTP drafts."
+            )
+        if cached and self.training and self.is_gradient_checkpointing:
+            raise ValueError(
+                "gradient checkpointing runs each layer twice and would extend the cache twice. Pass "
+                "use_cache=False, or call model.eval() first."
+            )
 
 
 @dataclass
@@ -279,50 +397,30 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: arguments that exclude each other, or more MTP layers than the model has.
         """
-        if targets is not None and not num_mtp_layers:
-            num_mtp_layers = len(targets) - 1
-        self._check_arguments(
+        if targets is not None:
+            num_mtp_layers = num_mtp_layers or max(len(targets) - 1, 0)
+            if not targets or len(targets) != num_mtp_layers + 1 or labels is not None:
+                raise ValueError(
+                    f"targets are for the main head and for each MTP layer, in the place of labels: {len(targets)} "
+                    f"given, {num_mtp_layers} MTP layers asked for{'' if labels is None else ', and labels'}."
+                )
+        read = self.model(
             input_ids=input_ids,
-            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
             past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             document_ids=document_ids,
             num_mtp_layers=num_mtp_layers,
-            targets=targets,
-            labels=labels,
+            output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        x_BTD = self.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        num_tokens = x_BTD.shape[1]
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        start = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
-        if position_ids is None:
-            position_ids = (
-                torch.arange(start, start + num_tokens, device=x_BTD.device)[None]
-                if document_ids is None
-                else positions_in_documents(document_ids)
-            )
-        elif document_ids is None and attention_mask is None and past_key_values is None:
-            document_ids = documents_of_positions(position_ids)
-        sight = Sight(num_tokens, start, past_key_values, attention_mask, document_ids)
-        attend = choose_attention(self.model, sight, x_BTD.device)
-        rope = self.model.rope(position_ids, x_BTD.dtype)
-
-        states: list[Tensor] | None = [] if output_hidden_states else None
-        h_BTD = self.model.trunk(x_BTD, rope, attend, states)
+        output = MiMoOutput(past_key_values=read.past_key_values, hidden_states=read.hidden_states, hidden=read.hidden)
         kept = slice(-logits_to_keep, None) if logits_to_keep else slice(None)
-        normed_BTD = self.model.norm(h_BTD[:, kept])
-        outputs_BTD = [
-            layer.final_layernorm(y_BTD[:, kept])
-            for layer, y_BTD in self._mtp(h_BTD, x_BTD, position_ids, rope, attend, num_mtp_layers)
-        ]
-        output = MiMoOutput(past_key_values=past_key_values, hidden=h_BTD)
-        if states is not None:
-            states.append(normed_BTD)
-            output.hidden_states = tuple(states)  # type: ignore[arg-type]
+        normed_BTD, *outputs_BTD = (state_BTD[:, kept] for state_BTD in (read.last_hidden_state, *read.mtp_states))
         if targets is not None:
-            heads = zip((normed_BTD, *outputs_BTD), targets, strict=True)
+            heads = zip((read.last_hidden_state, *read.mtp_states), targets, strict=True)
             output.head_losses = tuple(self._losses(y_BTD, targets_BT) for y_BTD, targets_BT in heads)
             return output
         if labels is not None and self.training and _fused_kernels(normed_BTD) is not None:
@@ -348,68 +446,12 @@ class MiMoForCausalLM(MiMoPreTrainedModel, GenerationMixin):
             return create_masks_for_generate(config=config, attention_mask=attention_mask, **others)
         return attention_mask
 
-    def _mtp(
-        self,
-        h_BTD: Tensor,
-        x_BTD: Tensor,
-        position_ids: Tensor,
-        rope: Rope,
-        attend: Attend,
-        num_mtp_layers: int,
-    ) -> list[tuple[MTPLayer, Tensor]]:
-        """Each MTP layer with its output before `final_layernorm`."""
-        inside_BT1 = (position_ids != 0).unsqueeze(-1)
-        outputs = []
-        for k, layer in enumerate(self.model.mtp_layers[:num_mtp_layers], start=1):
-            shifted_BTD = F.pad(x_BTD[:, k:], (0, 0, 0, min(k, x_BTD.shape[1]))) * inside_BT1
-            outputs.append((layer, layer(layer.combine(h_BTD, shifted_BTD), rope, attend)))
-        return outputs
-
     def _losses(self, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
         """The head's loss at every position, also where an adapter or a resized one stands in its place."""
         if isinstance(self.lm_head, Head):
             return self.lm_head(x_BTD, targets_BT)  # type: ignore[no-any-return]
         logits_BVT = self.lm_head(x_BTD).float().transpose(1, 2)
         return F.cross_entropy(logits_BVT, targets_BT, ignore_index=IGNORED, reduction="none")
-
-    def _check_arguments(
-        self,
-        *,
-        input_ids: Tensor | None,
-        inputs_embeds: Tensor | None,
-        past_key_values: Cache | None,
-        use_cache: bool | None,
-        document_ids: Tensor | None,
-        num_mtp_layers: int,
-        targets: Sequence[Tensor] | None,
-        labels: Tensor | None,
-        output_attentions: bool | None,
-    ) -> None:
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
-        if num_mtp_layers > len(self.model.mtp_layers):
-            raise ValueError(
-                f"num_mtp_layers={num_mtp_layers}, but this model has {len(self.model.mtp_layers)} "
-                "(config.num_nextn_predict_layers). Ask for fewer, or make copies with replicate_mtp."
-            )
-        if targets is not None and (len(targets) != num_mtp_layers + 1 or labels is not None):
-            raise ValueError(
-                f"targets are for the main head and for each MTP layer, in the place of labels: {len(targets)} given, "
-                f"{num_mtp_layers} MTP layers asked for{'' if labels is None else ', and labels'}."
-            )
-        if output_attentions:
-            raise ValueError("output_attentions=True: attention weights are not kept. Leave it out.")
-        cached = past_key_values is not None or use_cache
-        if cached and (num_mtp_layers or document_ids is not None):
-            raise ValueError(
-                "num_mtp_layers and document_ids need whole sequences without a cache. Use Engine to decode with "
-                "MTP drafts."
-            )
-        if cached and self.training and self.is_gradient_checkpointing:
-            raise ValueError(
-                "gradient checkpointing runs each layer twice and would extend the cache twice. Pass "
-                "use_cache=False, or call model.eval() first."
-            )
 
 
 def positions_in_documents(document_ids_BT: Tensor) -> Tensor:
