@@ -1,0 +1,197 @@
+"""Decoding speed on this machine: the engine against transformers' `generate`, vLLM and the memory's bandwidth.
+
+    python packages/mimo-model/benchmarks/decoding.py [CHECKPOINT [PROMPTS.jsonl]]
+
+Without arguments: a planted checkpoint of 24 layers whose three MTP layers are always right, and a random model of
+about 100 million parameters in float32 and bfloat16. CHECKPOINT adds a trained one (the demo's `tune-mtp`). In an
+environment that has vLLM (`scripts/test-vllm.sh` makes one for CPUs) it is measured too. Greedy; every engine must
+give the same tokens as transformers where weights are float32, or the row is not printed. `bench` of the command line
+measures the engine alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mimo_model import Engine, MiMoConfig, MiMoForCausalLM, Sampling, load_model, load_tokenizer, save_model
+from mimo_model.bench import header, memory_bandwidth, random_model, random_prompts, stand_in, weight_bytes
+from mimo_model.checkpoint import num_tokenizer_ids
+from mimo_model.generate import encode_prompt
+from mimo_model.planted import chain, plant
+
+REPEATS = 5
+HAS_VLLM = importlib.util.find_spec("vllm") is not None
+
+
+@dataclass
+class Subject:
+    """A model, and what it decodes."""
+
+    name: str
+    model: MiMoForCausalLM
+    tokenizer: PreTrainedTokenizerBase
+    prompts: list[list[int]]
+    max_tokens: int
+    batch_sizes: tuple[int, ...]
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    for subject in subjects(sys.argv[1:]):
+        compare(subject)
+
+
+def subjects(arguments: Sequence[str]) -> list[Subject]:
+    found = []
+    if arguments:
+        model, tokenizer = load_model(arguments[0]), load_tokenizer(arguments[0])
+        texts = [json.loads(line)["prompt"] for line in Path(arguments[1]).open()] if arguments[1:] else ["Hello"]
+        prompts = [encode_prompt(tokenizer, texts[i % len(texts)]) for i in range(32)]
+        found.append(Subject(arguments[0], model, tokenizer, prompts, 64, (1, 32)))
+    model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=24)
+    prompts = [chain(start, 8) for start in range(32)]
+    found.append(Subject("planted, 24 layers", model, tokenizer, prompts, 128, (1, 8)))
+    for dtype in (torch.float32, torch.bfloat16):
+        config = MiMoConfig(
+            vocab_size=32_000,
+            hidden_size=768,
+            intermediate_size=2048,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            num_key_value_heads=4,
+            max_position_embeddings=2048,
+        )
+        model = random_model(config, dtype=dtype, device=torch.device("cpu"))
+        size = sum(parameter.numel() for parameter in model.parameters())
+        name = f"random, {size / 1e6:.0f}M parameters, {str(dtype).removeprefix('torch.')}"
+        found.append(Subject(name, model, stand_in(model), random_prompts(32, 16, 32_000), 32, (1, 4, 32)))
+    return found
+
+
+def compare(subject: Subject) -> None:
+    """Prints one table: every engine in turn, several times over, so that a drift of the machine meets all alike."""
+    model = subject.model
+    print(f"\n### {subject.name}\n\n{header(model.lm_head.weight.device, model.lm_head.weight.dtype)}", end="")
+    print(f"; {len(subject.prompts[0])} prompt tokens, {subject.max_tokens} new ones, median of {REPEATS}\n")
+    print("| batch | engine | tokens/s | × transformers | ms a round | of bandwidth |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    num_layers = len(model.model.mtp_layers)
+    for batch_size in subject.batch_sizes:
+        prompts = subject.prompts[:batch_size]
+        engines: dict[str, Callable[[], tuple[list[list[int]], float | None]]] = {
+            "transformers": lambda prompts=prompts: with_transformers(subject, prompts)
+        }
+        for num_drafts in sorted({0, min(1, num_layers), num_layers}):
+            engines[f"ours, K = {num_drafts}"] = lambda prompts=prompts, num_drafts=num_drafts: with_engine(
+                subject, prompts, num_drafts
+            )
+        if HAS_VLLM:
+            llm = vllm_of(subject)
+            engines["vLLM"] = lambda prompts=prompts, llm=llm: with_vllm(llm, subject, prompts)
+        seconds: dict[str, list[float]] = {name: [] for name in engines}
+        rounds: dict[str, float | None] = {}
+        bandwidths, tokens = [], {}
+        for engine in engines.values():
+            engine()
+        for _ in range(REPEATS):
+            bandwidths.append(memory_bandwidth(model.lm_head.weight.device))
+            for name, engine in engines.items():
+                start_s = time.perf_counter()
+                tokens[name], round_s = engine()
+                seconds[name].append(time.perf_counter() - start_s)
+                rounds[name] = min(rounds.get(name) or float("inf"), round_s) if round_s else None
+        num_tokens = sum(map(len, tokens["transformers"]))
+        baseline_s = statistics.median(seconds["transformers"])
+        num_ids = num_tokenizer_ids(subject.tokenizer)
+        for name, taken in seconds.items():
+            if model.lm_head.weight.dtype == torch.float32 and tokens[name] != tokens["transformers"]:
+                print(f"| {batch_size} | {name} | other tokens than transformers | | | |")
+                continue
+            median_s, round_s = statistics.median(taken), rounds[name]
+            share = ""
+            if round_s and name.endswith("K = 0"):
+                share = f"{weight_bytes(model, num_ids=num_ids, num_drafts=0) / round_s / max(bandwidths):.2f}"
+            ms = f"{1e3 * round_s:.3f}" if round_s else ""
+            rate, ratio = num_tokens / median_s, baseline_s / median_s
+            print(f"| {batch_size} | {name} | {rate:,.0f} | {ratio:.2f} | {ms} | {share} |", flush=True)
+
+
+def with_engine(subject: Subject, prompts: Sequence[Sequence[int]], num_drafts: int) -> tuple[list[list[int]], float]:
+    """Tokens, and the median time of a round in which all requests ran."""
+    engine = Engine(subject.model, subject.tokenizer, num_drafts=num_drafts, max_batch_size=len(prompts))
+    for prompt in prompts:
+        engine.submit(prompt, Sampling(temperature=0.0, max_tokens=subject.max_tokens))
+    done, round_s = dict(engine.step()), []
+    while engine.pending:
+        start_s = time.perf_counter()
+        finished = engine.step()
+        if not finished and not done:
+            round_s.append(time.perf_counter() - start_s)
+        done.update(finished)
+    return [list(done[i].tokens) for i in range(len(prompts))], statistics.median(round_s)
+
+
+@torch.inference_mode()
+def with_transformers(subject: Subject, prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], None]:
+    """One call of `generate`; prompts of several lengths are padded on the left."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    eos = subject.model.generation_config.eos_token_id
+    out = subject.model.generate(
+        ids, attention_mask=mask, max_new_tokens=subject.max_tokens, do_sample=False, pad_token_id=eos
+    )
+    ends = [eos] if isinstance(eos, int) else eos
+    return [until(row, ends) for row in out[:, longest:].tolist()], None
+
+
+def until(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    for place, token in enumerate(tokens):
+        if token in ends:
+            return tokens[: place + 1]
+    return tokens
+
+
+def vllm_of(subject: Subject):
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    from vllm import LLM
+
+    folder = Path(tempfile.mkdtemp()) / "checkpoint"
+    save_model(subject.model, subject.tokenizer, folder)
+    dtype = str(subject.model.lm_head.weight.dtype).removeprefix("torch.")
+    return LLM(
+        str(folder),
+        dtype=dtype,
+        max_model_len=512,
+        enforce_eager=True,
+        distributed_executor_backend="uni",
+        enable_prefix_caching=False,
+    )
+
+
+def with_vllm(llm, subject: Subject, prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], None]:
+    from vllm import SamplingParams
+
+    outputs = llm.generate(
+        [{"prompt_token_ids": list(prompt)} for prompt in prompts],
+        SamplingParams(temperature=0.0, max_tokens=subject.max_tokens),
+        use_tqdm=False,
+    )
+    return [list(output.outputs[0].token_ids) for output in outputs], None
+
+
+if __name__ == "__main__":
+    main()
