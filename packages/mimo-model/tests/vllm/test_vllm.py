@@ -162,7 +162,7 @@ def test_a_prompt_read_in_parts_leaves_the_same_mtp_caches_as_one_read_at_once(c
 def test_prompts_found_in_the_prefix_cache_do_not_change_the_drafts(checkpoint_of):
     checkpoint = checkpoint_of(tangled)
     text = torch.randint(256, (80,), generator=torch.Generator().manual_seed(0)).tolist()
-    prompts = [text[:66], text[:70] + [5, 6, 7], text[:64] + [9] * 5, text[:3], chain(119, 50)]
+    prompts = [text[:66], [*text[:70], 5, 6, 7], text[:64] + [9] * 5, text[:3], chain(119, 50)]
     llm = start_vllm(checkpoint, num_drafts=3, block_size=32)
     outputs = generate(llm, prompts[:1]) + generate(llm, prompts[1:])
     # The second and third begin as the first does; vLLM leaves out the block that may hold drafts.

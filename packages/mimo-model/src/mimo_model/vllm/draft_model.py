@@ -87,6 +87,8 @@ class MiMoMTP(mimo_mtp.MiMoMTP):
             return super().forward(
                 input_ids, positions, hidden_states, intermediate_tensors, inputs_embeds, spec_step_idx
             )
+        # Behind a prompt of one token, vLLM's speculator writes anew more entries than there are: before the first.
+        positions = positions.clamp(min=0)
         return self.model(input_ids, positions, hidden_states, inputs_embeds, spec_step_idx), hidden_states
 
     def _missing_feature(self, vllm_config: VllmConfig) -> str | None:

@@ -160,7 +160,7 @@ class Drafter:
 
         # Each request's tokens move back by the entries to write anew, which then stand before them. The tail that
         # the rejected tokens leave is written too, and again by the step that reaches those positions.
-        earlier, num_anew_B = self._earlier(target_positions[starts_B], rejected_B)
+        rows_before_B, num_anew_B = self._to_write_anew(target_positions[starts_B], rejected_B)
         last_B = starts_B + lengths_B - 1 - rejected_B + num_anew_B
         origins_T = places_T - num_anew_B[rows_T]
         is_anew_T = origins_T < starts_B[rows_T]
@@ -169,12 +169,11 @@ class Drafter:
         ids_T = target_token_ids.roll(-1)[origins_T]
         ids_T[last_B] = torch.where(known_BK[:, 0] >= 0, known_BK[:, 0], next_token_ids).to(ids_T.dtype)
         hidden_TD = target_hidden_states[origins_T]
-        if earlier is not None:
-            depths_T = (self._num_layers - 1 - num_anew_B[rows_T] + places_T - starts_B[rows_T]).clamp(
-                0, self._num_layers - 2
-            )
-            ids_T = torch.where(is_anew_T, earlier.ids[rows_T, depths_T], ids_T)
-            hidden_TD = torch.where(is_anew_T[:, None], earlier.hidden[rows_T, depths_T], hidden_TD)
+        if self._latest is not None:
+            window = self._num_layers - 1
+            from_T = (window - num_anew_B[rows_T] + places_T - starts_B[rows_T]).clamp(0, window - 1)
+            ids_T = torch.where(is_anew_T, self._latest.ids[rows_before_B[rows_T], from_T], ids_T)
+            hidden_TD = torch.where(is_anew_T[:, None], self._latest.hidden[rows_before_B[rows_T], from_T], hidden_TD)
         self._remember(ids_T, hidden_TD, positions_T, starts_B, last_B)
 
         block_size = proposer.block_size
@@ -232,21 +231,19 @@ class Drafter:
             known[row] = torch.tensor([request.get_token_id(end + k) for k in range(self._num_layers)])
         return known.to(self._proposer.device)
 
-    def _earlier(self, first_B: Tensor, rejected_B: Tensor) -> tuple[_Latest | None, Tensor]:
-        """What the step before left, in the order of this one's requests, and how many of it to write anew.
+    def _to_write_anew(self, first_B: Tensor, rejected_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Each request's row in `_latest`, and how many of the entries there to write anew, int64 [B] both.
 
         With r of K drafts rejected, layer K stood on r - 1 of them, and every layer below on fewer.
         """
-        if self._latest is None:
-            return None, torch.zeros_like(rejected_B)
         latest = self._latest
-        ids = self._runner.input_batch.req_ids[: len(first_B)]
-        rows_B = torch.tensor([latest.rows.get(id_, 0) for id_ in ids], device=first_B.device)
-        was_there_B = torch.tensor([id_ in latest.rows for id_ in ids], device=first_B.device)
+        if latest is None:
+            return torch.zeros_like(rejected_B), torch.zeros_like(rejected_B)
+        rows = [latest.rows.get(id_, -1) for id_ in self._runner.input_batch.req_ids[: len(first_B)]]
+        rows_B = torch.tensor(rows, device=first_B.device)
         # A request may have skipped a step, or been preempted and read anew.
-        was_there_B &= latest.ends[rows_B] + 1 == first_B
-        num_anew_B = (rejected_B - 1).clamp(min=0).minimum(latest.counts[rows_B]) * was_there_B
-        return _Latest({}, latest.ids[rows_B], latest.hidden[rows_B], latest.ends, latest.counts), num_anew_B
+        is_next_B = (rows_B >= 0) & (latest.ends[rows_B] + 1 == first_B)
+        return rows_B, (rejected_B - 1).clamp(min=0).minimum(latest.counts[rows_B]) * is_next_B
 
     def _remember(
         self, ids_T: Tensor, hidden_TD: Tensor, positions_T: Tensor, starts_B: Tensor, last_B: Tensor
