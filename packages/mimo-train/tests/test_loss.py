@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimo_train import Optimizer, Trainer
+from mimo_train import Optimizer, Trainer, loss
 from mimo_train.loss import IGNORED, TokenBatch, backward_batch, next_token_targets
 
 X = IGNORED
@@ -104,6 +104,19 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(network, micro_seque
     assert losses.main == pytest.approx(whole.main, abs=TOLERANCES[torch.float32])
     worst = max(float((found[name] - expected[name]).abs().max()) for name in expected)
     assert worst < TOLERANCES[torch.float32], f"largest difference {worst}"
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_losses_and_gradients_without_logits_are_those_with_them(network, monkeypatch, bfloat16):
+    batch = random_batch(5, seed=1)
+    losses, expected = gradients(network, batch, micro_sequences=2, bfloat16=bfloat16)
+    monkeypatch.setattr(loss, "_DEVICES_WITHOUT_LOGITS", {"cpu"})
+    found_losses, found = gradients(network, batch, micro_sequences=2, bfloat16=bfloat16)
+    tolerance = TOLERANCES[torch.bfloat16 if bfloat16 else torch.float32]
+    assert found_losses.main == pytest.approx(losses.main, abs=tolerance)
+    assert found_losses.mtp == pytest.approx(losses.mtp, abs=tolerance)
+    worst = max(float((found[name] - expected[name]).abs().max()) for name in expected)
+    assert worst < tolerance, f"largest difference {worst}"
 
 
 def test_bfloat16_products_change_the_loss_by_rounding_only(network):
