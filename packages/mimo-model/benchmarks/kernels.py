@@ -1,6 +1,7 @@
 """The fused kernels against eager torch, torch.compile and the bandwidth of a plain copy, at MiMo-7B's shapes.
 
     python packages/mimo-model/benchmarks/kernels.py
+    MIMO_KERNELS=cuda python packages/mimo-model/benchmarks/kernels.py      # CUDA C++ in place of Triton's
 
 On a CUDA device: checks every kernel against eager torch, then prints one table per kernel. Without one: what ptxas
 makes of every kernel for sm_80, sm_90 and sm_100.
@@ -25,14 +26,33 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from mimo_model.kernels import add_rms_norm, device, linear_cross_entropy, rms_norm, rotate, swiglu
+from mimo_model.kernels import (
+    add_rms_norm,
+    decode_attention,
+    device,
+    draft_token,
+    linear_cross_entropy,
+    norm_linear,
+    norm_swiglu,
+    rms_norm,
+    rotate,
+    swiglu,
+    verify,
+    write_qkv,
+)
+from mimo_model.kernels.norm_linear import norm_linear_reference, norm_swiglu_reference
+from mimo_model.kernels.qkv_cache import write_qkv_reference
 from mimo_model.kernels.rms_norm import rms_norm_reference
+from mimo_model.kernels.verify import draft_token_reference, verify_reference
 from mimo_model.rope import rope_at
 from mimo_model.rope import rotate as rotate_one
 
 DTYPE = torch.bfloat16
 WIDTH, FEED_FORWARD, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, EPS = 4_096, 11_008, 32, 8, 128, 151_680, 1e-5
 TOKENS = (8_192, 32_768)
+FEW_TOKENS = (1, 2, 4, 8, 16)
+CONTEXTS = (1_024, 8_192, 32_768)
+KNOWN_IDS = 151_665
 REPEAT_MS = 200
 CAPABILITIES = (80, 90, 100)
 
@@ -151,11 +171,126 @@ def swiglu_rows(where: str, num_tokens: int) -> Iterator[Row]:
     )
 
 
+def decoding(
+    kernel: str, shape: str, ours: Callable[..., Any], eager: Callable[..., Any], arguments: tuple[Any, ...], moved: int
+) -> Row:
+    """A row of a kernel that has no backward."""
+    return Row(kernel, shape, *(partial(call, *arguments) for call in (ours, eager, torch.compile(eager))), moved)
+
+
+def norm_linear_rows(where: str, num_tokens: int) -> Iterator[Row]:
+    layers = (
+        ("qkv", WIDTH, (HEADS + 2 * KV_HEADS) * HEAD_DIM, True),
+        ("o", WIDTH, WIDTH, False),
+        ("down", FEED_FORWARD, WIDTH, False),
+        ("head", WIDTH, KNOWN_IDS, True),
+    )
+    for layer, size, num_outputs, is_normed in layers:
+        x_ND, weight_OD = _normal(where, num_tokens, size), _normal(where, num_outputs, size)
+        norm = torch.ones(size, device=where, dtype=DTYPE) if is_normed else None
+        residual = None if is_normed else _normal(where, num_tokens, num_outputs)
+        yield decoding(
+            "norm_linear",
+            f"{layer}: {num_tokens} x {size:,} to {num_outputs:,}",
+            norm_linear,
+            norm_linear_reference,
+            (x_ND, norm, EPS, weight_OD, None, residual),
+            _bytes(weight_OD),
+        )
+
+
+def norm_swiglu_rows(where: str, num_tokens: int) -> Iterator[Row]:
+    x_ND, weight_ZD = _normal(where, num_tokens, WIDTH), _normal(where, 2 * FEED_FORWARD, WIDTH)
+    yield decoding(
+        "norm_swiglu",
+        f"{num_tokens} x {WIDTH:,} to {FEED_FORWARD:,}",
+        norm_swiglu,
+        norm_swiglu_reference,
+        (x_ND, torch.ones(WIDTH, device=where, dtype=DTYPE), EPS, weight_ZD),
+        _bytes(weight_ZD),
+    )
+
+
+def decode_attention_rows(where: str, num_keys: int) -> Iterator[Row]:
+    """In a cache of the model's whole context; eager is SDPA on the keys that count, of equal lengths."""
+    for num_requests, num_tokens in ((1, 1), (1, 4), (8, 4)):
+        q_BTHE = _normal(where, num_requests, num_tokens, HEADS, HEAD_DIM)
+        keys, values = (_normal(where, num_requests, KV_HEADS, max(CONTEXTS) + 1, HEAD_DIM) for _ in range(2))
+        positions_BT = torch.arange(num_keys - num_tokens, num_keys, device=where).repeat(num_requests, 1)
+        mask_TC = torch.arange(num_keys, device=where) <= positions_BT[0, :, None]
+
+        def eager(
+            q_BTHE: Tensor, keys: Tensor, values: Tensor, _positions: Tensor, mask_TC: Tensor = mask_TC
+        ) -> Tensor:
+            seen = (cache[:, :, : mask_TC.shape[1]] for cache in (keys, values))
+            q_BHTE = q_BTHE.transpose(1, 2)
+            return F.scaled_dot_product_attention(q_BHTE, *seen, attn_mask=mask_TC, enable_gqa=True).transpose(1, 2)
+
+        yield decoding(
+            "decode_attention",
+            f"{num_requests} x {num_tokens} queries, {num_keys:,} keys",
+            decode_attention,
+            eager,
+            (q_BTHE, keys, values, positions_BT),
+            2 * num_requests * KV_HEADS * num_keys * HEAD_DIM * DTYPE.itemsize,
+        )
+
+
+def write_qkv_rows(where: str, num_requests: int) -> Iterator[Row]:
+    num_places, num_tokens = 4_096, 4
+    width = (HEADS + 2 * KV_HEADS) * HEAD_DIM
+    qkv_BTX, bias_X = _normal(where, num_requests, num_tokens, width), _normal(where, width)
+    positions_BT = torch.arange(num_tokens, device=where).repeat(num_requests, 1) + 1_000
+    caches = [_normal(where, num_requests, KV_HEADS, num_places, HEAD_DIM) for _ in range(2)]
+    rope = rope_at(torch.arange(num_places, device=where)[None], theta=640_000.0, head_dim=HEAD_DIM, dtype=DTYPE)
+    yield decoding(
+        "write_qkv",
+        f"{num_requests} x {num_tokens} tokens",
+        lambda *arguments: write_qkv(*arguments, rope, num_heads=HEADS),
+        lambda *arguments: write_qkv_reference(*arguments, *(table[0, :, 0] for table in rope), HEADS),
+        (qkv_BTX, bias_X, positions_BT, *caches),
+        2 * _bytes(qkv_BTX),
+    )
+
+
+def sampling_rows(where: str, num_requests: int) -> Iterator[Row]:
+    """As MiMo is evaluated (temperature 0.6, top-p 0.95) and without top-p; three drafts."""
+    num_drafts = 3
+    logits_BTV = 4.0 * _normal(where, num_requests, num_drafts + 1, KNOWN_IDS)
+    temperature_B, top_p_B = (torch.full((num_requests,), value, device=where) for value in (0.6, 0.95))
+    numbers_B = torch.arange(num_requests, device=where)
+    proposals_BKV = torch.zeros(num_requests, num_drafts, KNOWN_IDS, device=where)
+    drafts_BK = torch.zeros(num_requests, num_drafts, dtype=torch.int64, device=where)
+    for top_p, name in ((top_p_B, "top-p 0.95"), (None, "no top-p")):
+        settings = (temperature_B, top_p, None, numbers_B, numbers_B)
+        yield decoding(
+            "draft_token",
+            f"{num_requests} x {KNOWN_IDS:,}, {name}",
+            draft_token,
+            draft_token_reference,
+            (logits_BTV[:, 0], *settings, proposals_BKV[:, 0]),
+            _bytes(logits_BTV[:, 0]) + _bytes(proposals_BKV[:, 0]),
+        )
+        yield decoding(
+            "verify",
+            f"{num_requests} x {num_drafts + 1} x {KNOWN_IDS:,}, {name}",
+            lambda *arguments: verify(*arguments)[:2],
+            lambda *arguments: verify_reference(*arguments)[:2],
+            (logits_BTV, drafts_BK, proposals_BKV, *settings),
+            _bytes(logits_BTV),
+        )
+
+
 SUBJECTS: tuple[tuple[Callable[[str, int], Iterator[Row]], tuple[int, ...]], ...] = (
     (rms_norm_rows, TOKENS),
     (add_rms_norm_rows, TOKENS),
     (rotate_rows, TOKENS),
     (swiglu_rows, TOKENS),
+    (norm_linear_rows, FEW_TOKENS),
+    (norm_swiglu_rows, FEW_TOKENS),
+    (decode_attention_rows, CONTEXTS),
+    (write_qkv_rows, (1, 8)),
+    (sampling_rows, (1, 8)),
 )
 """Each generator of rows, and the numbers of tokens it is asked for."""
 
@@ -297,11 +432,14 @@ def compile_ahead() -> None:
     JITFunction.run = compile_only
     # Operators take CPU tensors, whose values no kernel touches.
     device.INTERPRETED = True
+    # An H100's: on fewer, attention would not be split.
+    vars(sys.modules[decode_attention.__module__])["num_processors"] = lambda _device: 132
     for capability in CAPABILITIES:
         triton.runtime.driver.set_active(_AheadOfTime(capability))
         for subject, sizes in SUBJECTS:
-            for row in subject("cpu", min(16, *sizes)):
-                row.ours()
+            for size in {min(16, sizes[0]), min(16, sizes[-1])}:
+                for row in subject("cpu", size):
+                    row.ours()
         loss_calls("cpu", 16, 512)["ours"]()
     print("| kernel | " + " | ".join(f"sm_{capability}" for capability in CAPABILITIES) + " |")
     print("| --- |" + " --- |" * len(CAPABILITIES))
@@ -326,6 +464,12 @@ def _needs(compiled: Any) -> tuple[int, int, int]:
         )
     registers, shared = re.findall(r"REG:(\d+) STACK:\d+ SHARED:(\d+)", usage)[0]
     return int(registers), int(shared) + compiled.metadata.shared, len(re.findall(r"\b(?:STL|LDL)\b", code))
+
+
+def _normal(where: str, *shape: int) -> Tensor:
+    """Scaled so that a product with as many columns stays near one; of no value where nothing is run."""
+    x = torch.empty(shape, device=where, dtype=DTYPE)
+    return x.normal_(std=shape[-1] ** -0.25) if where == "cuda" else x
 
 
 def _bytes(x: Tensor) -> int:

@@ -17,8 +17,8 @@ from mimo_model.kernels.norm_linear import (
     vector_options,
 )
 
-# Of the largest output: bfloat16 weights meet float32 sums, and x is rounded once more where it is normalised.
-TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1.5e-2}
+# Of the largest output. The interpreter rounds halves up, and many rows go through three kernels that round each.
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
 
 
 def _case(num_rows, size, num_outputs, dtype, *, device="cpu"):

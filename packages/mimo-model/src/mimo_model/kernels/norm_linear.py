@@ -10,7 +10,8 @@ sum up (w * x) @ Wᵀ and x² side by side, and scale at the end. Sums are float
 round the normalised x, the product and the activation each.
 
 One token is a product with a vector and is summed by lanes; 2 to 16 go through the tensor cores, with W as the left
-factor, so that only the tokens are padded (to 8 or 16). More than 16 are an ordinary matrix product, which torch does.
+factor, so that only the tokens are padded (to 8 or 16). More than 16 are an ordinary matrix product, which is torch's,
+between the kernels of the norm and of SwiGLU.
 For up to 4 tokens of bfloat16 there is CUDA C++ as well, in `cuda/norm_linear.cu`; `nvrtc` says which one runs.
 """
 
@@ -28,7 +29,8 @@ from torch import Tensor
 from mimo_model.kernels.device import fused
 from mimo_model.kernels.language import dot, tl, triton
 from mimo_model.kernels.nvrtc import launch, wants_cuda
-from mimo_model.kernels.rms_norm import rms_norm_reference
+from mimo_model.kernels.rms_norm import rms_norm, rms_norm_reference
+from mimo_model.kernels.swiglu import swiglu
 
 MAX_ROWS = 16
 
@@ -44,7 +46,7 @@ def norm_linear(
     """[N, O]: a linear layer of the normalised x (of x itself without `norm_weight_D`), plus bias and residual.
 
     Args:
-        x_ND: all arguments have its dtype. Above 16 rows, torch's own layers do the same.
+        x_ND: all arguments have its dtype.
         weight_OD: rows may be fewer than the layer's: `head.weight[:num_ids]` gives the logits of the known ids only.
 
     Raises:
@@ -56,9 +58,12 @@ def norm_linear(
         raise ValueError(f"The bias is {list(bias_O.shape)}, but the weight has {num_outputs} rows.")
     if residual_NO is not None and residual_NO.shape != (len(x_ND), num_outputs):
         raise ValueError(f"The residual is {list(residual_NO.shape)}: wanted [{len(x_ND)}, {num_outputs}].")
-    if fused(x_ND) and 1 <= len(x_ND) <= MAX_ROWS:
+    if not fused(x_ND):
+        return norm_linear_reference(x_ND, norm_weight_D, eps, weight_OD, bias_O, residual_NO)
+    if 1 <= len(x_ND) <= MAX_ROWS:
         return _norm_linear(x_ND, norm_weight_D, eps, weight_OD, bias_O, residual_NO)  # type: ignore[no-any-return]
-    return norm_linear_reference(x_ND, norm_weight_D, eps, weight_OD, bias_O, residual_NO)
+    normed_ND = x_ND if norm_weight_D is None else rms_norm(x_ND, norm_weight_D, eps)
+    return norm_linear_reference(normed_ND, None, eps, weight_OD, bias_O, residual_NO)
 
 
 def norm_swiglu(x_ND: Tensor, norm_weight_D: Tensor | None, eps: float, gate_up_weight_ZD: Tensor) -> Tensor:
@@ -73,9 +78,11 @@ def norm_swiglu(x_ND: Tensor, norm_weight_D: Tensor | None, eps: float, gate_up_
     _check(x_ND, norm_weight_D, gate_up_weight_ZD)
     if len(gate_up_weight_ZD) % 2:
         raise ValueError(f"The packed weight has {len(gate_up_weight_ZD)} rows: wanted as many for gate as for up.")
-    if fused(x_ND) and 1 <= len(x_ND) <= MAX_ROWS:
+    if not fused(x_ND):
+        return norm_swiglu_reference(x_ND, norm_weight_D, eps, gate_up_weight_ZD)
+    if 1 <= len(x_ND) <= MAX_ROWS:
         return _norm_swiglu(x_ND, norm_weight_D, eps, gate_up_weight_ZD)  # type: ignore[no-any-return]
-    return norm_swiglu_reference(x_ND, norm_weight_D, eps, gate_up_weight_ZD)
+    return swiglu(*norm_linear(x_ND, norm_weight_D, eps, gate_up_weight_ZD).chunk(2, dim=-1))
 
 
 def norm_linear_reference(
