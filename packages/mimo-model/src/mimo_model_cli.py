@@ -193,7 +193,7 @@ def _chat(arguments: argparse.Namespace) -> None:
     import secrets
 
     from mimo_model import Engine, Sampling, load_model, load_tokenizer
-    from mimo_model.chat import chat
+    from mimo_model.serving.chat import chat
 
     model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
     sampling = Sampling(
@@ -213,7 +213,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     from mimo_model.errors import ModelError
 
     try:
-        from mimo_model.server import bind, serve
+        from mimo_model.serving.server import bind, serve
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise ModelError(f"{package} is missing: pip install 'mimo-model[serve]'") from None

@@ -46,7 +46,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(checkpoint: Path) -> MiMoForCausalLM:
-    return load_model(checkpoint)
+    return load_model(checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def tokenizer(checkpoint: Path):
 @pytest.fixture(scope="session")
 def drafting_model(checkpoint: Path) -> MiMoForCausalLM:
     """Three MTP layers that often draft right: the last token says most, to the main model as to them."""
-    model = replicate_mtp(load_model(checkpoint), 3)
+    model = replicate_mtp(load_model(checkpoint, device="cpu"), 3)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(5.0)

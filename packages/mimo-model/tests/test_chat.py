@@ -20,9 +20,9 @@ import torch
 from mimo_model_cli import main
 
 from mimo_model import Engine, ModelError, Sampling, generate, load_model, load_tokenizer
-from mimo_model.chat import Conversation
 from mimo_model.generate import encode_chat, encode_prompt
 from mimo_model.initialize import ModelRecipe, TokenizerRecipe, byte_level_tokenizer, init
+from mimo_model.serving.chat import Conversation
 
 # As Qwen2's: a conversation without system message gets one of the template's own.
 QWEN_TEMPLATE = (

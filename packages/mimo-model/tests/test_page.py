@@ -22,7 +22,7 @@ from mimo_model.initialize import ModelRecipe, TokenizerRecipe, init
 uvicorn = pytest.importorskip("uvicorn", reason="needs uvicorn and starlette: install mimo-model[serve]")
 pytest.importorskip("starlette", reason="needs uvicorn and starlette: install mimo-model[serve]")
 
-from mimo_model.server import bind, create_app  # noqa: E402
+from mimo_model.serving.server import bind, create_app  # noqa: E402
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(

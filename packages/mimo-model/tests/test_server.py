@@ -23,7 +23,7 @@ from mimo_model.text import split_reasoning
 uvicorn = pytest.importorskip("uvicorn", reason="needs uvicorn and starlette: install mimo-model[serve]")
 pytest.importorskip("starlette", reason="needs uvicorn and starlette: install mimo-model[serve]")
 
-from mimo_model.server import bind, create_app  # noqa: E402
+from mimo_model.serving.server import bind, create_app  # noqa: E402
 
 NUM_DRAFTS = 3
 
@@ -471,7 +471,7 @@ def test_a_missing_extra_a_taken_port_and_a_missing_checkpoint_are_one_line_each
     assert main(["serve", str(tmp_path / "none"), "--port", "0"]) == 1
     assert "none: no such" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "starlette", None)
-    for name in [name for name in sys.modules if name.startswith(("starlette.", "mimo_model.server"))]:
+    for name in [name for name in sys.modules if name.startswith(("starlette.", "mimo_model.serving.server"))]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["serve", "."]) == 1
     error = capsys.readouterr().err

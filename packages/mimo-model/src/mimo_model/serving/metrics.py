@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mimo_model.service import EngineService
+from mimo_model.serving.service import EngineService
 
 
 def prometheus_text(service: EngineService) -> str:

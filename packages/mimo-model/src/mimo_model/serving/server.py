@@ -28,12 +28,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model.answers import Answer, Delta, Json
 from mimo_model.engine import Engine
 from mimo_model.errors import ModelError
-from mimo_model.metrics import prometheus_text
-from mimo_model.openai_api import ApiError, ApiRequest, parse_chat, parse_completion, prompts
-from mimo_model.service import EngineService, Events, ServiceBusyError, ServiceStoppedError
+from mimo_model.serving.answers import Answer, Delta, Json
+from mimo_model.serving.metrics import prometheus_text
+from mimo_model.serving.openai_api import ApiError, ApiRequest, parse_chat, parse_completion, prompts
+from mimo_model.serving.service import EngineService, Events, ServiceBusyError, ServiceStoppedError
 
 # Room for a full context of 32,768 token ids, several times over.
 _MAX_BODY_BYTES = 4 * 2**20
@@ -293,7 +293,7 @@ async def _server_error(request: Request, error: Exception) -> Response:
 
 
 def _page(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    content = resources.files("mimo_model").joinpath("page", name).read_bytes()
+    content = resources.files("mimo_model.serving").joinpath("page", name).read_bytes()
 
     async def endpoint(request: Request) -> Response:
         return Response(content, media_type=media_type, headers=_PAGE_HEADERS)

@@ -20,7 +20,7 @@ from mimo_model.sampling import Completion, Sampling
 # More than this many requests that have not begun would wait for minutes: better to say so.
 _MAX_WAITING = 1024
 
-_log = logging.getLogger("mimo_model.service")
+_log = logging.getLogger("mimo_model.serving.service")
 
 
 @dataclass(frozen=True)
