@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from mimo_model.errors import ModelError
 from mimo_model.fused import changed
 from mimo_model.model import MiMoForCausalLM, MTPLayer
 from mimo_model.rope import rope_at
@@ -136,6 +137,7 @@ class NativeRound:
             for name, parameter in module._parameters.items()
             if parameter is not None
         ]
+        self._shapes = [parameter.shape for parameter in model.parameters()]
         self._bound_to: list[tuple[int, int]] = []
 
     def bind(self, *, moved: bool) -> None:
@@ -147,6 +149,12 @@ class NativeRound:
         found = [_identity(parameter) for where, name in self._parameters if (parameter := where[name]) is not None]
         if found == self._bound_to and not moved:
             return
+        for (name, parameter), shape in zip(self._model.named_parameters(), self._shapes, strict=True):
+            if parameter.shape != shape or not parameter.is_contiguous():
+                raise ModelError(
+                    f"{name} has become {list(parameter.shape)}, contiguous or not: the engine was made for a "
+                    f"contiguous {list(shape)}. Make a new Engine."
+                )
         self._bound_to = found
         config, cache, rows = self._model.config, self._cache, self._rows
         network = self._model.model
