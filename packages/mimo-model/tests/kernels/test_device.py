@@ -46,7 +46,7 @@ def test_without_triton_the_references_work():
     assert result.returncode == 0, result.stderr
 
 
-def test_importing_the_package_loads_no_cuda_library():
-    script = "import sys, mimo_model; print(sorted({'cuda.core', 'cuda.bindings'} & set(sys.modules)))"
+def test_importing_the_package_does_not_load_cuda_core():
+    script = "import sys, mimo_model; print([name for name in sys.modules if name.startswith('cuda.core')])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

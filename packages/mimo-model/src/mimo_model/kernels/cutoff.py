@@ -243,7 +243,8 @@ def maxima_kernel(
     logits = tl.load(logits_ptr + token, mask=inside, other=-float("inf")).to(tl.float32)
     maximum = tl.max(logits)
     tl.store(maxima_ptr + row * num_chunks + chunk, maximum)
-    # Larger for a larger logit, then for an earlier token; never negative.
+    # Larger for a larger logit, then for an earlier token; never negative. Zeros of either sign are equals.
+    maximum = tl.where(maximum == 0.0, 0.0, maximum)
     first = tl.min(tl.where((logits == maximum) & inside, token, _LAST_TOKEN))
     bits = maximum.to(tl.uint32, bitcast=True).to(tl.int64)
     ordered = tl.where(bits >= 2147483648, 4294967295 - bits, bits + 2147483648)
