@@ -28,7 +28,7 @@ pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" --durations 1
 
 step "each member alone"
 # Without the extras that bring an engine; tests of those say so and skip.
-declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local")
+declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local" [mimo-model]="--extra=serve --extra=cuda")
 for member in packages/*/; do
     name=$(basename "$member")
     echo "$name"
