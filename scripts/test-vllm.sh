@@ -53,8 +53,8 @@ fi
 export VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=ERROR
 export VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 VLLM_CACHE_ROOT="$PWD/$venv/cache"
 for runner in 0 1; do
-    # vLLM has two model runners; the newer one needs Triton, which without a GPU is its interpreter.
+    # The newer one needs Triton, which without a GPU is its interpreter: tests/vllm/conftest.py.
     echo "test-vllm: vLLM's $( ((runner)) && echo newer || echo older ) model runner"
-    VLLM_USE_V2_MODEL_RUNNER=$runner TRITON_INTERPRET=$runner $venv/bin/python -m pytest -q --disable-warnings \
+    VLLM_USE_V2_MODEL_RUNNER=$runner $venv/bin/python -m pytest -q --disable-warnings \
         --confcutdir=packages/mimo-model/tests/vllm packages/mimo-model/tests/vllm "$@"
 done
