@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
 import pytest
 import torch
 
-from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, Sampling, load_model, native
+from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, ModelError, Sampling, load_model, native
+from mimo_model.slots import SlotCache
 
 # Both compute in float32 here, in other orders.
 TOLERANCE = 2e-5
@@ -197,3 +199,147 @@ def test_it_is_compiled_once_and_again_after_a_change(tmp_path: Path, monkeypatc
     native._library.cache_clear()
     assert len(list((tmp_path / "mimo-model").iterdir())) == 2
     assert file.stat().st_mtime_ns == made_ns
+
+
+# -- Found by a second reading.
+
+
+def test_gates_beyond_what_an_exponential_holds(checkpoint, tokenizer):
+    model = load_model(checkpoint, device="cpu")
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.gate_proj.weight *= 300.0
+    prompts, samplings = random_prompts(5), [Sampling(max_tokens=8, temperature=0.0)] * 5
+    ours = decode(model, tokenizer, prompts, samplings)
+    theirs = decode(model, tokenizer, prompts, samplings, backend="torch")
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.tokens == b.tokens
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-3)
+
+
+def test_parameters_replaced_again_and_again_are_never_stale(checkpoint, tokenizer):
+    model = load_model(checkpoint, device="cpu")
+    engine = Engine(model, tokenizer)
+    sampling = Sampling(max_tokens=3, temperature=0.0)
+    for seed in range(40):
+        torch.manual_seed(seed)
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(272, 32))
+        engine.submit([1, 2, 3], sampling)
+        finished = []
+        while engine.pending:
+            finished += engine.step()
+        (expected,) = decode(model, tokenizer, [[1, 2, 3]], [sampling], backend="torch")
+        assert finished[0][1].tokens == expected.tokens, seed
+
+
+def test_rounds_in_pytorch_after_prompts_read_in_c_draft_as_well(drafting_model, tokenizer, monkeypatch):
+    prompts = random_prompts(17, longest=4)
+    samplings = [Sampling(max_tokens=20, temperature=0.0)] * 17
+    expected = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=3)
+    monkeypatch.setattr(native, "_FEW_PRODUCTS", 0)  # 17 * 4 tokens of a round are too many for C, the prompts are not
+    found = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=3)
+    assert [(c.tokens, c.num_accepted) for c in found] == [(c.tokens, c.num_accepted) for c in expected]
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 1e-5}, {"temperature": 1.0, "top_p": 1e-6}], ids=str)
+def test_the_smallest_settings_are_greedy(drafting_model, tokenizer, settings):
+    prompts = random_prompts(8)
+    greedy = decode(drafting_model, tokenizer, prompts, [Sampling(max_tokens=8, temperature=0.0)] * 8)
+    for backend in ("auto", "torch"):
+        samplings = [Sampling(max_tokens=8, **settings)] * 8
+        found = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=1, backend=backend)
+        assert [c.tokens for c in found] == [c.tokens for c in greedy]
+
+
+def test_other_modules_or_types_after_the_engine_was_made_are_an_error_and_nothing_is_lost(checkpoint, tokenizer):
+    model = load_model(checkpoint, device="cpu")
+    engine = Engine(model, tokenizer)
+    engine.submit([1, 2], Sampling(max_tokens=2, temperature=0.0))
+    model.to(torch.bfloat16)
+    with pytest.raises(ModelError, match=r"has become torch\.bfloat16 .* Make a new Engine"):
+        engine.step()
+    model.to(torch.float32)
+    finished = []
+    while engine.pending:
+        finished += engine.step()
+    assert len(finished[0][1].tokens) == 2
+    model.model.layers[0].mlp.up_proj = torch.nn.Sequential(model.model.layers[0].mlp.up_proj)
+    engine.submit([1, 2], Sampling(max_tokens=2))
+    with pytest.raises(ModelError, match="other modules"):
+        engine.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_the_default_dtype_does_not_matter(drafting_model, tokenizer, dtype):
+    prompts, samplings = random_prompts(4), [Sampling(max_tokens=8, seed=i) for i in range(4)]
+    expected = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=2)
+    torch.set_default_dtype(dtype)
+    try:
+        found = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=2)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found == expected
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_a_listener_that_raises_costs_no_request_a_token(drafting_model, tokenizer, backend):
+    prompts, sampling = random_prompts(3), Sampling(max_tokens=12, temperature=0.0)
+    expected = decode(drafting_model, tokenizer, prompts, [sampling] * 3)
+
+    def on_tokens(_tokens: tuple[int, ...], _logprobs: tuple[float, ...]) -> None:
+        raise RuntimeError("gone")
+
+    engine = Engine(drafting_model, tokenizer, num_drafts=3, backend=backend)
+    for prompt in prompts:
+        engine.submit(prompt, sampling, on_tokens=on_tokens)
+    completions, num_raised = {}, 0
+    while engine.pending:
+        try:
+            completions.update(engine.step())
+        except RuntimeError:
+            num_raised += 1
+    assert num_raised > 2
+    assert [completions[i].tokens for i in range(3)] == [c.tokens for c in expected]
+
+
+def test_memory_that_runs_out_is_an_error_once(drafting_model, tokenizer, monkeypatch):
+    engine = Engine(drafting_model, tokenizer, num_drafts=1)
+    engine.submit([1, 2, 3], Sampling(max_tokens=90, temperature=0.0))
+    grow, failed = SlotCache._grow, []
+
+    def once(cache: SlotCache, *arguments) -> torch.Tensor:
+        if cache.num_places and not failed:
+            failed.append(True)
+            raise MemoryError
+        return grow(cache, *arguments)
+
+    monkeypatch.setattr(SlotCache, "_grow", once)
+    finished = []
+    while engine.pending:
+        with contextlib.suppress(MemoryError):
+            finished += engine.step()
+    assert failed
+    (expected,) = decode(drafting_model, tokenizer, [[1, 2, 3]], [Sampling(max_tokens=90, temperature=0.0)])
+    assert finished[0][1].tokens == expected.tokens
+
+
+def test_an_incomplete_state_changes_no_weight(checkpoint, tokenizer):
+    model = load_model(checkpoint, device="cpu")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {name: tensor + 1.0 for name, tensor in before.items()}
+    del state["lm_head.weight"]
+    with pytest.raises(ModelError, match=r"1 tensors are missing, .* lm_head\.weight among them"):
+        Engine(model, tokenizer).update_weights(state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_compiler_that_fails_is_quoted(tmp_path: Path, drafting_model, monkeypatch):
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'no space for it' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    native._library.cache_clear()
+    reason = native.available(drafting_model)
+    native._library.cache_clear()
+    assert reason == "the C compiler failed: no space for it"

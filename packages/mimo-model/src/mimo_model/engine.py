@@ -218,10 +218,15 @@ class Engine:
         Raises:
             ModelError: the names or shapes are not the model's.
         """
-        try:
-            self.model.load_state_dict(state)
-        except RuntimeError as error:
-            raise ModelError(f"update_weights: {' '.join(str(error).split())}") from None
+        own = self.model.state_dict()
+        wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state]
+        wrong += [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+        if wrong:
+            raise ModelError(
+                f"update_weights: {len(wrong)} tensors are missing, unknown or of another shape, {min(wrong)} among "
+                "them. Nothing was changed: give the whole state of a model of this shape."
+            )
+        self.model.load_state_dict(state)
         self._bind()
 
     @torch.inference_mode()
@@ -255,10 +260,19 @@ class Engine:
             self._queue.popleft()
         admitted = [*readers.values(), *copiers]
         self._running += admitted
+        try:
+            self._read(start, list(readers.values()), admitted)
+        except BaseException:
+            del self._running[start:]
+            self._queue.extendleft(reversed(admitted))
+            raise
+        self._collect(slice(start, start + len(admitted)), num_drafts=0)
+
+    def _read(self, start: int, readers: Sequence[_Request], admitted: Sequence[_Request]) -> None:
+        """Fills the rows of admitted requests, the readers first, up to their first token."""
         self._reserve()
         self._bind()
-
-        longest = max(map(len, readers))
+        longest = max(len(request.prompt) for request in readers)
         rows = self._rows
         new = slice(start, start + len(admitted))
         tokens_BT = torch.zeros(len(admitted), longest, dtype=torch.int64)
@@ -276,17 +290,17 @@ class Engine:
             getattr(rows, name)[new] = torch.tensor(values, device=self._device)
         rows.tokens[new, :longest] = tokens_BT.to(self._device)
 
-        places = {prompt: i for i, prompt in enumerate(readers)}
+        places = {request.prompt: i for i, request in enumerate(readers)}
         sources = [places[request.prompt] for request in admitted]
-        num_tokens = sum(map(len, readers))
+        num_tokens = sum(len(request.prompt) for request in readers)
         if self._native and self._native.fits(num_tokens):
             rows.filled[new] = 0
             self._native.prefill(start, len(readers), num_tokens)
+            self._last_num_drafts = -1  # the MTP layers' caches are empty: a round in PyTorch has to catch up
             self._copy(start, sources, len(readers), longest)
             self._native.decode(start, len(admitted), 0)
         else:
             self._read_with_torch(new, sources, len(readers), longest)
-        self._collect(new, num_drafts=0)
 
     def _copy(self, start: int, sources: list[int], num_readers: int, num_places: int) -> None:
         """Gives the requests behind the readers what was read of their prompts: `sources[i]` is for row start + i."""
@@ -367,6 +381,7 @@ class Engine:
             packed = torch.cat((report, logprobs.view(torch.int32).long()), dim=1).cpu()
             report, logprobs = packed[:, : report.shape[1]], packed[:, report.shape[1] :].int().view(torch.float32)
         total = 0
+        calls: list[tuple[OnTokens, tuple[int, ...], tuple[float, ...]]] = []
         for request, (finish, num_new, num_accepted, *tokens), values in zip(
             self._running[batch], report.tolist(), logprobs.tolist(), strict=True
         ):
@@ -387,7 +402,16 @@ class Engine:
             if finish != RUNNING:
                 request.finish = "stop" if finish == STOP else "length"
             if request.on_tokens:
-                request.on_tokens(tuple(tokens[:num_new]), tuple(values[:num_new]))
+                calls.append((request.on_tokens, tuple(tokens[:num_new]), tuple(values[:num_new])))
+        # Only now: a listener that raises must not cost other requests their tokens.
+        errors = []
+        for on_tokens, new_tokens, new_logprobs in calls:
+            try:
+                on_tokens(new_tokens, new_logprobs)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return total
 
     def _remove_finished(self) -> None:
@@ -411,7 +435,9 @@ class Engine:
         """Room for the running requests and one more round of each."""
         # One place more for the first token of a prompt that has just been read.
         num_places = max(request.length for request in self._running) + self._max_drafts + 2
-        if self._cache.reserve(len(self._running), num_places):
+        moved = self._cache.reserve(len(self._running), num_places)
+        # The second half is false only after memory ran out between the two.
+        if moved or self._rows.tokens.shape != (self._cache.num_slots, self._cache.num_places):
             self._rows.reserve(self._cache.num_slots, self._cache.num_places)
             if self._graphs:
                 self._graphs.forget()

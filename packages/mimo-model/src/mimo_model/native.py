@@ -30,7 +30,7 @@ from mimo_model.rows import Rows
 from mimo_model.slots import SlotCache
 
 _SOURCES = Path(__file__).with_name("csrc")
-_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fopenmp")
+_FLAGS = ("-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC")
 # Below so many multiplications a forward is too short to share: waiting for the other threads would cost more.
 _PRODUCTS_WORTH_A_THREAD = 1 << 22
 # Beyond so many tokens in one forward PyTorch's matrix products are faster: they use the registers better. But not
@@ -39,6 +39,8 @@ _MOST_TOKENS = 64
 _FEW_PRODUCTS = 1 << 27
 # Up to so many weights are packed: a second copy of them, laid out for the cache of a processor.
 _MOST_PACKED_WEIGHTS = 1 << 23
+
+_Identity = tuple[int, int, int]
 
 # `BLOCK` in csrc/linear.h.
 _BLOCK = 32
@@ -60,8 +62,9 @@ _LAYER_WEIGHTS = (
 _MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj.weight", "final_layernorm.weight")
 
 
-# Per model, of each matrix that was packed: its rows, where it lay, how often it had been written, and the copy.
-_PACKED: WeakKeyDictionary[MiMoForCausalLM, dict[int, tuple[tuple[int, int, int], Tensor]]] = WeakKeyDictionary()
+# Per model and name of a matrix that was packed: what it was packed from, and the copy. What it was packed from is kept
+# alive: its address says which it was.
+_PACKED: WeakKeyDictionary[MiMoForCausalLM, dict[str, tuple[_Identity, Tensor, Tensor]]] = WeakKeyDictionary()
 
 
 class _Layer(ctypes.Structure):
@@ -116,51 +119,59 @@ class NativeRound:
     """Rounds of one engine.
 
     It holds pointers to the model's parameters, and of a small model packed copies. `bind` notices parameters that
-    were replaced or written in place since (as tensors count it: what is written through `.data` is not noticed).
+    were replaced or written in place since (as tensors count it: what is written through `.data` is not noticed). As
+    with PyTorch's own threads, a process that has decoded with several cannot be forked and decode in the child.
     """
 
     def __init__(self, model: MiMoForCausalLM, cache: SlotCache, rows: Rows, *, num_ids: int, stop_ids: Tensor) -> None:
         self._library = _library()
         self._model, self._cache, self._rows = model, cache, rows
         self._num_ids, self._stop_ids = num_ids, stop_ids
-        self._rope = torch.empty(0)
-        self._scratch = torch.empty(0)
+        self._rope = self._scratch = torch.empty(0, dtype=torch.float32, device="cpu")
         self._struct = _Model()
         self._kept: list[object] = []
         self._num_weights = sum(parameter.numel() for parameter in model.model.layers.parameters())
         self._is_packed = self._num_weights <= _MOST_PACKED_WEIGHTS
         self._packed = _PACKED.setdefault(model, {})
-        # `module.weight` looks through three dictionaries; this is asked for with every prompt.
+        # `module.weight` looks through three dictionaries; these are asked for with every prompt.
+        self._modules = [
+            (parent._modules, name, child) for parent in model.modules() for name, child in parent._modules.items()
+        ]
         self._parameters = [
             (module._parameters, name)
             for module in model.modules()
             for name, parameter in module._parameters.items()
             if parameter is not None
         ]
-        self._shapes = [parameter.shape for parameter in model.parameters()]
-        self._bound_to: list[tuple[int, int]] = []
+        self._shapes = [(parameter.shape, parameter.dtype) for parameter in model.parameters()]
+        self._bound_to: list[_Identity] = []
 
     def bind(self, *, moved: bool) -> None:
         """Reads the addresses of parameters, cache and rows, all of which it keeps alive.
 
         Args:
             moved: cache and rows have been replaced; without it, nothing is done where parameters are as they were.
+
+        Raises:
+            ModelError: the model has become another one: other modules, shapes, types or devices.
         """
+        if any(where[name] is not child for where, name, child in self._modules):
+            raise ModelError("The model got other modules (an adapter?) after this engine was made. Make a new Engine.")
         found = [_identity(parameter) for where, name in self._parameters if (parameter := where[name]) is not None]
         if found == self._bound_to and not moved:
             return
-        for (name, parameter), shape in zip(self._model.named_parameters(), self._shapes, strict=True):
-            if parameter.shape != shape or not parameter.is_contiguous():
+        for (name, parameter), (shape, dtype) in zip(self._model.named_parameters(), self._shapes, strict=True):
+            is_same = (parameter.shape, parameter.dtype, parameter.device.type) == (shape, dtype, "cpu")
+            if not is_same or not parameter.is_contiguous():
                 raise ModelError(
-                    f"{name} has become {list(parameter.shape)}, contiguous or not: the engine was made for a "
-                    f"contiguous {list(shape)}. Make a new Engine."
+                    f"{name} has become {parameter.dtype} {list(parameter.shape)} on {parameter.device}; the engine "
+                    f"was made for a contiguous {dtype} {list(shape)} on the CPU. Make a new Engine."
                 )
-        self._bound_to = found
         config, cache, rows = self._model.config, self._cache, self._rows
         network = self._model.model
         if len(self._rope) < cache.num_places:
             cosines, sines = rope_at(
-                torch.arange(cache.num_places)[None],
+                torch.arange(cache.num_places, device="cpu")[None],
                 theta=config.rope_theta,
                 head_dim=config.head_dim or 0,
                 dtype=torch.float32,
@@ -169,10 +180,11 @@ class NativeRound:
             self._rope = torch.cat((cosines[0, :, 0, :half], sines[0, :, 0, half:]), dim=1).contiguous()
         layers = [*network.layers, *network.mtp_layers][: len(cache.layers)]
         table = (_Layer * len(layers))()
-        kept: list[object] = [table, self._rope]
-        for entry, layer, (keys, values) in zip(table, layers, cache.layers, strict=True):
+        # Parameters, too: `parameter.data = …` would free what the addresses stand for.
+        kept: list[object] = [table, self._rope, [(p, p.detach()) for p in self._model.parameters()]]
+        for index, (entry, layer, (keys, values)) in enumerate(zip(table, layers, cache.layers, strict=True)):
             names = _LAYER_WEIGHTS + (_MTP_WEIGHTS if isinstance(layer, MTPLayer) else ())
-            tensors = {name: self._weights(layer.get_parameter(name)) for name in names}
+            tensors = {name: self._weights(f"{index}.{name}", layer.get_parameter(name)) for name in names}
             tensors |= {"keys": keys, "values": values}
             for name, tensor in tensors.items():
                 setattr(entry, name, tensor.data_ptr())
@@ -180,7 +192,7 @@ class NativeRound:
         ends = {
             "embedding": network.embed_tokens.weight,
             "norm": network.norm.weight,
-            "head": self._weights(self._model.lm_head.weight, self._num_ids),
+            "head": self._weights("head", self._model.lm_head.weight, self._num_ids),
         }
         state = {name: getattr(rows, name) for name in _ROWS}
         pointers = {**ends, **state, "stop_ids": self._stop_ids, "rope": self._rope}
@@ -204,20 +216,22 @@ class NativeRound:
             **{name: tensor.data_ptr() for name, tensor in pointers.items()},
         )
         self._kept = kept
+        self._bound_to = found
 
-    def _weights(self, parameter: Tensor, num_rows: int | None = None) -> Tensor:
+    def _weights(self, name: str, parameter: Tensor, num_rows: int | None = None) -> Tensor:
         """The parameter itself, or a matrix's packed copy."""
         if not self._is_packed or parameter.ndim == 1:
             return parameter
         rows, width = num_rows or parameter.shape[0], parameter.shape[1]
-        key = (rows, *_identity(parameter))
-        known = self._packed.get(id(parameter))
-        if known is not None and known[0] == key:
-            return known[1]
-        packed = torch.empty(-(-rows // _BLOCK) * _BLOCK * width)
+        size = -(-rows // _BLOCK) * _BLOCK * width
+        identity = _identity(parameter)
+        known = self._packed.get(name)
+        if known is not None and known[0] == identity and known[2].numel() == size:
+            return known[2]
+        packed = torch.empty(size, dtype=torch.float32, device="cpu")
         is_bfloat16 = parameter.dtype == torch.bfloat16
         self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
-        self._packed[id(parameter)] = (key, packed)
+        self._packed[name] = (identity, parameter, packed)
         return packed
 
     def fits(self, num_tokens: int) -> bool:
@@ -243,13 +257,13 @@ class NativeRound:
         struct.num_threads = torch.get_num_threads() if is_long else 1
         size = self._library.scratch_size(ctypes.byref(struct), batch_size)
         if len(self._scratch) < size:
-            self._scratch = torch.empty(size)
+            self._scratch = torch.empty(size, dtype=torch.float32, device="cpu")
         function(ctypes.byref(struct), start, batch_size, self._scratch.data_ptr())
 
 
-def _identity(parameter: Tensor) -> tuple[int, int]:
-    """Where it lies, and how often it has been written in place."""
-    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
+def _identity(parameter: Tensor) -> _Identity:
+    """Which tensor it is, where it lies, and how often it has been written in place."""
+    return id(parameter), parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
 
 
 def available(model: MiMoForCausalLM) -> str | None:
@@ -266,7 +280,10 @@ def available(model: MiMoForCausalLM) -> str | None:
         return reason
     try:
         _library()
-    except (OSError, subprocess.SubprocessError) as error:
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        return f"the C compiler failed: {said[-1] if said else error}"
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return " ".join(str(error).split())
     return None
 
@@ -276,7 +293,8 @@ def _library() -> ctypes.CDLL:
     """The compiled `csrc/`, from the user's cache folder or compiled now.
 
     Raises:
-        OSError: there is no C compiler, or what it made cannot be loaded.
+        OSError: there is no C compiler, no place for what it makes, or that cannot be loaded.
+        RuntimeError: there is no home folder.
         subprocess.SubprocessError: it failed.
     """
     compiler = shutil.which(os.environ.get("CC", "cc"))
@@ -289,12 +307,13 @@ def _library() -> ctypes.CDLL:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / file.name
-            subprocess.run(
-                [*command, str(_SOURCES / "round.c"), "-o", str(made), "-lm"],
-                check=True,
-                capture_output=True,
-                timeout=300,
-            )
+            command += [str(_SOURCES / "round.c"), "-o", str(made), "-lm"]
+            # A compiler may lack OpenMP: then one thread decodes.
+            for options in (["-fopenmp"], []):
+                result = subprocess.run([*command, *options], capture_output=True, timeout=300)
+                if result.returncode == 0:
+                    break
+            result.check_returncode()
             made.rename(file)
     library = ctypes.CDLL(str(file))
     library.scratch_size.restype = ctypes.c_int64

@@ -60,7 +60,7 @@ class Rows:
             return torch.zeros(*shape, dtype=torch.int64, device=device)
 
         def floats(*shape: int) -> Tensor:
-            return torch.zeros(*shape, device=device)
+            return torch.zeros(*shape, dtype=torch.float32, device=device)
 
         return cls(
             tokens=integers(0, 0),

@@ -43,10 +43,11 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens={self.max_tokens}: at least 1.")
-        if not 0.0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature}: 0 for greedy, or a positive finite number.")
-        if not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"top_p={self.top_p}: above 0, at most 1.")
+        # Smaller ones vanish in float32, or make logits that do not fit it.
+        if self.temperature != 0.0 and not 1e-5 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature}: 0 for greedy, or a finite number from 1e-5 on.")
+        if not 1e-6 <= self.top_p <= 1.0:
+            raise ValueError(f"top_p={self.top_p}: from 1e-6 to 1.")
         if self.top_k < 0:
             raise ValueError(f"top_k={self.top_k}: 0 for all tokens, or a positive number.")
         if isinstance(self.stop, str) or not all(self.stop):
@@ -88,7 +89,8 @@ def distributions(
     """
     scaled_BTV = logits_BTV.float()
     divisor_B = torch.where(temperature_B > 0, temperature_B, 1.0)
-    model_BTV = (scaled_BTV / divisor_B[:, None, None]).softmax(-1)
+    # The largest first: divided by a small temperature, logits may leave float32.
+    model_BTV = ((scaled_BTV - scaled_BTV.amax(-1, keepdim=True)) / divisor_B[:, None, None]).softmax(-1)
     sampled_BTV = _restrict(model_BTV, top_p_B, top_k_B) if restricted else model_BTV
     if greedy:
         argmax_BT1 = scaled_BTV.argmax(-1, keepdim=True)

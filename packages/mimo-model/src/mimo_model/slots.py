@@ -36,11 +36,15 @@ class SlotCache:
         """Makes room for so many slots and places, the waste bin beside them; true when something moved."""
         if num_slots <= self.num_slots and num_places < self.num_places:
             return False
-        while self.num_slots < num_slots:
-            self.num_slots = max(2 * self.num_slots, 1)
-        while self.num_places <= num_places:
-            self.num_places = max(2 * self.num_places, 64)
-        self.layers = [(self._grow(keys), self._grow(values)) for keys, values in self.layers]
+        slots, places = max(self.num_slots, 1), max(self.num_places, 64)
+        while slots < num_slots:
+            slots *= 2
+        while places <= num_places:
+            places *= 2
+        self.layers = [
+            (self._grow(keys, slots, places), self._grow(values, slots, places)) for keys, values in self.layers
+        ]
+        self.num_slots, self.num_places = slots, places
         return True
 
     def move(self, target: Sequence[int], source: Sequence[int]) -> None:
@@ -110,8 +114,8 @@ class SlotCache:
 
         return attend
 
-    def _grow(self, tensor: Tensor) -> Tensor:
+    def _grow(self, tensor: Tensor, num_slots: int, num_places: int) -> Tensor:
         # Zeros, not garbage: a place that is masked out still meets a weight of zero, and 0 * NaN is NaN.
-        grown = tensor.new_zeros(self.num_slots, self._num_heads, self.num_places, self._head_dim)
+        grown = tensor.new_zeros(num_slots, self._num_heads, num_places, self._head_dim)
         grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
         return grown

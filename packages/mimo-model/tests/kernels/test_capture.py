@@ -1,14 +1,19 @@
-"""A round can be recorded as a CUDA graph, as far as that shows without a GPU.
+"""Rounds as CUDA graphs, as far as that shows without a GPU.
 
-The round runs on fake CUDA tensors: they have a device and a shape but no values, mixing devices raises, and whatever
+A round runs on fake CUDA tensors: they have a device and a shape but no values, mixing devices raises, and whatever
 asks for a value raises. Kernels are not launched, but all that surrounds a launch runs, inside custom operators too.
 What this cannot see: Triton compiling in the middle of a recording, and what cuBLAS or the driver refuse.
+
+And an engine decodes on the CPU through `GraphRound`, with graphs that call what was recorded when they are replayed:
+what it records, when, and for which rows.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -16,8 +21,9 @@ from torch._library.custom_ops import OPDEFS
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mimo_model import MiMoConfig, MiMoForCausalLM
+from mimo_model import Engine, MiMoConfig, MiMoForCausalLM, Sampling
 from mimo_model.fused import FusedNetwork
+from mimo_model.graphs import GraphRound
 from mimo_model.kernels import decode_attention
 from mimo_model.rounds import Round
 from mimo_model.rows import Rows
@@ -160,3 +166,87 @@ def test_what_leaves_the_device_is_seen(fake_cuda, leave):
 def test_asking_for_a_value_raises(fake_cuda):
     with pytest.raises(RuntimeError):
         int(torch.zeros(1, device="cuda"))
+
+
+class CalledGraph:
+    """Stands in for a CUDA graph: recording notes the round's arguments, replaying runs it with them."""
+
+    recording: CalledGraph | None = None
+    num_replays = 0
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def replay(self) -> None:
+        CalledGraph.num_replays += 1
+        (call,) = self.calls
+        call()
+
+
+class RecordedRound:
+    """A round that does nothing while it is recorded, as on a device."""
+
+    def __init__(self, decode_round: Round) -> None:
+        self.decode_round = decode_round
+        self.sizes: Counter[int] = Counter()
+
+    def __call__(self, batch_size: int, num_drafts: int, **arguments: object) -> None:
+        self.sizes[batch_size] += 1
+
+        def call() -> None:
+            # A graph holds no number that changes from round to round: all keys there may be.
+            everything = {**arguments, "num_keys": self.decode_round._network._cache.num_places - 1}
+            self.decode_round(batch_size, num_drafts, **everything)
+
+        if CalledGraph.recording is None:
+            call()
+        else:
+            CalledGraph.recording.calls.append(call)
+
+
+@pytest.fixture
+def called_graphs(monkeypatch):
+    @contextlib.contextmanager
+    def record(graph: CalledGraph, **_options: object) -> Iterator[None]:
+        CalledGraph.recording = graph
+        yield
+        CalledGraph.recording = None
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", CalledGraph)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(CalledGraph, "num_replays", 0)
+
+
+@pytest.mark.parametrize("num_drafts", [0, 1, 3])
+def test_rows_without_a_request_take_part_and_change_nothing(called_graphs, drafting_model, tokenizer, num_drafts):
+    draws = random.Random(num_drafts)
+    prompts = [[draws.randrange(256) for _ in range(draws.randrange(1, 14))] for _ in range(40)]
+    samplings = [
+        Sampling(
+            max_tokens=3 + 17 * i % 80,  # the cache grows on the way
+            seed=i,
+            temperature=(0.0, 1.0)[i % 2],
+            top_p=(1.0, 0.9)[i // 8 % 2],
+        )
+        for i in range(40)
+    ]
+    results, sizes = [], Counter()
+    for is_recorded in (False, True):
+        engine = Engine(drafting_model, tokenizer, num_drafts=num_drafts, max_batch_size=7, backend="torch")
+        if is_recorded:
+            decode_round = RecordedRound(engine._torch)
+            sizes = decode_round.sizes
+            engine._graphs = GraphRound(decode_round, engine._rows)
+        finished = {}
+        for prompt, sampling in zip(prompts, samplings, strict=True):
+            engine.submit(prompt, sampling)
+            if len(finished) % 5 == 0:
+                finished.update(engine.step())
+        while engine.pending:
+            finished.update(engine.step())
+        results.append([(finished[i].tokens, finished[i].finish, finished[i].num_accepted) for i in range(40)])
+    assert results[0] == results[1]
+    assert set(sizes) <= {1, 2, 4, 8}
+    assert 8 in sizes  # seven requests and a row without
+    assert CalledGraph.num_replays > 5 * sizes.total()

@@ -80,10 +80,10 @@ static void restrict_to(float *p, int64_t num, int64_t top_k, float top_p, doubl
             total += p[best];
         }
         double mass = 0;
-        while (kept < limit && mass < top_p * total) mass += p[heap[num - ++kept]];
+        while (kept < limit && (!kept || mass < top_p * total)) mass += p[heap[num - ++kept]];
     } else {
         double mass = 0;
-        while (kept < limit && (top_p >= 1.0f || mass < top_p * total)) {
+        while (kept < limit && (!kept || top_p >= 1.0f || mass < top_p * total)) {
             int32_t best = heap[0];
             heap[0] = heap[--size], heap[size] = best;
             sift(p, heap, size, 0);

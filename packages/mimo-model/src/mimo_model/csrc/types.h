@@ -89,6 +89,11 @@ INLINE vec load_vec(const void *from, int64_t i, int bfloat16) {
 typedef float vec8 __attribute__((vector_size(32)));
 typedef float vec4 __attribute__((vector_size(16)));
 typedef int32_t ivec4 __attribute__((vector_size(16)));
+#ifdef __clang__
+#define SHUFFLE(A, B, ...) __builtin_shufflevector(A, B, __VA_ARGS__)
+#else
+#define SHUFFLE(A, B, ...) __builtin_shuffle(A, B, (ivec4){__VA_ARGS__})
+#endif
 
 INLINE vec4 quarter(vec v) {
     vec8 halves[2];
@@ -104,19 +109,19 @@ INLINE float sum_of_quarter(vec4 q) { return (q[0] + q[2]) + (q[1] + q[3]); }
 INLINE float sum(vec v) { return sum_of_quarter(quarter(v)); }
 
 INLINE vec4 four_sums(vec4 a, vec4 b, vec4 c, vec4 d) { /* of quarters, each in the order of `sum` */
-    vec4 ab = __builtin_shuffle(a, b, (ivec4){0, 1, 4, 5}) + __builtin_shuffle(a, b, (ivec4){2, 3, 6, 7});
-    vec4 cd = __builtin_shuffle(c, d, (ivec4){0, 1, 4, 5}) + __builtin_shuffle(c, d, (ivec4){2, 3, 6, 7});
-    return __builtin_shuffle(ab, cd, (ivec4){0, 2, 4, 6}) + __builtin_shuffle(ab, cd, (ivec4){1, 3, 5, 7});
+    vec4 ab = SHUFFLE(a, b, 0, 1, 4, 5) + SHUFFLE(a, b, 2, 3, 6, 7);
+    vec4 cd = SHUFFLE(c, d, 0, 1, 4, 5) + SHUFFLE(c, d, 2, 3, 6, 7);
+    return SHUFFLE(ab, cd, 0, 2, 4, 6) + SHUFFLE(ab, cd, 1, 3, 5, 7);
 }
 
-INLINE vec larger(vec a, vec b) {
-    ivec first = a > b;
-    return (vec)(((ivec)a & first) | ((ivec)b & ~first));
-}
+INLINE vec choose(ivec first, vec a, vec b) { return (vec)(((ivec)a & first) | ((ivec)b & ~first)); }
+INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
+INLINE vec smaller(vec a, vec b) { return choose(a < b, a, b); }
 
-INLINE vec exp_vec(vec x) { /* relative error about 1e-7; 0 below -87 */
+INLINE vec exp_vec(vec x) { /* relative error about 1e-7; 0 below -87, and what 88 gives above 88 */
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
     ivec small = (ivec)(x < -87.0f);
+    x = smaller(x, (vec){0} + 88.0f);
     vec shifted = x * 1.44269504f + round, n = shifted - round;
     ivec exponent = ((ivec)shifted - 0x4B400000) << 23;
     x = x - n * 0.693359375f + n * 2.12194440e-4f;
