@@ -4,8 +4,8 @@ A round runs on fake CUDA tensors: they have a device and a shape but no values,
 asks for a value raises. Kernels are not launched, but all that surrounds a launch runs, inside custom operators too.
 What this cannot see: Triton compiling in the middle of a recording, and what cuBLAS or the driver refuse.
 
-And an engine decodes on the CPU through `GraphRound`, with graphs that call what was recorded when they are replayed:
-what it records, when, and for which rows.
+And an engine decodes on the CPU through `GraphRound` and the kernels' references, with graphs that call what was
+recorded when they are replayed: what it records, when, and for which rows.
 """
 
 from __future__ import annotations
@@ -234,6 +234,8 @@ def test_rows_without_a_request_take_part_and_change_nothing(called_graphs, draf
     results, sizes = [], Counter()
     for is_recorded in (False, True):
         engine = Engine(drafting_model, tokenizer, num_drafts=num_drafts, max_batch_size=7, backend="torch")
+        # On CPU tensors its kernels are their references.
+        engine._torch._network = FusedNetwork(drafting_model, engine._cache, num_ids=261)
         if is_recorded:
             decode_round = RecordedRound(engine._torch)
             sizes = decode_round.sizes
