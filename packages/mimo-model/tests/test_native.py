@@ -236,6 +236,7 @@ def test_rounds_in_pytorch_after_prompts_read_in_c_draft_as_well(drafting_model,
     prompts = random_prompts(17, longest=4)
     samplings = [Sampling(max_tokens=20, temperature=0.0)] * 17
     expected = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=3)
+    monkeypatch.setattr(native, "_MOST_TOKENS_PACKED", 64)
     monkeypatch.setattr(native, "_FEW_PRODUCTS", 0)  # 17 * 4 tokens of a round are too many for C, the prompts are not
     found = decode(drafting_model, tokenizer, prompts, samplings, num_drafts=3)
     assert [(c.tokens, c.num_accepted) for c in found] == [(c.tokens, c.num_accepted) for c in expected]

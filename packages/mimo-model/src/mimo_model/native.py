@@ -33,9 +33,11 @@ _SOURCES = Path(__file__).with_name("csrc")
 _FLAGS = ("-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC")
 # Below so many multiplications a forward is too short to share: waiting for the other threads would cost more.
 _PRODUCTS_WORTH_A_THREAD = 1 << 22
-# Beyond so many tokens in one forward PyTorch's matrix products are faster: they use the registers better. But not
-# where a forward is so short that PyTorch's operators cost more than what they do.
-_MOST_TOKENS = 64
+# Beyond so many tokens in one forward PyTorch's matrix products are faster, above all in bfloat16, for which processors
+# have instructions of their own. Small models' packed weights keep up for longer, and longest where a forward is so
+# short that PyTorch's operators cost more than what they do.
+_MOST_TOKENS = {torch.float32: 96, torch.bfloat16: 16}
+_MOST_TOKENS_PACKED = 256
 _FEW_PRODUCTS = 1 << 27
 # Up to so many weights are packed: a second copy of them, laid out for the cache of a processor.
 _MOST_PACKED_WEIGHTS = 1 << 23
@@ -236,7 +238,8 @@ class NativeRound:
 
     def fits(self, num_tokens: int) -> bool:
         """Whether a forward of so many tokens is faster here than with PyTorch's operators."""
-        return num_tokens <= _MOST_TOKENS or num_tokens * self._num_weights <= _FEW_PRODUCTS
+        most = _MOST_TOKENS_PACKED if self._is_packed else _MOST_TOKENS[self._model.lm_head.weight.dtype]
+        return num_tokens <= most or num_tokens * self._num_weights <= _FEW_PRODUCTS
 
     def prefill(self, start: int, num_prompts: int, num_tokens: int) -> None:
         """Reads prompts, `num_tokens` in all, into the slots from `start` on: all but their last tokens.

@@ -11,7 +11,7 @@ zeros. A short row is done before a dot product's parts are added up. */
 
 #define TILE 4     /* tokens whose products with a row of weights are summed side by side */
 #define CHAINS 2   /* sums of one product that run side by side */
-#define AHEAD 4096 /* bytes: how far weights are asked for in advance */
+#define AHEAD 2048 /* bytes: how far weights are asked for in advance */
 #define BLOCK 32   /* rows of a packed block */
 #define WIDE 8     /* tokens that meet a packed block at once */
 
@@ -29,7 +29,8 @@ INLINE void tile(int rows, int tokens, const void *w, const float *x, int64_t wi
             for (int t = 0; t < tokens; t++) x_i[t] = *(const vec *)(x + t * width + at);
             for (int r = 0; r < rows; r++) {
                 vec w_i = load_vec(w, r * width + at, bf16);
-                __builtin_prefetch((const char *)w + (r * width + at) * (bf16 ? 2 : 4) + AHEAD);
+                /* Once, not to stay: the next round reads them after all the others. */
+                __builtin_prefetch((const char *)w + (r * width + at) * (bf16 ? 2 : 4) + AHEAD, 0, 0);
                 for (int t = 0; t < tokens; t++) total[c][t * rows + r] += w_i * x_i[t];
             }
         }
