@@ -57,7 +57,8 @@ def subjects(arguments: Sequence[str]) -> list[Subject]:
     found = []
     if arguments:
         model, tokenizer = load_model(arguments[0]), load_tokenizer(arguments[0])
-        texts = [json.loads(line)["prompt"] for line in Path(arguments[1]).open()] if arguments[1:] else ["Hello"]
+        lines = Path(arguments[1]).read_text().splitlines() if arguments[1:] else ['{"prompt": "Hello"}']
+        texts = [json.loads(line)["prompt"] for line in lines]
         prompts = [encode_prompt(tokenizer, texts[i % len(texts)]) for i in range(32)]
         found.append(Subject(arguments[0], model, tokenizer, prompts, 64, (1, 32)))
     model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=24)

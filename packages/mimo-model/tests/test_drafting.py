@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimo_model.drafting import DraftChooser
+from mimo_model.decoding.drafting import DraftChooser
 
 
 def rounds(

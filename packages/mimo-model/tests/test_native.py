@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, ModelError, Sampling, load_model, native
-from mimo_model.slots import SlotCache
+from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, ModelError, Sampling, load_model
+from mimo_model.decoding import native
+from mimo_model.decoding.slots import SlotCache
 
 # Both compute in float32 here, in other orders.
 TOLERANCE = 2e-5

@@ -5,11 +5,11 @@ Importing this registers `mimo` with transformers' Auto classes, so no `trust_re
 
 from mimo_model.checkpoint import load_model, load_tokenizer, replicate_mtp, save_model
 from mimo_model.config import MiMoConfig
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine
+from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.errors import ModelError
 from mimo_model.generate import generate
 from mimo_model.model import MiMoForCausalLM
-from mimo_model.sampling import Completion, Sampling
 
 __all__ = [
     "Completion",

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine
+from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.model import MiMoForCausalLM
-from mimo_model.sampling import Completion, Sampling
 
 # Sequences in one forward: logits of every layer are held for all their positions.
 _BATCH_SIZE = 16

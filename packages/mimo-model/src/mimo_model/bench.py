@@ -22,9 +22,9 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, PreTrainedTo
 
 from mimo_model.checkpoint import num_tokenizer_ids
 from mimo_model.config import MiMoConfig
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine, OnTokens
+from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.model import MiMoForCausalLM
-from mimo_model.sampling import Completion, Sampling
 
 _BUFFER_BYTES = 1 << 29
 _REPEATS = 5
@@ -83,22 +83,25 @@ def measure(
             max_batch_size=len(prompts),
             simulated_acceptance=simulated_acceptance,
         )
-        num_decoded = 0
+        num_decoded = [0] * len(prompts)
 
-        def count(tokens: tuple[int, ...], _logprobs: tuple[float, ...]) -> None:
-            nonlocal num_decoded
-            num_decoded += len(tokens)
+        def listener(request: int) -> OnTokens:
+            def count(tokens: tuple[int, ...], _logprobs: tuple[float, ...]) -> None:
+                num_decoded[request] += len(tokens)
 
-        for seed, prompt in enumerate(prompts):
-            engine.submit(prompt, Sampling(temperature=temperature, max_tokens=num_tokens, seed=seed), on_tokens=count)
+            return count
+
+        for request, prompt in enumerate(prompts):
+            sampling = Sampling(temperature=temperature, max_tokens=num_tokens, seed=request)
+            engine.submit(prompt, sampling, on_tokens=listener(request))
         round_s, tokens, completions = [], [], []
         start_s = time.perf_counter()
         while engine.pending:
-            before, before_s = num_decoded, time.perf_counter()
+            before, all_run, before_s = sum(num_decoded), all(num_decoded), time.perf_counter()
             completions += [completion for _, completion in engine.step()]
-            if len(completions) == 0 and before:
+            if all_run and not completions:
                 round_s.append(time.perf_counter() - before_s)
-                tokens.append(num_decoded - before)
+                tokens.append(sum(num_decoded) - before)
         return time.perf_counter() - start_s, round_s, tokens, completions, engine
 
     decode(min(max_tokens, 8))
@@ -192,7 +195,7 @@ def table(measurements: Sequence[Measurement], bandwidth: float) -> str:
     lines = [
         f"memory bandwidth {bandwidth / 1e9:.1f} GB/s; {measurements[0].backend if measurements else ''}",
         "",
-        "| batch | drafts | tokens/s | once prompts are read | ms a round | tokens a round | acceptance | of bandwidth |",
+        "| batch | drafts | tokens/s | prompts once read | ms a round | tokens a round | acceptance | of bandwidth |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for m in measurements:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine
+from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.errors import ModelError
 from mimo_model.model import MiMoForCausalLM
-from mimo_model.sampling import Completion, Sampling
 
 
 def generate(

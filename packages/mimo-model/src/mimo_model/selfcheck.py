@@ -23,9 +23,9 @@ from transformers import PreTrainedTokenizerBase
 
 from mimo_model.attention import Sight, choose_attention
 from mimo_model.checkpoint import num_tokenizer_ids
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine
+from mimo_model.decoding.sampling import Sampling
 from mimo_model.model import MiMoForCausalLM, MTPLayer
-from mimo_model.sampling import Sampling
 
 CANNOT_TELL = "cannot tell"
 RELEASED = "released"

@@ -22,12 +22,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mimo_model import Engine, MiMoConfig, MiMoForCausalLM, Sampling
-from mimo_model.fused import FusedNetwork
-from mimo_model.graphs import GraphRound
+from mimo_model.decoding.fused import FusedNetwork
+from mimo_model.decoding.graphs import GraphRound
+from mimo_model.decoding.rounds import Round
+from mimo_model.decoding.rows import Rows
+from mimo_model.decoding.slots import SlotCache
 from mimo_model.kernels import decode_attention
-from mimo_model.rounds import Round
-from mimo_model.rows import Rows
-from mimo_model.slots import SlotCache
 
 # What waits for the device, or copies from the host's memory, which a replay would not do again.
 ILLEGAL = {
@@ -215,6 +215,8 @@ def called_graphs(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", CalledGraph)
     monkeypatch.setattr(torch.cuda, "graph", record)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _device: None)
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: contextlib.nullcontext())
     monkeypatch.setattr(CalledGraph, "num_replays", 0)
 
 

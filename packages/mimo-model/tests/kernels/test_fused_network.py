@@ -7,11 +7,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, Sampling
-from mimo_model.fused import FusedNetwork
+from mimo_model.decoding.fused import FusedNetwork
+from mimo_model.decoding.rounds import Round
+from mimo_model.decoding.rows import Rows
+from mimo_model.decoding.slots import SlotCache
 from mimo_model.planted import chain, plant
-from mimo_model.rounds import Round
-from mimo_model.rows import Rows
-from mimo_model.slots import SlotCache
 
 
 def decode(model, tokenizer, prompts, samplings, **options) -> list[Completion]:

@@ -51,13 +51,15 @@ def launch(
     Raises:
         ModelError: cuda-core is not installed, or the source does not compile.
     """
-    kernel = _load(name, tuple(sorted(macros.items())), x.device.index)
-    from cuda.core import Device, LaunchConfig, Stream  # type: ignore[import-untyped]
-    from cuda.core import launch as launch_kernel
+    # What is current must be so again afterwards: cuda-core and torch share it.
+    with torch.cuda.device(x.device):
+        kernel = _load(name, tuple(sorted(macros.items())), x.device.index)
+        from cuda.core import Device, LaunchConfig, Stream  # type: ignore[import-untyped]
+        from cuda.core import launch as launch_kernel
 
-    Device(x.device.index).set_current()
-    stream = Stream.from_handle(torch.cuda.current_stream(x.device).cuda_stream)
-    launch_kernel(stream, LaunchConfig(grid=grid, block=block), kernel, *arguments)
+        Device(x.device.index).set_current()
+        stream = Stream.from_handle(torch.cuda.current_stream(x.device).cuda_stream)
+        launch_kernel(stream, LaunchConfig(grid=grid, block=block), kernel, *arguments)
 
 
 def cubin(name: str, macros: Mapping[str, int], *, arch: str, folder: Path | None = None) -> bytes:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from mimo_model.decoding.sampling import ACCEPT, DRAFT, SAMPLE, distributions, draw, uniforms
 from mimo_model.kernels.cutoff import (
     RECORD,
     cutoff_of,
@@ -31,7 +32,6 @@ from mimo_model.kernels.cutoff import (
 )
 from mimo_model.kernels.device import fused
 from mimo_model.kernels.language import tl, triton
-from mimo_model.sampling import ACCEPT, DRAFT, SAMPLE, distributions, draw, uniforms
 
 _GOLDEN: Any = tl.constexpr(0x9E3779B97F4A7C15)
 _FIRST_MULTIPLIER: Any = tl.constexpr(0xBF58476D1CE4E5B9)
@@ -411,6 +411,7 @@ def emit_kernel(
     )
     weights = tl.where(is_excess, excess_weights, weights)
     drawn = tl.min(tl.where(tl.cumsum(weights, 0) > target, token, _NO_TOKEN))
+    drawn = tl.minimum(drawn, vocab_size - 1)  # where logits are not finite, nothing was found
     tl.store(tokens_ptr + row, drawn.to(tl.int64))
     logit = tl.load(logits_ptr + drawn).to(tl.float32)
     tl.store(logprobs_ptr + row, _logprob(logit, peak, temperature, everything))
@@ -431,7 +432,7 @@ def _draft_token(
     positions_B: Tensor,
     proposals_BV: Tensor,
 ) -> Tensor:
-    tokens_B = torch.empty_like(positions_B)
+    tokens_B = torch.zeros_like(positions_B)  # no program writes where logits are not finite
     batch_size, vocab_size = logits_BV.shape
     with torch.cuda.device_of(logits_BV):
         found = find_cutoffs(logits_BV[:, None], temperature_B, top_p_B, top_k_B)

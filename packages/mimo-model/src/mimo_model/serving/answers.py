@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model.sampling import Completion
+from mimo_model.decoding.sampling import Completion
 from mimo_model.serving.openai_api import ApiRequest, Prompt
 from mimo_model.serving.service import Tokens
 from mimo_model.text import ReasoningStream, TextStream, token_bytes

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine
+from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.errors import ModelError
 from mimo_model.generate import encode_chat
-from mimo_model.sampling import Completion, Sampling
 from mimo_model.text import END_THINK, THINK, ReasoningStream, TextStream, opens_reasoning
 
 HELP = """\

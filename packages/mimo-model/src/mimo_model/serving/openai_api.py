@@ -14,9 +14,9 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from mimo_model.decoding.sampling import Sampling
 from mimo_model.errors import ModelError
 from mimo_model.generate import encode_chat
-from mimo_model.sampling import Sampling
 from mimo_model.text import opens_reasoning
 
 DEFAULT_TEMPERATURE, DEFAULT_TOP_P = 0.6, 0.95

@@ -28,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model.engine import Engine
+from mimo_model.decoding.engine import Engine
 from mimo_model.errors import ModelError
 from mimo_model.serving.answers import Answer, Delta, Json
 from mimo_model.serving.metrics import prometheus_text

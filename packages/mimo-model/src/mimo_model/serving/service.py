@@ -14,8 +14,8 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from mimo_model.engine import Engine
-from mimo_model.sampling import Completion, Sampling
+from mimo_model.decoding.engine import Engine
+from mimo_model.decoding.sampling import Completion, Sampling
 
 # More than this many requests that have not begun would wait for minutes: better to say so.
 _MAX_WAITING = 1024

@@ -18,17 +18,18 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model import fused, kernels, native
+from mimo_model import kernels
 from mimo_model.checkpoint import num_tokenizer_ids
-from mimo_model.drafting import DraftChooser
+from mimo_model.decoding import fused, native
+from mimo_model.decoding.drafting import DraftChooser
+from mimo_model.decoding.graphs import GraphRound
+from mimo_model.decoding.rounds import ModuleNetwork, Round
+from mimo_model.decoding.rows import FIRST_TOKEN, RUNNING, STOP, Rows
+from mimo_model.decoding.sampling import Completion, Sampling
+from mimo_model.decoding.slots import SlotCache
 from mimo_model.errors import ModelError
-from mimo_model.graphs import GraphRound
 from mimo_model.kernels.verify import verify
 from mimo_model.model import MiMoForCausalLM, MTPLayer
-from mimo_model.rounds import ModuleNetwork, Round
-from mimo_model.rows import FIRST_TOKEN, RUNNING, STOP, Rows
-from mimo_model.sampling import Completion, Sampling
-from mimo_model.slots import SlotCache
 
 if TYPE_CHECKING:
     from mimo_model.text import TextStream
@@ -138,6 +139,8 @@ class Engine:
                 self._fused = self._modules = fused.FusedNetwork(model, self._cache, num_ids=num_ids)
         elif backend == "auto":
             self._reason = "simulated acceptance" if simulated_acceptance else native.available(model)
+            if self._device.type == "cuda":
+                self._reason = "triton is not installed"
             if self._reason is None:
                 self._native = native.NativeRound(model, self._cache, self._rows, num_ids=num_ids, stop_ids=stop_ids)
         simulated = torch.tensor(simulated_acceptance or (), device=self._device)
@@ -253,7 +256,7 @@ class Engine:
         while self._queue and len(readers) + len(copiers) < num_free:
             request = self._queue[0]
             longest = max(longest, len(request.prompt))
-            if readers and (len(readers) + (request.prompt not in readers)) * longest > _MAX_PREFILL_TOKENS:
+            if readers and request.prompt not in readers and (len(readers) + 1) * longest > _MAX_PREFILL_TOKENS:
                 break
             if readers.setdefault(request.prompt, request) is not request:
                 copiers.append(request)
@@ -358,17 +361,21 @@ class Engine:
         start_s = time.perf_counter()
         num_drafts = self._chooser.choose(batch_size) if self._chooser else self._max_drafts
         self._reserve()
+        is_typical = True
         if self._native and self._native.fits(batch_size * (num_drafts + 1)):
             self._native.decode(0, batch_size, num_drafts)
         else:
             if num_drafts != self._last_num_drafts:
                 self._torch.catch_up(batch_size, num_drafts)
             num_keys = max(request.length for request in self._running) + num_drafts
-            run = self._graphs or self._torch
-            run(batch_size, num_drafts, num_keys=num_keys, restricted=_restricted(self._running))
+            restricted = _restricted(self._running)
+            if self._graphs:
+                is_typical = self._graphs(batch_size, num_drafts, num_keys=num_keys, restricted=restricted)
+            else:
+                self._torch(batch_size, num_drafts, num_keys=num_keys, restricted=restricted)
         self._last_num_drafts = num_drafts
         num_tokens = self._collect(slice(0, batch_size), num_drafts=num_drafts)
-        if self._chooser:
+        if self._chooser and is_typical:
             seconds = time.perf_counter() - start_s
             self._chooser.note(batch_size, num_drafts, num_tokens=num_tokens, seconds=seconds)
 

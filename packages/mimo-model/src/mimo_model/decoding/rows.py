@@ -83,15 +83,16 @@ class Rows:
             shape = [num_slots, *old.shape[1:]]
             if field.name == "tokens" or (field.name == "hidden" and self.filled.shape[1]):
                 shape[1] = num_places
-            # Slots that hold no request take part in recorded rounds: as a prompt of one token that is at its limit.
-            new = old.new_full(shape, field.name in ("num_tokens", "max_tokens"))
+            # Slots that hold no request take part in recorded rounds: as two tokens, the least that a round starts
+            # from, at their limit.
+            new = old.new_full(shape, 2 if field.name in ("num_tokens", "max_tokens") else 0)
             new[tuple(slice(size) for size in old.shape)] = old
             setattr(self, field.name, new)
 
     def release(self, start: int, stop: int) -> None:
         """Leaves something harmless in rows that hold no request any more."""
-        self.num_tokens[start:stop] = 1
-        self.max_tokens[start:stop] = 1
+        self.num_tokens[start:stop] = 2
+        self.max_tokens[start:stop] = 2
         self.filled[start:stop] = 0
 
     def move(self, target: list[int], source: list[int]) -> None:

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from mimo_model.decoding.rows import FINISH, FIRST_TOKEN, LENGTH, NUM_ACCEPTED, NUM_NEW, RUNNING, STOP, Rows
+from mimo_model.decoding.sampling import ACCEPT, uniforms
+from mimo_model.decoding.slots import SlotCache
 from mimo_model.kernels.verify import draft_token, verify
 from mimo_model.model import MiMoForCausalLM, MTPLayer
 from mimo_model.rope import Rope
-from mimo_model.rows import FINISH, FIRST_TOKEN, LENGTH, NUM_ACCEPTED, NUM_NEW, RUNNING, STOP, Rows
-from mimo_model.sampling import ACCEPT, uniforms
-from mimo_model.slots import SlotCache
 
 
 class Network(Protocol):

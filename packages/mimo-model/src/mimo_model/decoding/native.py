@@ -22,12 +22,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from mimo_model.decoding.fused import changed
+from mimo_model.decoding.rows import Rows
+from mimo_model.decoding.slots import SlotCache
 from mimo_model.errors import ModelError
-from mimo_model.fused import changed
 from mimo_model.model import MiMoForCausalLM, MTPLayer
 from mimo_model.rope import rope_at
-from mimo_model.rows import Rows
-from mimo_model.slots import SlotCache
 
 _SOURCES = Path(__file__).with_name("csrc")
 _FLAGS = ("-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC")

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from mimo_model import kernels
+from mimo_model.decoding.rounds import ModuleNetwork
+from mimo_model.decoding.slots import SlotCache
 from mimo_model.kernels.norm_linear import norm_linear, norm_swiglu
 from mimo_model.model import Attention, Block, MiMoForCausalLM, MTPLayer, RMSNorm, SwiGLU
-from mimo_model.rounds import ModuleNetwork
-from mimo_model.slots import SlotCache
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,17 @@ class FusedNetwork(ModuleNetwork):
         self._eps = model.config.rms_norm_eps
         self._num_heads = model.config.num_attention_heads
         self._packed: list[_Packed] = []
+        self._kept: list[Tensor] = []
+        self._bound_to: list[int] = []
         self.bind()
 
     def bind(self) -> bool:
         """Packs what is not packed: at first, and when parameters were replaced since. True when something was."""
-        blocks = [*self._model.model.layers, *self._model.model.mtp_layers][: len(self._cache.layers)]
-        if self._packed and all(
-            _lies_in(packed.qkv, _attention(block).q_proj.weight)
-            and _lies_in(packed.bias, _attention(block).q_proj.bias)
-            and _lies_in(packed.gate_up, _mlp(block).gate_proj.weight)
-            for packed, block in zip(self._packed, blocks, strict=True)
-        ):
+        found = [parameter.data_ptr() for parameter in self._model.parameters()]
+        if found == self._bound_to:
             return False
         self._packed = []
-        for block in blocks:
+        for block in [*self._model.model.layers, *self._model.model.mtp_layers][: len(self._cache.layers)]:
             attention, mlp = _attention(block), _mlp(block)
             projections = (attention.q_proj, attention.k_proj, attention.v_proj)
             self._packed.append(
@@ -62,6 +59,9 @@ class FusedNetwork(ModuleNetwork):
                     gate_up=_pack([mlp.gate_proj.weight, mlp.up_proj.weight]),
                 )
             )
+        # Kept alive: a recorded round reads them, and an address says which tensor it was.
+        self._kept = [parameter.detach() for parameter in self._model.parameters()]
+        self._bound_to = [parameter.data_ptr() for parameter in self._kept]
         return True
 
     def trunk(self, ids_BT: Tensor, positions_BT: Tensor, num_keys: int) -> Tensor:
@@ -133,6 +133,9 @@ class FusedNetwork(ModuleNetwork):
 
 def takes(model: MiMoForCausalLM) -> str | None:
     """None when `FusedNetwork` can decode this model, on a device that has the kernels; else the reason why not."""
+    devices = {parameter.device for parameter in model.parameters()}
+    if len(devices) > 1:
+        return f"weights are on {', '.join(sorted(map(str, devices)))}"
     dtypes = {parameter.dtype for parameter in model.parameters()}
     if len(dtypes) > 1 or dtypes & {torch.float64}:
         return f"weights are {', '.join(sorted(map(str, dtypes)))}"
@@ -157,15 +160,20 @@ def _mlp(block: nn.Module) -> SwiGLU:
 
 
 def _pack(parameters: Sequence[Tensor]) -> Tensor:
-    """The rows of all in one tensor, of which the parameters become views."""
+    """The rows of all in one tensor, of which the parameters become views, if they are not yet."""
+    first = parameters[0]
+    num_rows = sum(map(len, parameters))
+    ends = [parameter.data_ptr() + parameter.nbytes for parameter in parameters]
+    lie_together = all(
+        parameter.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() and parameter.data_ptr() == end
+        for parameter, end in zip(parameters[1:], ends, strict=False)
+    )
     with torch.inference_mode(mode=False), torch.no_grad():
+        if lie_together:
+            return first.detach().as_strided((num_rows, *first.shape[1:]), first.stride())
         packed = torch.cat([parameter.detach() for parameter in parameters])
         start = 0
         for parameter in parameters:
             parameter.data = packed[start : start + len(parameter)]
             start += len(parameter)
     return packed
-
-
-def _lies_in(packed: Tensor, first: Tensor) -> bool:
-    return packed.data_ptr() == first.data_ptr()
