@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -165,6 +166,12 @@ class Terminal:
     def __init__(self, command: list[str]) -> None:
         self.output = ""
         main_end, its_end = pty.openpty()
+
+        def enter() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            # A test runner's workers may ignore it, and what is ignored is inherited.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
         environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
         self.process = subprocess.Popen(
             command,
@@ -173,7 +180,7 @@ class Terminal:
             stderr=its_end,
             start_new_session=True,
             env=environment,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=enter,
         )
         os.close(its_end)
         self._end = main_end
