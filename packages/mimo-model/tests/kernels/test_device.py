@@ -36,6 +36,7 @@ def test_a_cpu_tensor_is_the_kernels_in_the_interpreter():
     assert num_processors(torch.device("cpu")) == 4
 
 
+@pytest.mark.slow
 def test_the_interpreter_takes_cpu_tensors(run_interpreted):
     assert run_interpreted(__file__) == 1
 

@@ -24,6 +24,7 @@ def decode(model, tokenizer, prompts, samplings, **options) -> list[Completion]:
     return [completions[i] for i in range(len(prompts))]
 
 
+@pytest.mark.slow
 def test_interpreted(run_interpreted):
     assert run_interpreted(__file__) == 4
 

@@ -204,6 +204,7 @@ def test_what_does_not_fit_is_refused(arguments, named):
         linear_cross_entropy(*arguments)
 
 
+@pytest.mark.slow
 def test_kernels_agree_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) >= 14
 

@@ -103,6 +103,7 @@ def test_the_operators_are_ones_that_torch_can_trace(num_rows):
     torch.library.opcheck(torch.ops.mimo.norm_swiglu.default, arguments)
 
 
+@pytest.mark.slow
 def test_the_kernels_hold_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) == 20
 

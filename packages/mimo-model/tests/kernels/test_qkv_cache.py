@@ -96,6 +96,7 @@ def test_the_operator_is_one_that_torch_can_trace():
     torch.library.opcheck(torch.ops.mimo.write_qkv.default, (*tensors, *tables, 2))
 
 
+@pytest.mark.slow
 def test_the_kernel_holds_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) == 10
 

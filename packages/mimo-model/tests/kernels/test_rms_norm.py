@@ -83,6 +83,7 @@ def test_on_a_cpu_it_is_the_models_layer_to_the_bit(dtype):
     assert torch.equal(rms_norm(x, layer.weight, EPS), layer(x))
 
 
+@pytest.mark.slow
 def test_kernels_agree_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) >= 9
 

@@ -52,6 +52,7 @@ def test_on_a_cpu_it_is_the_formula(dtype, shape):
     check_rotation("cpu", dtype, shape)
 
 
+@pytest.mark.slow
 def test_kernel_agrees_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) >= 7
 

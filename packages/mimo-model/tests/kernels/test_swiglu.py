@@ -41,6 +41,7 @@ def test_on_a_cpu_it_is_the_formula(dtype, shape):
     check_activation("cpu", dtype, shape)
 
 
+@pytest.mark.slow
 def test_kernels_agree_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) >= 7
 

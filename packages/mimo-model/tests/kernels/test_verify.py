@@ -169,6 +169,7 @@ def test_the_operators_are_ones_that_torch_can_trace():
     torch.library.opcheck(torch.ops.mimo.verify.default, (logits_BTV, drafts_BK, proposals_BKV, *settings))
 
 
+@pytest.mark.slow
 def test_the_kernels_hold_in_the_interpreter(run_interpreted):
     assert run_interpreted(__file__) == 17
 
