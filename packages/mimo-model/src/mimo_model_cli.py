@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     generate = add("generate", _generate, "answer prompts with a checkpoint, MTP layers drafting")
     generate.add_argument("checkpoint")
     generate.add_argument("--prompt", action="append", required=True, help="one user message; may be repeated")
-    generate.add_argument("--max-tokens", type=int, default=512, help="of each answer (default %(default)s)")
+    generate.add_argument("--max-tokens", type=int, help="of each answer (default: what the context holds)")
     generate.add_argument("--temperature", type=float, default=0.6, help="0 for greedy (default %(default)s)")
     generate.add_argument("--top-p", type=float, default=0.95, help="default %(default)s")
     generate.add_argument("--top-k", type=int, default=0, help="0 for all tokens (default)")
@@ -168,15 +168,16 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _generate(arguments: argparse.Namespace) -> None:
     from mimo_model import Sampling, generate, load_model, load_tokenizer
+    from mimo_model.generate import encode_prompt
 
-    sampling = Sampling(
-        max_tokens=arguments.max_tokens,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        top_k=arguments.top_k,
-        seed=arguments.seed,
-    )
+    settings = {"temperature": arguments.temperature, "top_p": arguments.top_p, "top_k": arguments.top_k}
+    max_tokens = 1 if arguments.max_tokens is None else arguments.max_tokens
+    sampling = Sampling(max_tokens=max_tokens, seed=arguments.seed, **settings)
     model, tokenizer = load_model(arguments.checkpoint), load_tokenizer(arguments.checkpoint)
+    if arguments.max_tokens is None:
+        longest = max(len(encode_prompt(tokenizer, prompt)) for prompt in arguments.prompt)
+        room = max(model.config.max_position_embeddings - longest, 1)
+        sampling = dataclasses.replace(sampling, max_tokens=room)
     num_drafts = len(model.model.mtp_layers) if arguments.num_drafts is None else arguments.num_drafts
     for completion in generate(model, tokenizer, arguments.prompt, sampling, num_drafts=num_drafts):
         print(tokenizer.decode(list(completion.tokens), skip_special_tokens=True))
