@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,15 +155,23 @@ def test_a_model_trained_in_place_is_sampled_as_it_is(checkpoint, tokenizer):
             finished += engine.step()
         return finished[0][1].tokens
 
-    before = answer()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    model(torch.tensor([[5, 6, 7]]), num_mtp_layers=1).logits.square().mean().backward()
-    optimizer.step()
-    after = answer()
-    assert after != before
-    assert after == decode(model, tokenizer, [[1, 2, 3]], [sampling], num_drafts=1, backend="torch")[0].tokens
-    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().roll(3, 0))
-    assert answer() == decode(model, tokenizer, [[1, 2, 3]], [sampling], num_drafts=1, backend="torch")[0].tokens
+    def train(**options: bool) -> None:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **options)
+        model(torch.tensor([[5, 6, 7]]), num_mtp_layers=1).logits.square().mean().backward()
+        optimizer.step()
+
+    def replace() -> None:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().roll(3, 0))
+
+    # Tensors' own counters see the first of these, and neither the fused step nor what goes through `.data`.
+    changes = (train, partial(train, fused=True), lambda: model.lm_head.weight.data.copy_(shuffled), replace)
+    shuffled = model.lm_head.weight.detach().roll(5, 0)
+    for change in changes:
+        before = answer()
+        change()
+        after = answer()
+        assert after != before
+        assert after == decode(model, tokenizer, [[1, 2, 3]], [sampling], num_drafts=1, backend="torch")[0].tokens
 
 
 def test_a_model_with_other_modules_or_another_dtype_is_decoded_by_pytorch(checkpoint, tokenizer):

@@ -74,8 +74,9 @@ class _Request:
 class Engine:
     """Decodes many requests at once; each `step` is one round for all that are running.
 
-    It reads the model's own parameters, so a model that is trained in place is sampled as it is. With a fixed number
-    of drafts, a request's tokens depend on its prompt and sampling (seed included), not on its batch-mates.
+    It reads the model's own parameters: what is written into them, by an optimizer say, counts from the next request on
+    that is admitted, and `update_weights` at once. With a fixed number of drafts, a request's tokens depend on its
+    prompt and sampling (seed included), not on its batch-mates.
     """
 
     def __init__(

@@ -17,7 +17,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -42,8 +41,6 @@ _FEW_PRODUCTS = 1 << 27
 # Up to so many weights are packed: a second copy of them, laid out for the cache of a processor.
 _MOST_PACKED_WEIGHTS = 1 << 23
 
-_Identity = tuple[int, int, int]
-
 # `BLOCK` in csrc/linear.h.
 _BLOCK = 32
 
@@ -62,11 +59,6 @@ _LAYER_WEIGHTS = (
     "mlp.down_proj.weight",
 )
 _MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj.weight", "final_layernorm.weight")
-
-
-# Per model and name of a matrix that was packed: what it was packed from, and the copy. What it was packed from is kept
-# alive: its address says which it was.
-_PACKED: WeakKeyDictionary[MiMoForCausalLM, dict[str, tuple[_Identity, Tensor, Tensor]]] = WeakKeyDictionary()
 
 
 class _Layer(ctypes.Structure):
@@ -121,8 +113,9 @@ class NativeRound:
     """Rounds of one engine.
 
     It holds pointers to the model's parameters, and of a small model packed copies. `bind` notices parameters that
-    were replaced or written in place since (as tensors count it: what is written through `.data` is not noticed). As
-    with PyTorch's own threads, a process that has decoded with several cannot be forked and decode in the child.
+    were replaced, and by a checksum whatever was written into packed ones: tensors' version counters miss `.data` and
+    fused optimizers. As with PyTorch's own threads, a process that has decoded with several cannot be forked and decode
+    in the child.
     """
 
     def __init__(self, model: MiMoForCausalLM, cache: SlotCache, rows: Rows, *, num_ids: int, stop_ids: Tensor) -> None:
@@ -134,7 +127,9 @@ class NativeRound:
         self._kept: list[object] = []
         self._num_weights = sum(parameter.numel() for parameter in model.model.layers.parameters())
         self._is_packed = self._num_weights <= _MOST_PACKED_WEIGHTS
-        self._packed = _PACKED.setdefault(model, {})
+        self._packed: dict[str, Tensor] = {}
+        self._sources: dict[str, Tensor] = {}
+        self._checksum = 0
         # `module.weight` looks through three dictionaries; these are asked for with every prompt.
         self._modules = [
             (parent._modules, name, child) for parent in model.modules() for name, child in parent._modules.items()
@@ -146,7 +141,7 @@ class NativeRound:
             if parameter is not None
         ]
         self._shapes = [(parameter.shape, parameter.dtype) for parameter in model.parameters()]
-        self._bound_to: list[_Identity] = []
+        self._bound_to: list[tuple[int, int]] = []
 
     def bind(self, *, moved: bool) -> None:
         """Reads the addresses of parameters, cache and rows, all of which it keeps alive.
@@ -159,9 +154,16 @@ class NativeRound:
         """
         if any(where[name] is not child for where, name, child in self._modules):
             raise ModelError("The model got other modules (an adapter?) after this engine was made. Make a new Engine.")
-        found = [_identity(parameter) for where, name in self._parameters if (parameter := where[name]) is not None]
-        if found == self._bound_to and not moved:
+        found = [
+            (id(parameter), parameter.data_ptr())
+            for where, name in self._parameters
+            if (parameter := where[name]) is not None
+        ]
+        is_changed = found != self._bound_to or self._packed_checksum() != self._checksum
+        if not is_changed and not moved:
             return
+        if is_changed:
+            self._packed, self._sources = {}, {}
         for (name, parameter), (shape, dtype) in zip(self._model.named_parameters(), self._shapes, strict=True):
             is_same = (parameter.shape, parameter.dtype, parameter.device.type) == (shape, dtype, "cpu")
             if not is_same or not parameter.is_contiguous():
@@ -218,23 +220,27 @@ class NativeRound:
             **{name: tensor.data_ptr() for name, tensor in pointers.items()},
         )
         self._kept = kept
-        self._bound_to = found
+        self._bound_to, self._checksum = found, self._packed_checksum()
 
     def _weights(self, name: str, parameter: Tensor, num_rows: int | None = None) -> Tensor:
         """The parameter itself, or a matrix's packed copy."""
         if not self._is_packed or parameter.ndim == 1:
             return parameter
         rows, width = num_rows or parameter.shape[0], parameter.shape[1]
-        size = -(-rows // _BLOCK) * _BLOCK * width
-        identity = _identity(parameter)
-        known = self._packed.get(name)
-        if known is not None and known[0] == identity and known[2].numel() == size:
-            return known[2]
-        packed = torch.empty(size, dtype=torch.float32, device="cpu")
-        is_bfloat16 = parameter.dtype == torch.bfloat16
-        self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
-        self._packed[name] = (identity, parameter, packed)
-        return packed
+        if name not in self._packed:
+            size = -(-rows // _BLOCK) * _BLOCK * width
+            packed = torch.empty(size, dtype=torch.float32, device="cpu")
+            is_bfloat16 = parameter.dtype == torch.bfloat16
+            self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
+            self._packed[name], self._sources[name] = packed, parameter
+        return self._packed[name]
+
+    def _packed_checksum(self) -> int:
+        """Of the parameters that packed copies were made from, as they are now."""
+        sources = self._sources.values()
+        addresses = (ctypes.c_void_p * len(sources))(*(source.data_ptr() for source in sources))
+        sizes = (ctypes.c_int64 * len(sources))(*(source.nbytes for source in sources))
+        return int(self._library.checksum(addresses, sizes, len(sources)))
 
     def fits(self, num_tokens: int) -> bool:
         """Whether a forward of so many tokens is faster here than with PyTorch's operators."""
@@ -262,11 +268,6 @@ class NativeRound:
         if len(self._scratch) < size:
             self._scratch = torch.empty(size, dtype=torch.float32, device="cpu")
         function(ctypes.byref(struct), start, batch_size, self._scratch.data_ptr())
-
-
-def _identity(parameter: Tensor) -> _Identity:
-    """Which tensor it is, where it lies, and how often it has been written in place."""
-    return id(parameter), parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
 
 
 def available(model: MiMoForCausalLM) -> str | None:
@@ -321,6 +322,8 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(file))
     library.scratch_size.restype = ctypes.c_int64
     library.scratch_size.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+    library.checksum.restype = ctypes.c_uint64
+    library.checksum.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     library.pack.restype = None
     library.pack.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
     for function in (library.prefill, library.decode_round):

@@ -99,6 +99,25 @@ void pack(const void *w, int64_t rows, int64_t width, int64_t bf16, float *out) 
 }
 
 /* out[t * BLOCK + r] = w[r] · x[t], for a constant number of tokens and blocks of rows. */
+/* A checksum of matrices, their sizes in bytes: one written word always changes it. */
+uint64_t checksum(const void *const *matrices, const int64_t *sizes, int64_t num) {
+    uint32_t lanes[64];
+    for (int64_t i = 0; i < 64; i++) lanes[i] = (uint32_t)i;
+    for (int64_t k = 0; k < num; k++) {
+        const char *bytes = (const char *)matrices[k];
+        for (int64_t at = 0; at < sizes[k]; at += sizeof lanes) {
+            uint32_t words[64] = {0};
+            int64_t left = sizes[k] - at;
+            if (left >= (int64_t)sizeof words) memcpy(words, bytes + at, sizeof words);
+            else memcpy(words, bytes + at, (size_t)left);
+            for (int64_t i = 0; i < 64; i++) lanes[i] = (lanes[i] ^ words[i]) * 0x9E3779B1u;
+        }
+    }
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < 64; i++) sum = (sum ^ lanes[i]) * 0x9E3779B97F4A7C15u;
+    return sum;
+}
+
 INLINE void packed_tile(int tokens, int blocks, const float *w, const float *x, int64_t width, float *out) {
     vec total[WIDE][4];
     for (int t = 0; t < tokens; t++)
