@@ -23,5 +23,6 @@ uv sync --quiet --frozen --all-packages --extra pdf --extra local --extra serve 
 export PATH="$PWD/.venv/bin:$PATH"
 
 # One line for each optional part that is missing, and what stands in for it.
+command -v "${CC:-cc}" >/dev/null || echo "setup: no C compiler here; models decode with PyTorch's operators"
 command -v nvidia-smi >/dev/null || echo "setup: no GPU here; models run on the CPU"
 docker info >/dev/null 2>&1 || echo "setup: no Docker engine answers; programs are judged in the sandbox's local backend (Linux namespaces)"

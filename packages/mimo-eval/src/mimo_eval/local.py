@@ -8,7 +8,7 @@ from pathlib import Path
 from mimo_eval.evaluation import Finish
 from mimo_eval.recipe import Sampling
 from mimo_eval.run import EvalError
-from mimo_model import Engine, ModelError, load_model, load_tokenizer
+from mimo_model import Engine, ModelError, encode_chat, load_model, load_tokenizer
 from mimo_model import Sampling as EngineSampling
 
 
@@ -42,7 +42,7 @@ class LocalModel:
                     temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
                 )
                 positions[engine.submit(self._encode(prompt), settings)] = position
-        except ValueError as error:  # too few MTP layers, a prompt longer than the model's context
+        except (ValueError, ModelError) as error:  # too few MTP layers, a prompt longer than the model's context
             raise EvalError(str(error)) from None
         while engine.pending:
             for request, completion in engine.step():
@@ -54,6 +54,5 @@ class LocalModel:
 
     def _encode(self, prompt: str) -> list[int]:
         if self._chat:
-            message = [{"role": "user", "content": prompt}]
-            prompt = str(self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+            return encode_chat(self._tokenizer, [{"role": "user", "content": prompt}])
         return list(self._tokenizer.encode(prompt, add_special_tokens=False))

@@ -14,7 +14,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from mimo_eval import Grade, grade
-from mimo_model import Completion, Engine, MiMoForCausalLM, Sampling
+from mimo_model import Completion, Engine, MiMoForCausalLM, Sampling, encode_chat
 from mimo_rl.errors import RLError
 from mimo_rl.problems import CuratedProblem
 from mimo_rl.recipe import Generation, Judge, Record
@@ -119,9 +119,7 @@ class RolloutWorker:
 
     def prompt(self, problem: CuratedProblem) -> tuple[int, ...]:
         """Tokens of the problem as one user message, up to where the response starts."""
-        message = [{"role": "user", "content": problem.prompt}]
-        text = self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(encode_chat(self._tokenizer, [{"role": "user", "content": problem.prompt}]))
 
     def rollout(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from transformers import PreTrainedTokenizerBase
 
+from mimo_model import encode_chat
 from mimo_train.errors import TrainError
 from mimo_train.packing import TokenSample
 from mimo_train.schedule import Record
@@ -87,7 +88,7 @@ def encode_samples(
             drops.append(Drop(id=sample.id, reason="max_responses"))
             continue
         if sample.prompt not in prompts:
-            prompts[sample.prompt] = _encode_prompt(sample.prompt, tokenizer)
+            prompts[sample.prompt] = tuple(encode_chat(tokenizer, [{"role": "user", "content": sample.prompt}]))
         response = tokenizer.encode(sample.response, add_special_tokens=False)
         tokens = TokenSample(prompts[sample.prompt], (*response, stop_token))
         if len(tokens) > max_tokens:
@@ -96,9 +97,3 @@ def encode_samples(
         num_responses[sample.prompt] += 1
         kept.append(tokens)
     return kept, drops
-
-
-def _encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    messages = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
