@@ -274,8 +274,7 @@ class Engine:
 
     def _read(self, start: int, readers: Sequence[_Request], admitted: Sequence[_Request]) -> None:
         """Fills the rows of admitted requests, the readers first, up to their first token."""
-        self._reserve()
-        self._bind()
+        self._bind(moved=self._reserve())
         longest = max(len(request.prompt) for request in readers)
         rows = self._rows
         new = slice(start, start + len(admitted))
@@ -361,7 +360,8 @@ class Engine:
         batch_size = len(self._running)
         start_s = time.perf_counter()
         num_drafts = self._chooser.choose(batch_size) if self._chooser else self._max_drafts
-        self._reserve()
+        if self._reserve():
+            self._bind(moved=True)
         is_typical = True
         if self._native and self._native.fits(batch_size * (num_drafts + 1)):
             self._native.decode(0, batch_size, num_drafts)
@@ -439,17 +439,18 @@ class Engine:
         self._rows.release(num_left, len(self._running))
         del self._running[num_left:]
 
-    def _reserve(self) -> None:
-        """Room for the running requests and one more round of each."""
+    def _reserve(self) -> bool:
+        """Room for the running requests and one more round of each; True when cache and rows were replaced."""
         # One place more for the first token of a prompt that has just been read.
         num_places = max(request.length for request in self._running) + self._max_drafts + 2
         moved = self._cache.reserve(len(self._running), num_places)
         # The second half is false only after memory ran out between the two.
-        if moved or self._rows.tokens.shape != (self._cache.num_slots, self._cache.num_places):
-            self._rows.reserve(self._cache.num_slots, self._cache.num_places)
-            if self._graphs:
-                self._graphs.forget()
-            self._bind(moved=True)
+        if not moved and self._rows.tokens.shape == (self._cache.num_slots, self._cache.num_places):
+            return False
+        self._rows.reserve(self._cache.num_slots, self._cache.num_places)
+        if self._graphs:
+            self._graphs.forget()
+        return True
 
     def _bind(self, *, moved: bool = False) -> None:
         """Looks where parameters, cache and rows lie now: a model that is trained meanwhile may have got new ones."""

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -59,6 +60,10 @@ _LAYER_WEIGHTS = (
     "mlp.down_proj.weight",
 )
 _MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj.weight", "final_layernorm.weight")
+
+
+# Per model, for all its engines: the checksum of the matrices that were packed, how many rows the head has, and copies.
+_PACKED: WeakKeyDictionary[MiMoForCausalLM, tuple[tuple[int, int], dict[str, Tensor]]] = WeakKeyDictionary()
 
 
 class _Layer(ctypes.Structure):
@@ -128,20 +133,21 @@ class NativeRound:
         self._num_weights = sum(parameter.numel() for parameter in model.model.layers.parameters())
         self._is_packed = self._num_weights <= _MOST_PACKED_WEIGHTS
         self._packed: dict[str, Tensor] = {}
-        self._sources: dict[str, Tensor] = {}
-        self._checksum = 0
-        # `module.weight` looks through three dictionaries; these are asked for with every prompt.
+        # `module.weight` looks through three dictionaries, and `named_parameters` through all modules; these are asked
+        # for with every prompt.
         self._modules = [
             (parent._modules, name, child) for parent in model.modules() for name, child in parent._modules.items()
         ]
-        self._parameters = [
-            (module._parameters, name)
-            for module in model.modules()
+        found = [
+            (module._parameters, name, f"{path}.{name}", parameter)
+            for path, module in model.named_modules()
             for name, parameter in module._parameters.items()
             if parameter is not None
         ]
-        self._shapes = [(parameter.shape, parameter.dtype) for parameter in model.parameters()]
-        self._bound_to: list[tuple[int, int]] = []
+        self._parameters = [(where, name, path, p.shape, p.dtype) for where, name, path, p in found]
+        self._matrices = [place for place, (*_, parameter) in enumerate(found) if parameter.ndim > 1]
+        self._sizes = (ctypes.c_int64 * len(self._matrices))(*(found[place][-1].nbytes for place in self._matrices))
+        self._bound_to: tuple[list[tuple[int, int]], int] = ([], 0)
 
     def bind(self, *, moved: bool) -> None:
         """Reads the addresses of parameters, cache and rows, all of which it keeps alive.
@@ -154,23 +160,17 @@ class NativeRound:
         """
         if any(where[name] is not child for where, name, child in self._modules):
             raise ModelError("The model got other modules (an adapter?) after this engine was made. Make a new Engine.")
-        found = [
-            (id(parameter), parameter.data_ptr())
-            for where, name in self._parameters
-            if (parameter := where[name]) is not None
-        ]
-        is_changed = found != self._bound_to or self._packed_checksum() != self._checksum
-        if not is_changed and not moved:
+        parameters = [where[name] for where, name, *_ in self._parameters]
+        found = [(id(parameter), parameter.data_ptr()) for parameter in parameters if parameter is not None]
+        if found != self._bound_to[0]:
+            self._require_same_shapes(parameters)
+        checksum = self._checksum([address for _, address in found]) if self._is_packed else 0
+        if (found, checksum) == self._bound_to and not moved:
             return
-        if is_changed:
-            self._packed, self._sources = {}, {}
-        for (name, parameter), (shape, dtype) in zip(self._model.named_parameters(), self._shapes, strict=True):
-            is_same = (parameter.shape, parameter.dtype, parameter.device.type) == (shape, dtype, "cpu")
-            if not is_same or not parameter.is_contiguous():
-                raise ModelError(
-                    f"{name} has become {parameter.dtype} {list(parameter.shape)} on {parameter.device}; the engine "
-                    f"was made for a contiguous {dtype} {list(shape)} on the CPU. Make a new Engine."
-                )
+        made_from, self._packed = _PACKED.get(self._model, ((0, 0), {}))
+        if made_from != (checksum, self._num_ids):
+            self._packed = {}
+            _PACKED[self._model] = (checksum, self._num_ids), self._packed
         config, cache, rows = self._model.config, self._cache, self._rows
         network = self._model.model
         if len(self._rope) < cache.num_places:
@@ -185,7 +185,7 @@ class NativeRound:
         layers = [*network.layers, *network.mtp_layers][: len(cache.layers)]
         table = (_Layer * len(layers))()
         # Parameters, too: `parameter.data = …` would free what the addresses stand for.
-        kept: list[object] = [table, self._rope, [(p, p.detach()) for p in self._model.parameters()]]
+        kept: list[object] = [table, self._rope, [(p, p.detach()) for p in parameters if p is not None]]
         for index, (entry, layer, (keys, values)) in enumerate(zip(table, layers, cache.layers, strict=True)):
             names = _LAYER_WEIGHTS + (_MTP_WEIGHTS if isinstance(layer, MTPLayer) else ())
             tensors = {name: self._weights(f"{index}.{name}", layer.get_parameter(name)) for name in names}
@@ -220,7 +220,18 @@ class NativeRound:
             **{name: tensor.data_ptr() for name, tensor in pointers.items()},
         )
         self._kept = kept
-        self._bound_to, self._checksum = found, self._packed_checksum()
+        self._bound_to = found, checksum
+
+    def _require_same_shapes(self, parameters: list[Tensor | None]) -> None:
+        for parameter, (*_, path, shape, dtype) in zip(parameters, self._parameters, strict=True):
+            if parameter is None:
+                raise ModelError(f"{path} has been removed. Make a new Engine.")
+            is_same = (parameter.shape, parameter.dtype, parameter.device.type) == (shape, dtype, "cpu")
+            if not is_same or not parameter.is_contiguous():
+                raise ModelError(
+                    f"{path} has become {parameter.dtype} {list(parameter.shape)} on {parameter.device}; the engine "
+                    f"was made for a contiguous {dtype} {list(shape)} on the CPU. Make a new Engine."
+                )
 
     def _weights(self, name: str, parameter: Tensor, num_rows: int | None = None) -> Tensor:
         """The parameter itself, or a matrix's packed copy."""
@@ -232,15 +243,13 @@ class NativeRound:
             packed = torch.empty(size, dtype=torch.float32, device="cpu")
             is_bfloat16 = parameter.dtype == torch.bfloat16
             self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
-            self._packed[name], self._sources[name] = packed, parameter
+            self._packed[name] = packed
         return self._packed[name]
 
-    def _packed_checksum(self) -> int:
-        """Of the parameters that packed copies were made from, as they are now."""
-        sources = self._sources.values()
-        addresses = (ctypes.c_void_p * len(sources))(*(source.data_ptr() for source in sources))
-        sizes = (ctypes.c_int64 * len(sources))(*(source.nbytes for source in sources))
-        return int(self._library.checksum(addresses, sizes, len(sources)))
+    def _checksum(self, addresses: list[int]) -> int:
+        """Of all matrices, as they are now."""
+        matrices = (ctypes.c_void_p * len(self._matrices))(*(addresses[place] for place in self._matrices))
+        return int(self._library.checksum(matrices, self._sizes, len(self._matrices)))
 
     def fits(self, num_tokens: int) -> bool:
         """Whether a forward of so many tokens is faster here than with PyTorch's operators."""
