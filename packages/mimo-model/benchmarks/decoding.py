@@ -95,8 +95,9 @@ def compare(subject: Subject) -> None:
             "transformers": lambda prompts=prompts: with_transformers(subject, prompts)
         }
         for num_drafts in sorted({0, min(1, num_layers), num_layers}):
-            engines[f"ours, K = {num_drafts}"] = lambda prompts=prompts, num_drafts=num_drafts: with_engine(
-                subject, prompts, num_drafts
+            engine = Engine(model, subject.tokenizer, num_drafts=num_drafts, max_batch_size=batch_size)
+            engines[f"ours, K = {num_drafts}"] = lambda engine=engine, prompts=prompts: with_engine(
+                engine, prompts, subject.max_tokens
             )
         if HAS_VLLM:
             llm = vllm_of(subject)
@@ -104,13 +105,13 @@ def compare(subject: Subject) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in engines}
         rounds: dict[str, float | None] = {}
         bandwidths, tokens = [], {}
-        for engine in engines.values():
-            engine()
+        for decode in engines.values():
+            decode()
         for _ in range(REPEATS):
             bandwidths.append(memory_bandwidth(model.lm_head.weight.device))
-            for name, engine in engines.items():
+            for name, decode in engines.items():
                 start_s = time.perf_counter()
-                tokens[name], round_s = engine()
+                tokens[name], round_s = decode()
                 seconds[name].append(time.perf_counter() - start_s)
                 rounds[name] = min(rounds.get(name) or float("inf"), round_s) if round_s else None
         num_tokens = sum(map(len, tokens["transformers"]))
@@ -129,11 +130,9 @@ def compare(subject: Subject) -> None:
             print(f"| {batch_size} | {name} | {rate:,.0f} | {ratio:.2f} | {ms} | {share} |", flush=True)
 
 
-def with_engine(subject: Subject, prompts: Sequence[Sequence[int]], num_drafts: int) -> tuple[list[list[int]], float]:
+def with_engine(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int) -> tuple[list[list[int]], float]:
     """Tokens, and the median time of a round in which all requests ran."""
-    engine = Engine(subject.model, subject.tokenizer, num_drafts=num_drafts, max_batch_size=len(prompts))
-    for prompt in prompts:
-        engine.submit(prompt, Sampling(temperature=0.0, max_tokens=subject.max_tokens))
+    requests = [engine.submit(prompt, Sampling(temperature=0.0, max_tokens=max_tokens)) for prompt in prompts]
     done, round_s = dict(engine.step()), []
     while engine.pending:
         start_s = time.perf_counter()
@@ -141,7 +140,7 @@ def with_engine(subject: Subject, prompts: Sequence[Sequence[int]], num_drafts: 
         if not finished and not done:
             round_s.append(time.perf_counter() - start_s)
         done.update(finished)
-    return [list(done[i].tokens) for i in range(len(prompts))], statistics.median(round_s)
+    return [list(done[request].tokens) for request in requests], statistics.median(round_s)
 
 
 @torch.inference_mode()

@@ -88,9 +88,8 @@ static void attend(const Model *m, const Layer *l, const float *qkv, float *out,
     float *mine = scores + thread_number() * (m->num_places + LANES), scale = 1.0f / sqrtf((float)e);
     int bf16 = (int)m->is_bfloat16;
     /* Heads of one token lie beside each other, so that the keys they share stay in the cache. */
-    Share part = {num * m->num_heads * thread_number() / num_threads_here(),
-                  num * m->num_heads * (thread_number() + 1) / num_threads_here()};
-    for (int64_t job = part.begin; job < part.end; job++) {
+    Range jobs = part(num * m->num_heads, 1);
+    for (int64_t job = jobs.begin; job < jobs.end; job++) {
         int64_t n = job / m->num_heads, h = job % m->num_heads, length = positions[n] + 1;
         int64_t at = (slots[n] * m->num_key_heads + h / group) * m->num_places * e;
         const float *query = qkv + n * all + h * e;
@@ -112,17 +111,17 @@ static void attend(const Model *m, const Layer *l, const float *qkv, float *out,
 
 static void feed_forward(const Model *m, const Layer *l, const float *x, float *inner, float *up, float *y, int64_t num) {
     int64_t width = m->hidden_size, f = m->feed_forward;
-    Share mine = share(m, f);
+    Share mine = share(m, num, f);
     linear(m, l->gate, 0, x, inner, num, width, f, f, 0);
     linear(m, l->up, 0, x, up, num, width, f, f, 0);
-    for (int64_t n = 0; n < num; n++) {
-        int64_t i = mine.begin;
+    for (int64_t n = mine.tokens.begin; n < mine.tokens.end; n++) {
+        int64_t i = mine.rows.begin;
         float *gate = inner + n * f, *by = up + n * f;
-        for (; i + LANES <= mine.end; i += LANES) {
+        for (; i + LANES <= mine.rows.end; i += LANES) {
             vec g = *(vec *)(gate + i);
             *(vec *)(gate + i) = g / (1.0f + exp_vec(-g)) * *(vec *)(by + i);
         }
-        for (; i < mine.end; i++) gate[i] = gate[i] / (1.0f + exp_vec((vec){0} - gate[i])[0]) * by[i];
+        for (; i < mine.rows.end; i++) gate[i] = gate[i] / (1.0f + exp_vec((vec){0} - gate[i])[0]) * by[i];
     }
     BARRIER
     project(m, l->down, inner, y, num, f, width, 1);

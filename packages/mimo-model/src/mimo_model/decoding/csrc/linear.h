@@ -171,23 +171,32 @@ static void packed_rows(const float *w, const void *bias, const float *x, float 
 
 typedef struct {
     int64_t begin, end;
+} Range;
+
+typedef struct {
+    Range tokens, rows;
 } Share;
 
-/* This thread's share of a matrix's rows, in whole blocks or pairs. */
-static Share share(const Model *m, int64_t rows) {
-    int64_t size = m->is_packed ? BLOCK : 2, parts = (rows + size - 1) / size;
-    int64_t num = num_threads_here(), me = thread_number();
-    int64_t begin = parts * me / num * size, end = parts * (me + 1) / num * size;
-    return (Share){begin < rows ? begin : rows, end < rows ? end : rows};
+static Range part(int64_t total, int64_t size) { /* this thread's, in whole pieces of `size` */
+    int64_t pieces = (total + size - 1) / size, num = num_threads_here(), me = thread_number();
+    int64_t begin = pieces * me / num * size, end = pieces * (me + 1) / num * size;
+    return (Range){begin < total ? begin : total, end < total ? end : total};
+}
+
+/* This thread's share of a matrix's products: some of its rows, or where few blocks of rows meet many tokens, of those. */
+static Share share(const Model *m, int64_t num, int64_t rows) {
+    if (m->is_packed && num >= WIDE * num_threads_here()) return (Share){part(num, WIDE), {0, rows}};
+    return (Share){{0, num}, part(rows, m->is_packed ? BLOCK : 2)};
 }
 
 /* This thread's share of y[n] (+)= w x[n] + bias, for n of `num`; y[n] is `stride` wide. Leaves no barrier. */
 static void linear(const Model *m, const void *w, const void *bias, const float *x, float *y, int64_t num, int64_t width,
                    int64_t stride, int64_t rows, int add) {
-    Share mine = share(m, rows);
+    Share mine = share(m, num, rows);
     int bf16 = (int)m->is_bfloat16;
+    x += mine.tokens.begin * width, y += mine.tokens.begin * stride, num = mine.tokens.end - mine.tokens.begin;
     if (m->is_packed)
-        packed_rows((const float *)w, bias, x, y, num, width, stride, mine.begin, mine.end, bf16, add);
+        packed_rows((const float *)w, bias, x, y, num, width, stride, mine.rows.begin, mine.rows.end, bf16, add);
     else
-        rows_as_they_are(w, bias, x, y, num, width, stride, mine.begin, mine.end, bf16, add);
+        rows_as_they_are(w, bias, x, y, num, width, stride, mine.rows.begin, mine.rows.end, bf16, add);
 }
