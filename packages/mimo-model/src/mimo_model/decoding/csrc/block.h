@@ -65,19 +65,47 @@ static void attend_prepare(const Model *m, const Layer *l, const float *x, float
     BARRIER
 }
 
-INLINE float dot(const float *a, const void *b, int64_t at, int64_t width, int bf16) {
-    vec total = {0};
-    float rest = 0;
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) total += *(const vec *)(a + i) * load_vec(b, at + i, bf16);
-    for (; i < width; i++) rest += a[i] * load(b, at + i, bf16);
-    return sum(total) + rest;
+/* scores[i] = a · b[i] for `num` rows of b from `at` on; `scores` has room for a multiple of four. */
+INLINE void dots(const float *a, const void *b, int64_t at, int64_t num, int64_t width, int bf16, float *scores) {
+    for (int64_t i = 0; i < num; i += 4) {
+        vec4 parts[4], rests = {0};
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            vec total = {0};
+            int64_t row = at + (i + k < num ? i + k : num - 1) * width, c = 0;
+            for (; c + LANES <= width; c += LANES) total += *(const vec *)(a + c) * load_vec(b, row + c, bf16);
+            for (; c < width; c++) rests[k] += a[c] * load(b, row + c, bf16);
+            parts[k] = quarter(total);
+        }
+        vec4 sums = four_sums(parts[0], parts[1], parts[2], parts[3]) + rests;
+        memcpy(scores + i, &sums, sizeof sums);
+    }
 }
 
-INLINE void add_scaled(float *to, float by, const void *from, int64_t at, int64_t width, int bf16) {
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) *(vec *)(to + i) += by * load_vec(from, at + i, bf16);
-    for (; i < width; i++) to[i] += by * load(from, at + i, bf16);
+/* to = the sum of b's rows from `at` on, each times its weight: `vectors` vectors of every row, from place c on. */
+INLINE void weighted_vectors(int vectors, const float *weights, const void *b, int64_t at, int64_t num, int64_t width, int64_t c,
+                        int bf16, float *to) {
+    vec total[CHAINS][4];
+    for (int v = 0; v < vectors; v++) total[0][v] = total[1][v] = (vec){0};
+    for (int64_t i = 0; i + CHAINS <= num; i += CHAINS)
+        for (int k = 0; k < CHAINS; k++)
+            for (int v = 0; v < vectors; v++)
+                total[k][v] += weights[i + k] * load_vec(b, at + (i + k) * width + c + v * LANES, bf16);
+    if (num % CHAINS)
+        for (int v = 0; v < vectors; v++)
+            total[0][v] += weights[num - 1] * load_vec(b, at + (num - 1) * width + c + v * LANES, bf16);
+    for (int v = 0; v < vectors; v++) *(vec *)(to + c + v * LANES) = total[0][v] + total[1][v];
+}
+
+INLINE void weighted_sum(const float *weights, const void *b, int64_t at, int64_t num, int64_t width, int bf16, float *to) {
+    int64_t c = 0;
+    for (; c + 4 * LANES <= width; c += 4 * LANES) weighted_vectors(4, weights, b, at, num, width, c, bf16, to);
+    for (; c + 2 * LANES <= width; c += 2 * LANES) weighted_vectors(2, weights, b, at, num, width, c, bf16, to);
+    for (; c + LANES <= width; c += LANES) weighted_vectors(1, weights, b, at, num, width, c, bf16, to);
+    for (; c < width; c++) {
+        to[c] = 0;
+        for (int64_t i = 0; i < num; i++) to[c] += weights[i] * load(b, at + i * width + c, bf16);
+    }
 }
 
 /* out[n] of each query head: softmax over keys 0 … positions[n]. scores: room for C of every thread. */
@@ -94,17 +122,16 @@ static void attend(const Model *m, const Layer *l, const float *qkv, float *out,
         int64_t at = (slots[n] * m->num_key_heads + h / group) * m->num_places * e;
         const float *query = qkv + n * all + h * e;
         float *to = out + n * q + h * e;
-        for (int64_t i = 0; i < length; i++)
-            mine[i] = bf16 ? dot(query, l->keys, at + i * e, e, 1) : dot(query, l->keys, at + i * e, e, 0);
-        double total = exp_all(mine, length, largest(mine, length), scale);
-        memset(to, 0, sizeof(float) * (size_t)e);
-        for (int64_t i = 0; i < length; i++) {
-            if (bf16)
-                add_scaled(to, mine[i], l->values, at + i * e, e, 1);
-            else
-                add_scaled(to, mine[i], l->values, at + i * e, e, 0);
-        }
-        for (int64_t i = 0; i < e; i++) to[i] = (float)(to[i] / total);
+        if (bf16)
+            dots(query, l->keys, at, length, e, 1, mine);
+        else
+            dots(query, l->keys, at, length, e, 0, mine);
+        float share = (float)(1.0 / exp_all(mine, length, largest(mine, length), scale));
+        if (bf16)
+            weighted_sum(mine, l->values, at, length, e, 1, to);
+        else
+            weighted_sum(mine, l->values, at, length, e, 0, to);
+        for (int64_t i = 0; i < e; i++) to[i] *= share;
     }
     BARRIER
 }
