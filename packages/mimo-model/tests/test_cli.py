@@ -121,3 +121,16 @@ def test_missing_input_exits_with_1_and_one_line(arguments, message, tmp_path, c
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_bench_shows_a_row_for_every_batch_and_number_of_drafts(recipe, tmp_path, capsys):
+    assert main(["init", str(recipe), str(tmp_path / "model")]) == 0
+    capsys.readouterr()
+    settings = ["--batch-sizes", "1", "2", "--num-drafts", "0", "1", "--prompt-tokens", "4", "--max-tokens"]
+    assert main(["bench", str(tmp_path / "model"), *settings, "16"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [row[:2] for row in rows] == [["1", "0"], ["1", "1"], ["2", "0"], ["2", "1"]]
+    assert all(float(row[4]) > 0 and 1 <= float(row[5]) <= 2 and float(row[7]) > 0 for row in rows)
+    # Where every request ends with its first token there is no round of all to time.
+    assert main(["bench", str(tmp_path / "model"), *settings, "1"]) == 0
+    assert " | – | – | – | " in capsys.readouterr().out

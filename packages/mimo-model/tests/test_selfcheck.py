@@ -152,6 +152,12 @@ def test_what_makes_no_difference_is_said_not_judged(planted):
     assert "not told apart: after the final norm" in describe(checks)
 
 
+def test_an_answer_that_ends_at_once_counts_for_nothing(planted):
+    model, tokenizer = planted
+    model.generation_config.eos_token_id = list(range(model.config.vocab_size))
+    assert [check.num_positions for check in self_check(model, tokenizer, PROMPTS)] == [0] * 3
+
+
 def test_a_model_without_mtp_layers_has_no_wiring():
     model, tokenizer = plant(())
     with pytest.raises(ValueError, match="no MTP layers"):

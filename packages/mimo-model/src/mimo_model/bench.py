@@ -200,9 +200,13 @@ def table(measurements: Sequence[Measurement], bandwidth: float) -> str:
     ]
     for m in measurements:
         acceptance = " / ".join(f"{share:.3f}" for share in m.acceptance) or "–"
+        rate = ms = tokens = share = "–"
+        if m.tokens_per_round:  # else a request ended before there was a round of all
+            rate, ms = f"{m.decode_tokens_per_s:,.0f}", f"{1e3 * m.round_s:.3f}"
+            tokens, share = f"{m.tokens_per_round:.2f}", f"{m.bytes_per_s / bandwidth:.2f}"
         lines.append(
-            f"| {m.batch_size} | {m.num_drafts} | {m.tokens_per_s:,.0f} | {m.decode_tokens_per_s:,.0f} "
-            f"| {1e3 * m.round_s:.3f} | {m.tokens_per_round:.2f} | {acceptance} | {m.bytes_per_s / bandwidth:.2f} |"
+            f"| {m.batch_size} | {m.num_drafts} | {m.tokens_per_s:,.0f} | {rate} | {ms} | {tokens} | {acceptance} "
+            f"| {share} |"
         )
     return "\n".join(lines)
 

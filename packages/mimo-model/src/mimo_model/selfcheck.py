@@ -138,7 +138,8 @@ def self_check(
                 drafts = _drafts(model, ids_T, wiring, num_ids)
             for k, drafts_T in enumerate(drafts, start=1):
                 # Positions whose input x_{i+k} and the tokens that any wiring drafts are of the answer.
-                places = torch.arange(max(len(prompt) - k, 0), max(len(ids_T) - k - 2, 0), device=ids_T.device)
+                first = max(len(prompt) - k, 0)  # an answer may be too short for any
+                places = torch.arange(first, max(len(ids_T) - k - 2, first), device=ids_T.device)
                 wanted = ids_T[places + k + 1 + wiring.target_shift]
                 right[k - 1][wiring.name] += int((drafts_T[places] == wanted).sum())
                 if wiring.name == RELEASED:
