@@ -8,7 +8,7 @@ from pathlib import Path
 from mimo_eval.evaluation import Finish
 from mimo_eval.recipe import Sampling
 from mimo_eval.run import EvalError
-from mimo_model import Engine, ModelError, encode_chat, load_model, load_tokenizer
+from mimo_model import Engine, ModelError, encode_prompt, load_model, load_tokenizer
 from mimo_model import Sampling as EngineSampling
 
 
@@ -54,5 +54,5 @@ class LocalModel:
 
     def _encode(self, prompt: str) -> list[int]:
         if self._chat:
-            return encode_chat(self._tokenizer, [{"role": "user", "content": prompt}])
+            return encode_prompt(self._tokenizer, prompt)
         return list(self._tokenizer.encode(prompt, add_special_tokens=False))

@@ -8,7 +8,7 @@ from mimo_model.config import MiMoConfig
 from mimo_model.decoding.engine import Engine
 from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.errors import ModelError
-from mimo_model.generate import encode_chat, generate
+from mimo_model.generate import encode_prompt, generate
 from mimo_model.model import MiMoForCausalLM
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "MiMoForCausalLM",
     "ModelError",
     "Sampling",
-    "encode_chat",
+    "encode_prompt",
     "generate",
     "load_model",
     "load_tokenizer",

@@ -14,7 +14,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from mimo_eval import Grade, grade
-from mimo_model import Completion, Engine, MiMoForCausalLM, Sampling, encode_chat
+from mimo_model import Completion, Engine, MiMoForCausalLM, Sampling, encode_prompt
 from mimo_rl.errors import RLError
 from mimo_rl.problems import CuratedProblem
 from mimo_rl.recipe import Generation, Judge, Record
@@ -119,7 +119,7 @@ class RolloutWorker:
 
     def prompt(self, problem: CuratedProblem) -> tuple[int, ...]:
         """Tokens of the problem as one user message, up to where the response starts."""
-        return tuple(encode_chat(self._tokenizer, [{"role": "user", "content": problem.prompt}]))
+        return tuple(encode_prompt(self._tokenizer, problem.prompt))
 
     def rollout(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from transformers import PreTrainedTokenizerBase
 
-from mimo_model import encode_chat
+from mimo_model import encode_prompt
 from mimo_train.errors import TrainError
 from mimo_train.packing import TokenSample
 from mimo_train.schedule import Record
@@ -88,7 +88,7 @@ def encode_samples(
             drops.append(Drop(id=sample.id, reason="max_responses"))
             continue
         if sample.prompt not in prompts:
-            prompts[sample.prompt] = tuple(encode_chat(tokenizer, [{"role": "user", "content": sample.prompt}]))
+            prompts[sample.prompt] = tuple(encode_prompt(tokenizer, sample.prompt))
         response = tokenizer.encode(sample.response, add_special_tokens=False)
         tokens = TokenSample(prompts[sample.prompt], (*response, stop_token))
         if len(tokens) > max_tokens:

@@ -145,7 +145,12 @@ class NativeRound:
             if parameter is not None
         ]
         self._parameters = [(where, name, path, p.shape, p.dtype) for where, name, path, p in found]
-        self._matrices = [place for place, (*_, parameter) in enumerate(found) if parameter.ndim > 1]
+        # What may be packed: rows of the embedding are read as they are.
+        self._matrices = [
+            place
+            for place, (_, _, path, parameter) in enumerate(found)
+            if parameter.ndim > 1 and path != "model.embed_tokens.weight"
+        ]
         self._sizes = (ctypes.c_int64 * len(self._matrices))(*(found[place][-1].nbytes for place in self._matrices))
         self._bound_to: tuple[list[tuple[int, int]], int] = ([], 0)
 
@@ -247,7 +252,7 @@ class NativeRound:
         return self._packed[name]
 
     def _checksum(self, addresses: list[int]) -> int:
-        """Of all matrices, as they are now."""
+        """Of all matrices that may be packed, as they are now."""
         matrices = (ctypes.c_void_p * len(self._matrices))(*(addresses[place] for place in self._matrices))
         return int(self._library.checksum(matrices, self._sizes, len(self._matrices)))
 

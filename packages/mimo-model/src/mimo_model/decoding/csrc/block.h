@@ -83,8 +83,8 @@ INLINE void dots(const float *a, const void *b, int64_t at, int64_t num, int64_t
 }
 
 /* to = the sum of b's rows from `at` on, each times its weight: `vectors` vectors of every row, from place c on. */
-INLINE void weighted_vectors(int vectors, const float *weights, const void *b, int64_t at, int64_t num, int64_t width, int64_t c,
-                        int bf16, float *to) {
+INLINE void weighted_vectors(int vectors, const float *weights, const void *b, int64_t at, int64_t num, int64_t width,
+                             int64_t c, int bf16, float *to) {
     vec total[CHAINS][4];
     for (int v = 0; v < vectors; v++) total[0][v] = total[1][v] = (vec){0};
     for (int64_t i = 0; i + CHAINS <= num; i += CHAINS)

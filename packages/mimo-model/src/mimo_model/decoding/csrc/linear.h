@@ -98,7 +98,6 @@ void pack(const void *w, int64_t rows, int64_t width, int64_t bf16, float *out) 
                 *out++ = r < rows ? load(w, r * width + i, (int)bf16) : 0;
 }
 
-/* out[t * BLOCK + r] = w[r] · x[t], for a constant number of tokens and blocks of rows. */
 /* A checksum of matrices, their sizes in bytes: one written word always changes it. */
 uint64_t checksum(const void *const *matrices, const int64_t *sizes, int64_t num) {
     uint32_t lanes[64];
@@ -118,6 +117,7 @@ uint64_t checksum(const void *const *matrices, const int64_t *sizes, int64_t num
     return sum;
 }
 
+/* out[t * BLOCK + r] = w[r] · x[t], for a constant number of tokens and blocks of rows. */
 INLINE void packed_tile(int tokens, int blocks, const float *w, const float *x, int64_t width, float *out) {
     vec total[WIDE][4];
     for (int t = 0; t < tokens; t++)
