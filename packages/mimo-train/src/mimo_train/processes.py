@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-import msgspec
 import torch.distributed
 
 from mimo_data import Run
@@ -25,7 +24,7 @@ def open_run(
         DataError: an input is missing, or `out` was made from something else.
         TrainError: `[distributed]` without DeepSpeed or without torchrun.
     """
-    if recipe.distributed is msgspec.UNSET:
+    if recipe.distributed is None:
         return Run.open(out, package="mimo-train", command=command, recipe=recipe, inputs=inputs, resumable=True)
     deepspeed = load_deepspeed()
     if "LOCAL_RANK" not in os.environ:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
 from mimo_data import Mixture
 from mimo_train.schedule import Batch, MTPWeight, Record, Schedule
 
@@ -67,7 +65,7 @@ class PretrainRecipe(Record, frozen=True, kw_only=True):
     dtype: DType = "float32"
     """Of the matrix products; weights and moments stay float32."""
 
-    distributed: Distributed | msgspec.UnsetType = msgspec.UNSET
+    distributed: Distributed | None = None
     """One process when absent."""
 
     def __post_init__(self) -> None:
@@ -101,7 +99,7 @@ class SFTRecipe(Record, frozen=True, kw_only=True):
     dtype: DType = "float32"
     """Of the matrix products; weights and moments stay float32."""
 
-    distributed: Distributed | msgspec.UnsetType = msgspec.UNSET
+    distributed: Distributed | None = None
     """One process when absent."""
 
     def __post_init__(self) -> None:
@@ -129,7 +127,7 @@ class MTPRecipe(Record, frozen=True, kw_only=True):
     dtype: DType = "float32"
     """Of the matrix products; weights and moments stay float32."""
 
-    distributed: Distributed | msgspec.UnsetType = msgspec.UNSET
+    distributed: Distributed | None = None
     """One process when absent."""
 
     def __post_init__(self) -> None:

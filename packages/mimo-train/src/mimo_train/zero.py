@@ -23,7 +23,7 @@ LAYOUT_FILE = "zero.json"
 
 def open_trainer(model: nn.Module, recipe: PretrainRecipe | SFTRecipe | MTPRecipe) -> Trainer:
     """The plain trainer, or ZeRO's when the recipe has `[distributed]`."""
-    if recipe.distributed is msgspec.UNSET:
+    if recipe.distributed is None:
         return Trainer(model, recipe.optimizer)
     return ZeroTrainer(
         model, recipe.optimizer, zero_stage=recipe.distributed.zero_stage, bfloat16=recipe.dtype == "bfloat16"
