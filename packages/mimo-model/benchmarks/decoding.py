@@ -2,11 +2,11 @@
 
     python packages/mimo-model/benchmarks/decoding.py [CHECKPOINT [PROMPTS.jsonl]]
 
-Without arguments: a planted checkpoint of 24 layers whose three MTP layers are always right, and a random model of
-about 100 million parameters in float32 and bfloat16. CHECKPOINT adds a trained one (the demo's `tune-mtp`). In an
-environment that has vLLM (`scripts/test-vllm.sh` makes one for CPUs) it is measured too. Greedy; every engine must
-give the same tokens as transformers where weights are float32, or the row is not printed. `bench` of the command line
-measures the engine alone.
+Without arguments: planted checkpoints of 24 layers, narrow and wide, whose three MTP layers are always right, and a
+random model of about 100 million parameters in float32 and bfloat16. CHECKPOINT adds a trained one (the demo's
+`tune-mtp`). In an environment that has vLLM (`scripts/test-vllm.sh` makes one for CPUs) it is measured too. Greedy;
+every engine must give the same tokens as transformers where weights are float32, or the row is not printed. `bench` of
+the command line measures the engine alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mimo_model.checkpoint import num_tokenizer_ids
 from mimo_model.generate import encode_prompt
 from mimo_model.planted import chain, plant
 
-REPEATS = 5
+REPEATS = 6
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 
 
@@ -61,9 +61,10 @@ def subjects(arguments: Sequence[str]) -> list[Subject]:
         texts = [json.loads(line)["prompt"] for line in lines]
         prompts = [encode_prompt(tokenizer, texts[i % len(texts)]) for i in range(32)]
         found.append(Subject(arguments[0], model, tokenizer, prompts, 64, (1, 32)))
-    model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=24)
     prompts = [chain(start, 8) for start in range(32)]
-    found.append(Subject("planted, 24 layers", model, tokenizer, prompts, 128, (1, 8)))
+    for hidden_size in (64, 512):
+        model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=24, hidden_size=hidden_size)
+        found.append(Subject(f"planted, 24 layers of {hidden_size}", model, tokenizer, prompts, 128, (1, 8)))
     for dtype in (torch.float32, torch.bfloat16):
         config = MiMoConfig(
             vocab_size=32_000,
@@ -86,15 +87,15 @@ def compare(subject: Subject) -> None:
     model = subject.model
     print(f"\n### {subject.name}\n\n{header(model.lm_head.weight.device, model.lm_head.weight.dtype)}", end="")
     print(f"; {len(subject.prompts[0])} prompt tokens, {subject.max_tokens} new ones, median of {REPEATS}\n")
-    print("| batch | engine | tokens/s | × transformers | ms a round | of bandwidth |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| batch | engine | tokens/s | × transformers | prompts once read | ms a round | of bandwidth |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     num_layers = len(model.model.mtp_layers)
     for batch_size in subject.batch_sizes:
         prompts = subject.prompts[:batch_size]
-        engines: dict[str, Callable[[], tuple[list[list[int]], float | None]]] = {
+        engines: dict[str, Callable[[], Decoded]] = {
             "transformers": lambda prompts=prompts: with_transformers(subject, prompts)
         }
-        for num_drafts in sorted({0, min(1, num_layers), num_layers}):
+        for num_drafts in (*sorted({0, min(1, num_layers), num_layers}), "auto"):
             engine = Engine(model, subject.tokenizer, num_drafts=num_drafts, max_batch_size=batch_size)
             engines[f"ours, K = {num_drafts}"] = lambda engine=engine, prompts=prompts: with_engine(
                 engine, prompts, subject.max_tokens
@@ -102,50 +103,75 @@ def compare(subject: Subject) -> None:
         if HAS_VLLM:
             llm = vllm_of(subject)
             engines["vLLM"] = lambda prompts=prompts, llm=llm: with_vllm(llm, subject, prompts)
-        seconds: dict[str, list[float]] = {name: [] for name in engines}
-        rounds: dict[str, float | None] = {}
-        bandwidths, tokens = [], {}
+        runs: dict[str, list[Decoded]] = {name: [] for name in engines}
+        shares = []
         for decode in engines.values():
             decode()
-        for _ in range(REPEATS):
-            bandwidths.append(memory_bandwidth(model.lm_head.weight.device))
-            for name, decode in engines.items():
-                start_s = time.perf_counter()
-                tokens[name], round_s = decode()
-                seconds[name].append(time.perf_counter() - start_s)
-                rounds[name] = min(rounds.get(name) or float("inf"), round_s) if round_s else None
-        num_tokens = sum(map(len, tokens["transformers"]))
-        baseline_s = statistics.median(seconds["transformers"])
-        num_ids = num_tokenizer_ids(subject.tokenizer)
-        for name, taken in seconds.items():
-            if model.lm_head.weight.dtype == torch.float32 and tokens[name] != tokens["transformers"]:
-                print(f"| {batch_size} | {name} | other tokens than transformers | | | |")
+        for repeat in range(REPEATS):
+            bandwidth = memory_bandwidth(model)
+            order = list(engines)
+            for name in order[repeat % len(order) :] + order[: repeat % len(order)]:
+                runs[name].append(engines[name]())
+            num_bytes = weight_bytes(model, num_ids=num_tokenizer_ids(subject.tokenizer), num_drafts=0)
+            if bandwidth:
+                shares.append(num_bytes / runs["ours, K = 0"][-1].round_s / bandwidth)
+        tokens = runs["transformers"][-1].tokens
+        baseline_s = statistics.median(run.seconds for run in runs["transformers"])
+        for name, found in runs.items():
+            if model.lm_head.weight.dtype == torch.float32 and found[-1].tokens != tokens:
+                print(f"| {batch_size} | {name} | other tokens than transformers | | | | |")
                 continue
-            median_s, round_s = statistics.median(taken), rounds[name]
-            share = ""
-            if round_s and name.endswith("K = 0"):
-                share = f"{weight_bytes(model, num_ids=num_ids, num_drafts=0) / round_s / max(bandwidths):.2f}"
-            ms = f"{1e3 * round_s:.3f}" if round_s else ""
-            rate, ratio = num_tokens / median_s, baseline_s / median_s
-            print(f"| {batch_size} | {name} | {rate:,.0f} | {ratio:.2f} | {ms} | {share} |", flush=True)
+            median_s = statistics.median(run.seconds for run in found)
+            rate, ratio = sum(map(len, tokens)) / median_s, baseline_s / median_s
+            once_read = ms = share = ""
+            if found[-1].round_s:
+                ms = f"{1e3 * statistics.median(run.round_s for run in found):.3f}"
+                once_read = f"{batch_size * statistics.median(run.tokens_per_s for run in found):,.0f}"
+            if name == "ours, K = 0" and shares:
+                share = f"{statistics.median(shares):.2f}"
+            print(f"| {batch_size} | {name} | {rate:,.0f} | {ratio:.2f} | {once_read} | {ms} | {share} |", flush=True)
 
 
-def with_engine(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int) -> tuple[list[list[int]], float]:
-    """Tokens, and the median time of a round in which all requests ran."""
-    requests = [engine.submit(prompt, Sampling(temperature=0.0, max_tokens=max_tokens)) for prompt in prompts]
-    done, round_s = dict(engine.step()), []
+@dataclass
+class Decoded:
+    """One batch; about rounds only what our engine says: those in which all requests ran."""
+
+    tokens: list[list[int]]
+    seconds: float
+    round_s: float = 0.0
+    """Median."""
+
+    tokens_per_s: float = 0.0
+    """Of one request in those rounds."""
+
+
+def with_engine(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int) -> Decoded:
+    start_s = time.perf_counter()
+    num_new = 0
+
+    def count(tokens: tuple[int, ...], _logprobs: tuple[float, ...]) -> None:
+        nonlocal num_new
+        num_new += len(tokens)
+
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
+    requests = [engine.submit(prompt, sampling, on_tokens=count) for prompt in prompts]
+    done, round_s, num_tokens = dict(engine.step()), [], 0
     while engine.pending:
-        start_s = time.perf_counter()
+        before, before_s = num_new, time.perf_counter()
         finished = engine.step()
         if not finished and not done:
-            round_s.append(time.perf_counter() - start_s)
+            round_s.append(time.perf_counter() - before_s)
+            num_tokens += num_new - before
         done.update(finished)
-    return [list(done[request].tokens) for request in requests], statistics.median(round_s)
+    seconds = time.perf_counter() - start_s
+    tokens = [list(done[request].tokens) for request in requests]
+    return Decoded(tokens, seconds, statistics.median(round_s), num_tokens / len(prompts) / sum(round_s))
 
 
 @torch.inference_mode()
-def with_transformers(subject: Subject, prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], None]:
+def with_transformers(subject: Subject, prompts: Sequence[Sequence[int]]) -> Decoded:
     """One call of `generate`; prompts of several lengths are padded on the left."""
+    start_s = time.perf_counter()
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -154,7 +180,8 @@ def with_transformers(subject: Subject, prompts: Sequence[Sequence[int]]) -> tup
         ids, attention_mask=mask, max_new_tokens=subject.max_tokens, do_sample=False, pad_token_id=eos
     )
     ends = [eos] if isinstance(eos, int) else eos
-    return [until(row, ends) for row in out[:, longest:].tolist()], None
+    tokens = [until(row, ends) for row in out[:, longest:].tolist()]
+    return Decoded(tokens, time.perf_counter() - start_s)
 
 
 def until(tokens: list[int], ends: Sequence[int]) -> list[int]:
@@ -182,15 +209,16 @@ def vllm_of(subject: Subject):
     )
 
 
-def with_vllm(llm, subject: Subject, prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], None]:
+def with_vllm(llm, subject: Subject, prompts: Sequence[Sequence[int]]) -> Decoded:
     from vllm import SamplingParams
 
+    start_s = time.perf_counter()
     outputs = llm.generate(
         [{"prompt_token_ids": list(prompt)} for prompt in prompts],
         SamplingParams(temperature=0.0, max_tokens=subject.max_tokens),
         use_tqdm=False,
     )
-    return [list(output.outputs[0].token_ids) for output in outputs], None
+    return Decoded([list(output.outputs[0].token_ids) for output in outputs], time.perf_counter() - start_s)
 
 
 if __name__ == "__main__":

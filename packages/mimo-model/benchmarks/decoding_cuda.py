@@ -115,7 +115,7 @@ def main() -> None:
     work = workload(tiny=arguments.tiny)
     check(work)
     print(header(work.device, work.model.lm_head.weight.dtype))
-    bandwidth = memory_bandwidth(work.device)
+    bandwidth = memory_bandwidth(work.model) or float("nan")
     rate = matrix_rate(work.device)
     print(f"A copy moves {bandwidth / 1e9:,.0f} GB/s; a matrix product does {rate / 1e12:,.1f} TFLOP/s.")
     print(f"{work.num_rounds} rounds a row, after {WARM_UP_ROUNDS} more. Sampled: temperature 0.6, top-p 0.95.")

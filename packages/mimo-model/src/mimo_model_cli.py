@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     plant.add_argument("--num-layers", type=int, help="main layers (default: as many as MTP layers)")
+    plant.add_argument("--hidden-size", type=int, default=64, help="a multiple of 64 (default %(default)s)")
 
     bench = add("bench", _bench, "measure how fast a checkpoint decodes, against the memory's bandwidth")
     bench.add_argument("checkpoint", help="or, with --random, a recipe of init")
@@ -299,12 +300,12 @@ def _plant(arguments: argparse.Namespace) -> None:
     from mimo_model.outputs import header, is_complete, new_folder
     from mimo_model.planted import plant
 
-    settings = {"acceptance": arguments.acceptance, "num_layers": arguments.num_layers}
-    made_by = header("plant", settings, {})
+    sizes = {"num_layers": arguments.num_layers, "hidden_size": arguments.hidden_size}
+    made_by = header("plant", {"acceptance": arguments.acceptance, **sizes}, {})
     if is_complete(arguments.out, made_by):
         print(f"{arguments.out}: complete, reused")
         return
-    model, tokenizer = plant(arguments.acceptance, num_layers=arguments.num_layers)
+    model, tokenizer = plant(arguments.acceptance, **sizes)
     with new_folder(arguments.out, made_by) as folder:
         save_model(model, tokenizer, folder)
     print(f"{arguments.out}: {len(arguments.acceptance)} MTP layers")
@@ -331,7 +332,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         tokenizer = load_tokenizer(arguments.checkpoint)
     weight = model.lm_head.weight
     print(header(weight.device, weight.dtype), flush=True)
-    bandwidth = memory_bandwidth(weight.device)
+    bandwidth = memory_bandwidth(model)
     measurements = []
     for batch_size in arguments.batch_sizes:
         if arguments.prompts:

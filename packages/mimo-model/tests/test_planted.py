@@ -113,6 +113,20 @@ def test_the_engine_accepts_what_follows_from_the_plan(num_drafts, num_drafted, 
     assert (completion.num_drafted, completion.num_accepted) == (num_drafted, num_accepted)
 
 
+def test_a_wider_model_says_the_same():
+    model, tokenizer = plant(PLANTED, num_layers=5, hidden_size=192)
+    engine = Engine(model, tokenizer, num_drafts=3)
+    engine.submit(chain(0, 4), Sampling(temperature=0.0, max_tokens=64))
+    finished = []
+    while engine.pending:
+        finished += engine.step()
+    [(_, completion)] = finished
+    assert list(completion.tokens) == chain(0, 68)[4:]
+    assert completion.num_accepted == (16, 12, 12)
+    with pytest.raises(ValueError, match="hidden_size 100: must be a multiple of 64"):
+        plant(PLANTED, hidden_size=100)
+
+
 def test_sampling_at_temperature_one_stays_on_the_chain():
     model, tokenizer = plant(PLANTED)
     engine = Engine(model, tokenizer, num_drafts=3)

@@ -27,6 +27,7 @@ from mimo_model.decoding.sampling import Completion, Sampling
 from mimo_model.model import MiMoForCausalLM
 
 _BUFFER_BYTES = 1 << 29
+_MOST_CACHE_BYTES = 1 << 26
 _REPEATS = 5
 
 
@@ -129,17 +130,27 @@ def weight_bytes(model: MiMoForCausalLM, *, num_ids: int, num_drafts: int) -> in
     return blocks + (1 + num_drafts) * min(num_ids, len(head)) * int(head[0].nbytes)
 
 
-def memory_bandwidth(device: torch.device) -> float:
-    """Bytes per second at which this device reads memory (a CPU, with all of PyTorch's threads) or copies it (a GPU,
-    each byte read and written); the best of several runs."""
-    buffer = torch.ones(_BUFFER_BYTES // 4, device=device)
-    best_s = float("inf")
+def memory_bandwidth(model: MiMoForCausalLM) -> float | None:
+    """Bytes per second that memory gives, the best of several runs; None for weights that a CPU's caches may hold.
+
+    On a CPU the model's own weights are read, with all of PyTorch's threads: a virtual machine's memory may be twice as
+    fast in one place as in another. A GPU copies a buffer, each byte read and written.
+    """
+    device, best_s = model.lm_head.weight.device, float("inf")
     if device.type != "cuda":
+        weights = [weight.detach().flatten() for weight in (*model.model.layers.parameters(), model.lm_head.weight)]
+        # As float32, which PyTorch adds up fastest.
+        weights = [weight[: len(weight) // 2 * 2].view(torch.float32) for weight in weights]
+        num_bytes = sum(weight.nbytes for weight in weights)
+        if num_bytes < _MOST_CACHE_BYTES:
+            return None
         for _ in range(_REPEATS):
             start_s = time.perf_counter()
-            buffer.sum()
+            for weight in weights:
+                weight.sum()
             best_s = min(best_s, time.perf_counter() - start_s)
-        return buffer.nbytes / best_s
+        return float(num_bytes / best_s)
+    buffer = torch.ones(_BUFFER_BYTES // 4, device=device)
     target = torch.empty_like(buffer)
     for _ in range(_REPEATS):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -190,10 +201,11 @@ def header(device: torch.device, dtype: torch.dtype) -> str:
     return f"{name}; torch {torch.__version__}; {str(dtype).removeprefix('torch.')}"
 
 
-def table(measurements: Sequence[Measurement], bandwidth: float) -> str:
+def table(measurements: Sequence[Measurement], bandwidth: float | None) -> str:
     """Markdown, one row per measurement."""
+    limit = f"memory bandwidth {bandwidth / 1e9:.1f} GB/s" if bandwidth else "weights that caches may hold"
     lines = [
-        f"memory bandwidth {bandwidth / 1e9:.1f} GB/s; {measurements[0].backend if measurements else ''}",
+        f"{limit}; {measurements[0].backend if measurements else ''}",
         "",
         "| batch | drafts | tokens/s | prompts once read | ms a round | tokens a round | acceptance | of bandwidth |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -203,7 +215,8 @@ def table(measurements: Sequence[Measurement], bandwidth: float) -> str:
         rate = ms = tokens = share = "–"
         if m.tokens_per_round:  # else a request ended before there was a round of all
             rate, ms = f"{m.decode_tokens_per_s:,.0f}", f"{1e3 * m.round_s:.3f}"
-            tokens, share = f"{m.tokens_per_round:.2f}", f"{m.bytes_per_s / bandwidth:.2f}"
+            tokens = f"{m.tokens_per_round:.2f}"
+            share = f"{m.bytes_per_s / bandwidth:.2f}" if bandwidth else "–"
         lines.append(
             f"| {m.batch_size} | {m.num_drafts} | {m.tokens_per_s:,.0f} | {rate} | {ms} | {tokens} | {acceptance} "
             f"| {share} |"

@@ -32,7 +32,7 @@ NUM_PARTS = 16
 """Values of a, and of b; also the length of a chain's cycle."""
 
 _HEAD_DIM = 32  # the narrowest that vLLM serves
-_HIDDEN_SIZE = 64
+_LEAST_HIDDEN_SIZE = 64
 
 # Channels of the hidden state: one per a, one per b, one that every embedding has, one that says end-of-text.
 _A = torch.arange(NUM_PARTS)
@@ -47,7 +47,10 @@ _READ_SCALE = 4.0
 
 
 def plant(
-    acceptances: Sequence[float] = (0.875, 0.75, 0.625), *, num_layers: int | None = None
+    acceptances: Sequence[float] = (0.875, 0.75, 0.625),
+    *,
+    num_layers: int | None = None,
+    hidden_size: int = _LEAST_HIDDEN_SIZE,
 ) -> tuple[MiMoForCausalLM, PreTrainedTokenizerBase]:
     """The model, with one MTP layer per given acceptance, and its tokenizer of one id per byte.
 
@@ -57,10 +60,13 @@ def plant(
     Args:
         acceptances: multiples of 1/16 from 0 to 1.
         num_layers: main layers, which add nothing but the time they take; as many as MTP layers by default.
+        hidden_size: a multiple of 64; channels beyond 64 add nothing but time, too.
 
     Raises:
-        ValueError: an acceptance is none of these.
+        ValueError: an acceptance or the hidden size is none of these.
     """
+    if hidden_size < _LEAST_HIDDEN_SIZE or hidden_size % _LEAST_HIDDEN_SIZE:
+        raise ValueError(f"hidden_size {hidden_size}: must be a multiple of {_LEAST_HIDDEN_SIZE}.")
     for acceptance in acceptances:
         if not 0 <= acceptance <= 1 or acceptance * NUM_PARTS % 1:
             raise ValueError(f"acceptance {acceptance}: can be planted in sixteenths from 0 to 1, such as 0.875.")
@@ -70,11 +76,11 @@ def plant(
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config = MiMoConfig(
         vocab_size=272,
-        hidden_size=_HIDDEN_SIZE,
-        intermediate_size=_HIDDEN_SIZE,
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size,
         # vLLM 0.32 renames MTP layers by adding the number of main layers, and mixes them up if that is the smaller.
         num_hidden_layers=num_layers or max(len(acceptances), 1),
-        num_attention_heads=2,
+        num_attention_heads=hidden_size // _HEAD_DIM,
         num_key_value_heads=1,
         head_dim=_HEAD_DIM,
         max_position_embeddings=1024,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import operator
 import os
 import platform
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -31,8 +32,9 @@ from mimo_model.rope import rope_at
 
 _SOURCES = Path(__file__).with_name("csrc")
 _FLAGS = ("-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC")
-# Below so many multiplications a forward is too short to share: waiting for the other threads would cost more.
-_PRODUCTS_WORTH_A_THREAD = 1 << 22
+# Below so many multiplications a layer, or a checksum, is too short to share: waiting for the other threads would
+# cost more.
+_PRODUCTS_WORTH_A_THREAD = 1 << 18
 # Beyond so many tokens in one forward PyTorch's matrix products are faster, above all in bfloat16, for which processors
 # have instructions of their own. Small models' packed weights keep up for longer, and longest where a forward is so
 # short that PyTorch's operators cost more than what they do.
@@ -43,7 +45,7 @@ _FEW_PRODUCTS = 1 << 27
 _MOST_PACKED_WEIGHTS = 1 << 23
 
 # `BLOCK` in csrc/linear.h.
-_BLOCK = 32
+_BLOCK = 16
 
 _LAYER_WEIGHTS = (
     "input_layernorm.weight",
@@ -62,8 +64,9 @@ _LAYER_WEIGHTS = (
 _MTP_WEIGHTS = ("hidden_layernorm.weight", "token_layernorm.weight", "input_proj.weight", "final_layernorm.weight")
 
 
-# Per model, for all its engines: the checksum of the matrices that were packed, how many rows the head has, and copies.
-_PACKED: WeakKeyDictionary[MiMoForCausalLM, tuple[tuple[int, int], dict[str, Tensor]]] = WeakKeyDictionary()
+# Per model, for all its engines: packed copies of matrices, by the matrix's name, how many of its rows, and the
+# checksum of what it held.
+_PACKED: WeakKeyDictionary[MiMoForCausalLM, WeakValueDictionary[tuple[str, int, int], Tensor]] = WeakKeyDictionary()
 
 
 class _Layer(ctypes.Structure):
@@ -110,7 +113,7 @@ class _Model(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in _INTEGERS),
         ("eps", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in (*_POINTERS, *_ROWS)),
+        *((name, ctypes.c_void_p) for name in (*_POINTERS, *_ROWS, "team")),
     ]
 
 
@@ -132,27 +135,35 @@ class NativeRound:
         self._kept: list[object] = []
         self._num_weights = sum(parameter.numel() for parameter in model.model.layers.parameters())
         self._is_packed = self._num_weights <= _MOST_PACKED_WEIGHTS
-        self._packed: dict[str, Tensor] = {}
+        self._scratch_for = (0, 0, 0, 0)
         # `module.weight` looks through three dictionaries, and `named_parameters` through all modules; these are asked
         # for with every prompt.
-        self._modules = [
-            (parent._modules, name, child) for parent in model.modules() for name, child in parent._modules.items()
-        ]
+        self._modules = [module._modules for module in model.modules() if module._modules]
+        self._modules_then = [dict(children) for children in self._modules]
         found = [
             (module._parameters, name, f"{path}.{name}", parameter)
             for path, module in model.named_modules()
             for name, parameter in module._parameters.items()
             if parameter is not None
         ]
-        self._parameters = [(where, name, path, p.shape, p.dtype) for where, name, path, p in found]
-        # What may be packed: rows of the embedding are read as they are.
+        self._places = [(where, name) for where, name, *_ in found]
+        self._shapes = [(path, parameter.shape, parameter.dtype) for *_, path, parameter in found]
+        network, num_layers = model.model, len(cache.layers)
+        self._layers = [
+            *((f"model.layers.{i}", layer) for i, layer in enumerate(network.layers)),
+            *((f"model.mtp_layers.{i}", layer) for i, layer in enumerate(network.mtp_layers)),
+        ][:num_layers]
+        # What is packed: of the layers that take part, and the head.
+        used = tuple(f"{path}." for path, _ in self._layers)
         self._matrices = [
             place
-            for place, (_, _, path, parameter) in enumerate(found)
-            if parameter.ndim > 1 and path != "model.embed_tokens.weight"
+            for place, (*_, path, parameter) in enumerate(found)
+            if parameter.ndim > 1 and (path.startswith(used) or path == "lm_head.weight")
         ]
         self._sizes = (ctypes.c_int64 * len(self._matrices))(*(found[place][-1].nbytes for place in self._matrices))
-        self._bound_to: tuple[list[tuple[int, int]], int] = ([], 0)
+        self._sums = (ctypes.c_uint64 * len(self._matrices))()
+        self._pointers = (ctypes.c_void_p * len(self._matrices))()
+        self._bound_to: tuple[list[Tensor], list[int], bytes] = ([], [], b"")
 
     def bind(self, *, moved: bool) -> None:
         """Reads the addresses of parameters, cache and rows, all of which it keeps alive.
@@ -163,21 +174,23 @@ class NativeRound:
         Raises:
             ModelError: the model has become another one: other modules, shapes, types or devices.
         """
-        if any(where[name] is not child for where, name, child in self._modules):
+        if self._modules != self._modules_then:
             raise ModelError("The model got other modules (an adapter?) after this engine was made. Make a new Engine.")
-        parameters = [where[name] for where, name, *_ in self._parameters]
-        found = [(id(parameter), parameter.data_ptr()) for parameter in parameters if parameter is not None]
-        if found != self._bound_to[0]:
+        parameters = [where[name] for where, name in self._places]
+        bound, addresses, sums = self._bound_to
+        is_same = all(map(operator.is_, parameters, bound)) and list(map(Tensor.data_ptr, parameters)) == addresses
+        if not is_same:
             self._require_same_shapes(parameters)
-        checksum = self._checksum([address for _, address in found]) if self._is_packed else 0
-        if (found, checksum) == self._bound_to and not moved:
+            addresses = [parameter.data_ptr() for parameter in parameters]
+            self._pointers = (ctypes.c_void_p * len(self._matrices))(*(addresses[place] for place in self._matrices))
+        if self._is_packed:
+            num_threads = torch.get_num_threads() if self._num_weights >= _PRODUCTS_WORTH_A_THREAD else 1
+            self._library.checksums(self._pointers, self._sizes, len(self._matrices), num_threads, self._sums)
+        if is_same and bytes(self._sums) == sums and not moved:
             return
-        made_from, self._packed = _PACKED.get(self._model, ((0, 0), {}))
-        if made_from != (checksum, self._num_ids):
-            self._packed = {}
-            _PACKED[self._model] = (checksum, self._num_ids), self._packed
         config, cache, rows = self._model.config, self._cache, self._rows
         network = self._model.model
+        sums_by_name = {self._shapes[place][0]: value for place, value in zip(self._matrices, self._sums, strict=True)}
         if len(self._rope) < cache.num_places:
             cosines, sines = rope_at(
                 torch.arange(cache.num_places, device="cpu")[None],
@@ -187,13 +200,12 @@ class NativeRound:
             )
             half = (config.head_dim or 0) // 2
             self._rope = torch.cat((cosines[0, :, 0, :half], sines[0, :, 0, half:]), dim=1).contiguous()
-        layers = [*network.layers, *network.mtp_layers][: len(cache.layers)]
-        table = (_Layer * len(layers))()
+        table = (_Layer * len(self._layers))()
         # Parameters, too: `parameter.data = …` would free what the addresses stand for.
-        kept: list[object] = [table, self._rope, [(p, p.detach()) for p in parameters if p is not None]]
-        for index, (entry, layer, (keys, values)) in enumerate(zip(table, layers, cache.layers, strict=True)):
+        kept: list[object] = [table, self._rope, [(parameter, parameter.detach()) for parameter in parameters]]
+        for entry, (path, layer), (keys, values) in zip(table, self._layers, cache.layers, strict=True):
             names = _LAYER_WEIGHTS + (_MTP_WEIGHTS if isinstance(layer, MTPLayer) else ())
-            tensors = {name: self._weights(f"{index}.{name}", layer.get_parameter(name)) for name in names}
+            tensors = {name: self._weights(layer.get_parameter(name), f"{path}.{name}", sums_by_name) for name in names}
             tensors |= {"keys": keys, "values": values}
             for name, tensor in tensors.items():
                 setattr(entry, name, tensor.data_ptr())
@@ -201,7 +213,7 @@ class NativeRound:
         ends = {
             "embedding": network.embed_tokens.weight,
             "norm": network.norm.weight,
-            "head": self._weights("head", self._model.lm_head.weight, self._num_ids),
+            "head": self._weights(self._model.lm_head.weight, "lm_head.weight", sums_by_name, self._num_ids),
         }
         state = {name: getattr(rows, name) for name in _ROWS}
         pointers = {**ends, **state, "stop_ids": self._stop_ids, "rope": self._rope}
@@ -225,10 +237,10 @@ class NativeRound:
             **{name: tensor.data_ptr() for name, tensor in pointers.items()},
         )
         self._kept = kept
-        self._bound_to = found, checksum
+        self._bound_to = parameters, addresses, bytes(self._sums)
 
     def _require_same_shapes(self, parameters: list[Tensor | None]) -> None:
-        for parameter, (*_, path, shape, dtype) in zip(parameters, self._parameters, strict=True):
+        for parameter, (path, shape, dtype) in zip(parameters, self._shapes, strict=True):
             if parameter is None:
                 raise ModelError(f"{path} has been removed. Make a new Engine.")
             is_same = (parameter.shape, parameter.dtype, parameter.device.type) == (shape, dtype, "cpu")
@@ -238,23 +250,19 @@ class NativeRound:
                     f"was made for a contiguous {dtype} {list(shape)} on the CPU. Make a new Engine."
                 )
 
-    def _weights(self, name: str, parameter: Tensor, num_rows: int | None = None) -> Tensor:
+    def _weights(self, parameter: Tensor, name: str, sums: dict[str, int], num_rows: int | None = None) -> Tensor:
         """The parameter itself, or a matrix's packed copy."""
         if not self._is_packed or parameter.ndim == 1:
             return parameter
         rows, width = num_rows or parameter.shape[0], parameter.shape[1]
-        if name not in self._packed:
-            size = -(-rows // _BLOCK) * _BLOCK * width
-            packed = torch.empty(size, dtype=torch.float32, device="cpu")
+        copies = _PACKED.setdefault(self._model, WeakValueDictionary())
+        packed = copies.get((name, rows, sums[name]))
+        if packed is None:
+            packed = torch.empty(-(-rows // _BLOCK) * _BLOCK * width, dtype=torch.float32, device="cpu")
             is_bfloat16 = parameter.dtype == torch.bfloat16
             self._library.pack(parameter.data_ptr(), rows, width, is_bfloat16, packed.data_ptr())
-            self._packed[name] = packed
-        return self._packed[name]
-
-    def _checksum(self, addresses: list[int]) -> int:
-        """Of all matrices that may be packed, as they are now."""
-        matrices = (ctypes.c_void_p * len(self._matrices))(*(addresses[place] for place in self._matrices))
-        return int(self._library.checksum(matrices, self._sizes, len(self._matrices)))
+            copies[name, rows, sums[name]] = packed
+        return packed
 
     def fits(self, num_tokens: int) -> bool:
         """Whether a forward of so many tokens is faster here than with PyTorch's operators."""
@@ -275,12 +283,15 @@ class NativeRound:
 
     def _run(self, function: Any, start: int, batch_size: int, *, num_drafts: int, num_tokens: int) -> None:
         struct = self._struct
-        struct.num_drafts = num_drafts
-        is_long = num_tokens * self._num_weights >= _PRODUCTS_WORTH_A_THREAD
-        struct.num_threads = torch.get_num_threads() if is_long else 1
-        size = self._library.scratch_size(ctypes.byref(struct), batch_size)
-        if len(self._scratch) < size:
-            self._scratch = torch.empty(size, dtype=torch.float32, device="cpu")
+        is_long = num_tokens * self._num_weights >= _PRODUCTS_WORTH_A_THREAD * struct.num_layers
+        num_threads = torch.get_num_threads() if is_long else 1
+        struct.num_drafts, struct.num_threads = num_drafts, num_threads
+        needs = batch_size, num_drafts, num_threads, struct.num_places
+        if needs != self._scratch_for:
+            size = self._library.scratch_size(ctypes.byref(struct), batch_size)
+            if len(self._scratch) < size:
+                self._scratch = torch.empty(size, dtype=torch.float32, device="cpu")
+            self._scratch_for = needs
         function(ctypes.byref(struct), start, batch_size, self._scratch.data_ptr())
 
 
@@ -336,8 +347,14 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(file))
     library.scratch_size.restype = ctypes.c_int64
     library.scratch_size.argtypes = [ctypes.c_void_p, ctypes.c_int64]
-    library.checksum.restype = ctypes.c_uint64
-    library.checksum.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    library.checksums.restype = None
+    library.checksums.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
     library.pack.restype = None
     library.pack.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
     for function in (library.prefill, library.decode_round):

@@ -20,13 +20,13 @@ static void rms_norm_row(const Model *m, const float *x, const void *weight, flo
 static void rms_norm(const Model *m, const float *x, const void *weight, float *y, int64_t num) {
     for (int64_t n = thread_number(); n < num; n += num_threads_here())
         rms_norm_row(m, x + n * m->hidden_size, weight, y + n * m->hidden_size);
-    BARRIER
+    barrier(m);
 }
 
 static void project(const Model *m, const void *w, const float *x, float *y, int64_t num, int64_t width, int64_t rows,
                     int add) {
     linear(m, w, 0, x, y, num, width, rows, rows, add);
-    BARRIER
+    barrier(m);
 }
 
 /* Turns each pair (i, i + E/2) of the given heads by the position's angle. */
@@ -49,7 +49,7 @@ static void attend_prepare(const Model *m, const Layer *l, const float *x, float
     if (with_queries) linear(m, l->q, l->q_bias, x, qkv, num, width, all, q, 0);
     linear(m, l->k, l->k_bias, x, qkv + q, num, width, all, k, 0);
     linear(m, l->v, l->v_bias, x, qkv + q + k, num, width, all, k, 0);
-    BARRIER
+    barrier(m);
     for (int64_t n = thread_number(); n < num; n += num_threads_here()) {
         float *row = qkv + n * all;
         int64_t first = with_queries ? 0 : m->num_heads;
@@ -62,78 +62,136 @@ static void attend_prepare(const Model *m, const Layer *l, const float *x, float
             }
         }
     }
-    BARRIER
+    barrier(m);
 }
 
-/* scores[i] = a · b[i] for `num` rows of b from `at` on; `scores` has room for a multiple of four. */
-INLINE void dots(const float *a, const void *b, int64_t at, int64_t num, int64_t width, int bf16, float *scores) {
+/* scores[q * stride + i] = x[q] · keys[i] for `num` keys from `at` on; `scores` has room for a multiple of four. */
+INLINE void dots(int queries, const float *x, const void *keys, int64_t at, int64_t num, int64_t width, int bf16,
+                 float *scores, int64_t stride) {
     for (int64_t i = 0; i < num; i += 4) {
-        vec4 parts[4], rests = {0};
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            vec total = {0};
-            int64_t row = at + (i + k < num ? i + k : num - 1) * width, c = 0;
-            for (; c + LANES <= width; c += LANES) total += *(const vec *)(a + c) * load_vec(b, row + c, bf16);
-            for (; c < width; c++) rests[k] += a[c] * load(b, row + c, bf16);
-            parts[k] = quarter(total);
+        vec total[TILE][4];
+        int64_t row[4], c = 0;
+        for (int k = 0; k < 4; k++) row[k] = at + (i + k < num ? i + k : num - 1) * width;
+        for (int q = 0; q < queries; q++)
+            for (int k = 0; k < 4; k++) total[q][k] = (vec){0};
+        for (; c + LANES <= width; c += LANES) {
+            vec key[4];
+            for (int k = 0; k < 4; k++) key[k] = load_vec(keys, row[k] + c, bf16);
+            for (int q = 0; q < queries; q++)
+                for (int k = 0; k < 4; k++) total[q][k] += *(const vec *)(x + q * width + c) * key[k];
         }
-        vec4 sums = four_sums(parts[0], parts[1], parts[2], parts[3]) + rests;
-        memcpy(scores + i, &sums, sizeof sums);
+        if (c < width)
+#pragma GCC unroll 4
+            for (int q = 0; q < queries; q++)
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++)
+                    total[q][k] += load_part(x, q * width + c, width - c, 0) * load_part(keys, row[k] + c, width - c, bf16);
+#pragma GCC unroll 4
+        for (int q = 0; q < queries; q++) {
+            vec4 sums = four_sums(quarter(total[q][0]), quarter(total[q][1]), quarter(total[q][2]), quarter(total[q][3]));
+            memcpy(scores + q * stride + i, &sums, sizeof sums);
+        }
     }
 }
 
-/* to = the sum of b's rows from `at` on, each times its weight: `vectors` vectors of every row, from place c on. */
-INLINE void weighted_vectors(int vectors, const float *weights, const void *b, int64_t at, int64_t num, int64_t width,
-                             int64_t c, int bf16, float *to) {
-    vec total[CHAINS][4];
-    for (int v = 0; v < vectors; v++) total[0][v] = total[1][v] = (vec){0};
-    for (int64_t i = 0; i + CHAINS <= num; i += CHAINS)
-        for (int k = 0; k < CHAINS; k++)
-            for (int v = 0; v < vectors; v++)
-                total[k][v] += weights[i + k] * load_vec(b, at + (i + k) * width + c + v * LANES, bf16);
-    if (num % CHAINS)
-        for (int v = 0; v < vectors; v++)
-            total[0][v] += weights[num - 1] * load_vec(b, at + (num - 1) * width + c + v * LANES, bf16);
-    for (int v = 0; v < vectors; v++) *(vec *)(to + c + v * LANES) = total[0][v] + total[1][v];
+/* to[q * width] = the sum of the rows of values from `at` on, each times its weight: so many vectors of every row. */
+INLINE void weighted_vectors(int queries, int vectors, const float *weights, int64_t stride, const void *values,
+                             int64_t at, int64_t num, int64_t width, int bf16, float *to) {
+    vec total[TILE][4];
+    for (int q = 0; q < queries; q++)
+        for (int v = 0; v < vectors; v++) total[q][v] = (vec){0};
+    for (int64_t i = 0; i < num; i++) {
+        vec value[4];
+        for (int v = 0; v < vectors; v++) value[v] = load_vec(values, at + i * width + v * LANES, bf16);
+        for (int q = 0; q < queries; q++)
+            for (int v = 0; v < vectors; v++) total[q][v] += weights[q * stride + i] * value[v];
+    }
+    for (int q = 0; q < queries; q++)
+        for (int v = 0; v < vectors; v++) *(vec *)(to + q * width + v * LANES) = total[q][v];
 }
 
-INLINE void weighted_sum(const float *weights, const void *b, int64_t at, int64_t num, int64_t width, int bf16, float *to) {
+INLINE void weighted_sums(int queries, const float *weights, int64_t stride, const void *values, int64_t at, int64_t num,
+                          int64_t width, int bf16, float *to) {
     int64_t c = 0;
-    for (; c + 4 * LANES <= width; c += 4 * LANES) weighted_vectors(4, weights, b, at, num, width, c, bf16, to);
-    for (; c + 2 * LANES <= width; c += 2 * LANES) weighted_vectors(2, weights, b, at, num, width, c, bf16, to);
-    for (; c + LANES <= width; c += LANES) weighted_vectors(1, weights, b, at, num, width, c, bf16, to);
-    for (; c < width; c++) {
-        to[c] = 0;
-        for (int64_t i = 0; i < num; i++) to[c] += weights[i] * load(b, at + i * width + c, bf16);
+#define VECTORS(N) \
+    for (; c + N * LANES <= width; c += N * LANES) \
+        weighted_vectors(queries, N, weights, stride, values, at + c, num, width, bf16, to + c);
+    VECTORS(4)
+    VECTORS(2)
+    VECTORS(1)
+    for (int q = 0; q < queries && c < width; q++) {
+        vec total = {0};
+        for (int64_t i = 0; i < num; i++)
+            total += weights[q * stride + i] * load_part(values, at + i * width + c, width - c, bf16);
+        for (int64_t j = c; j < width; j++) to[q * width + j] = total[j - c];
     }
 }
 
-/* out[n] of each query head: softmax over keys 0 … positions[n]. scores: room for C of every thread. */
-static void attend(const Model *m, const Layer *l, const float *qkv, float *out, const int64_t *slots,
-                   const int64_t *positions, int64_t num, float *scores) {
-    int64_t e = m->head_dim, q = m->num_heads * e, all = q + 2 * m->num_key_heads * e;
-    int64_t group = m->num_heads / m->num_key_heads;
-    float *mine = scores + thread_number() * (m->num_places + LANES), scale = 1.0f / sqrtf((float)e);
-    int bf16 = (int)m->is_bfloat16;
-    /* Heads of one token lie beside each other, so that the keys they share stay in the cache. */
-    Range jobs = part(num * m->num_heads, 1);
-    for (int64_t job = jobs.begin; job < jobs.end; job++) {
-        int64_t n = job / m->num_heads, h = job % m->num_heads, length = positions[n] + 1;
-        int64_t at = (slots[n] * m->num_key_heads + h / group) * m->num_places * e;
-        const float *query = qkv + n * all + h * e;
-        float *to = out + n * q + h * e;
-        if (bf16)
-            dots(query, l->keys, at, length, e, 1, mine);
-        else
-            dots(query, l->keys, at, length, e, 0, mine);
-        float share = (float)(1.0 / exp_all(mine, length, largest(mine, length), scale));
-        if (bf16)
-            weighted_sum(mine, l->values, at, length, e, 1, to);
-        else
-            weighted_sum(mine, l->values, at, length, e, 0, to);
-        for (int64_t i = 0; i < e; i++) to[i] *= share;
+/* Both for a constant number of queries and type of keys and values. */
+#define ATTENTION(QUERIES) \
+    static void dots_##QUERIES(const float *x, const void *keys, int64_t at, int64_t num, int64_t width, int bf16, \
+                               float *scores, int64_t stride) { \
+        if (bf16) \
+            dots(QUERIES, x, keys, at, num, width, 1, scores, stride); \
+        else \
+            dots(QUERIES, x, keys, at, num, width, 0, scores, stride); \
+    } \
+    static void weighted_##QUERIES(const float *weights, int64_t stride, const void *values, int64_t at, int64_t num, \
+                                   int64_t width, int bf16, float *to) { \
+        if (bf16) \
+            weighted_sums(QUERIES, weights, stride, values, at, num, width, 1, to); \
+        else \
+            weighted_sums(QUERIES, weights, stride, values, at, num, width, 0, to); \
     }
-    BARRIER
+ATTENTION(1) ATTENTION(2) ATTENTION(3) ATTENTION(4)
+
+typedef void (*Dots)(const float *, const void *, int64_t, int64_t, int64_t, int, float *, int64_t);
+typedef void (*Weighted)(const float *, int64_t, const void *, int64_t, int64_t, int64_t, int, float *);
+static const Dots dots_of[TILE] = {dots_1, dots_2, dots_3, dots_4};
+static const Weighted weighted_sums_of[TILE] = {weighted_1, weighted_2, weighted_3, weighted_4};
+
+/* Floats that a thread needs for `attend_together`. */
+static int64_t attention_scratch(const Model *m) { return TILE * (m->num_places + LANES + 2 * m->head_dim); }
+
+/* Attention of `tokens` successive tokens of one request, from n on, for `heads` query heads, from h on, of one key head:
+softmax over keys 0 … positions[n]. At most TILE queries, which meet each key and value together. */
+static void attend_together(const Model *m, const Layer *l, const float *qkv, float *out, int64_t slot,
+                            const int64_t *positions, int64_t n, int tokens, int64_t h, int heads, float *memory) {
+    int64_t e = m->head_dim, width = m->num_heads * e, all = width + 2 * m->num_key_heads * e, stride = m->num_places + LANES;
+    int64_t key_head = h / (m->num_heads / m->num_key_heads);
+    int64_t at = (slot * m->num_key_heads + key_head) * m->num_places * e, longest = positions[n + tokens - 1] + 1;
+    int64_t whole = (longest + LANES - 1) / LANES * LANES; /* vectors of scores */
+    float *queries = memory + TILE * stride, *to = queries + TILE * e, scale = 1.0f / sqrtf((float)e), share[TILE];
+    int bf16 = (int)m->is_bfloat16, num = tokens * heads;
+    for (int t = 0; t < tokens; t++)
+        memcpy(queries + t * heads * e, qkv + (n + t) * all + h * e, sizeof(float) * (size_t)(heads * e));
+    dots_of[num - 1](queries, l->keys, at, longest, e, bf16, memory, stride);
+    for (int q = 0; q < num; q++) {
+        float *scores = memory + q * stride;
+        for (int64_t i = positions[n + q / heads] + 1; i < whole; i++) scores[i] = -INFINITY;
+        share[q] = (float)(1.0 / exp_all(scores, whole, largest(scores, whole), scale));
+    }
+    weighted_sums_of[num - 1](memory, stride, l->values, at, longest, e, bf16, to);
+    for (int q = 0; q < num; q++)
+        for (int64_t i = 0; i < e; i++) out[(n + q / heads) * width + (h + q % heads) * e + i] = to[q * e + i] * share[q];
+}
+
+static void attend(const Model *m, const Layer *l, const float *qkv, float *out, const int64_t *slots,
+                   const int64_t *positions, int64_t num, float *memory) {
+    int64_t group = m->num_heads / m->num_key_heads, job = 0;
+    memory += thread_number() * attention_scratch(m);
+    for (int64_t n = 0, tokens = 1; n < num; n += tokens, tokens = 1) {
+        while (tokens < TILE && n + tokens < num && slots[n + tokens] == slots[n]
+               && positions[n + tokens] == positions[n] + tokens)
+            tokens++;
+        int64_t most = TILE / tokens;
+        for (int64_t h = 0, heads; h < m->num_heads; h += heads) {
+            heads = group - h % group < most ? group - h % group : most;
+            if (job++ % num_threads_here() == thread_number())
+                attend_together(m, l, qkv, out, slots[n], positions, n, (int)tokens, h, (int)heads, memory);
+        }
+    }
+    barrier(m);
 }
 
 static void feed_forward(const Model *m, const Layer *l, const float *x, float *inner, float *up, float *y, int64_t num) {
@@ -150,7 +208,7 @@ static void feed_forward(const Model *m, const Layer *l, const float *x, float *
         }
         for (; i < mine.rows.end; i++) gate[i] = gate[i] / (1.0f + exp_vec((vec){0} - gate[i])[0]) * by[i];
     }
-    BARRIER
+    barrier(m);
     project(m, l->down, inner, y, num, f, width, 1);
 }
 
@@ -176,7 +234,7 @@ static int64_t carve(const Model *m, int64_t batch, float *memory, Scratch *s) {
     TAKE(mixed, float, num * max64(m->num_heads * e, m->hidden_size))
     TAKE(inner, float, num * m->feed_forward)
     TAKE(up, float, num * m->feed_forward)
-    TAKE(scores, float, m->num_threads * (m->num_places + LANES))
+    TAKE(scores, float, m->num_threads * attention_scratch(m))
     TAKE(pairs, float, num * 2 * m->hidden_size)
     TAKE(logits, float, batch * (m->num_drafts + 1) * m->num_ids)
     TAKE(proposals, float, batch * (m->num_drafts + 1) * m->num_ids)
@@ -198,7 +256,7 @@ static void embed(const Model *m, const int64_t *ids, float *x, int64_t num) {
     for (int64_t n = thread_number(); n < num; n += num_threads_here())
         for (int64_t i = 0; i < m->hidden_size; i++)
             x[n * m->hidden_size + i] = ids[n] < 0 ? 0 : load(m->embedding, ids[n] * m->hidden_size + i, (int)m->is_bfloat16);
-    BARRIER
+    barrier(m);
 }
 
 /* x += attention(norm(x)), x += mlp(norm(x)), for tokens whose queries, keys and values are in qkv and the cache. */

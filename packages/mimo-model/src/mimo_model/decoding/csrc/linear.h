@@ -9,11 +9,11 @@ zeros. A short row is done before a dot product's parts are added up. */
 
 #include "types.h"
 
-#define TILE 4     /* tokens whose products with a row of weights are summed side by side */
-#define CHAINS 2   /* sums of one product that run side by side */
-#define AHEAD 2048 /* bytes: how far weights are asked for in advance */
-#define BLOCK 32   /* rows of a packed block */
-#define WIDE 8     /* tokens that meet a packed block at once */
+#define TILE 4      /* tokens whose products with a row of weights are summed side by side */
+#define CHAINS 2    /* sums of one product that run side by side */
+#define AHEAD 2048  /* bytes: how far weights are asked for in advance */
+#define BLOCK LANES /* rows of a packed block */
+#define WIDE 8      /* tokens that meet packed blocks at once */
 
 /* -- Weights as they are -- */
 
@@ -98,18 +98,18 @@ void pack(const void *w, int64_t rows, int64_t width, int64_t bf16, float *out) 
                 *out++ = r < rows ? load(w, r * width + i, (int)bf16) : 0;
 }
 
-/* A checksum of matrices, their sizes in bytes: one written word always changes it. */
-uint64_t checksum(const void *const *matrices, const int64_t *sizes, int64_t num) {
+/* A matrix's checksum, of so many bytes: one written word always changes it. */
+static uint64_t checksum(const char *bytes, int64_t size) {
     uint32_t lanes[64];
     for (int64_t i = 0; i < 64; i++) lanes[i] = (uint32_t)i;
-    for (int64_t k = 0; k < num; k++) {
-        const char *bytes = (const char *)matrices[k];
-        for (int64_t at = 0; at < sizes[k]; at += sizeof lanes) {
-            uint32_t words[64] = {0};
-            int64_t left = sizes[k] - at;
-            if (left >= (int64_t)sizeof words) memcpy(words, bytes + at, sizeof words);
-            else memcpy(words, bytes + at, (size_t)left);
-            for (int64_t i = 0; i < 64; i++) lanes[i] = (lanes[i] ^ words[i]) * 0x9E3779B1u;
+    for (int64_t at = 0; at < size; at += sizeof lanes) {
+        uint32_t words[64] = {0};
+        int64_t left = size - at;
+        if (left >= (int64_t)sizeof words) memcpy(words, bytes + at, sizeof words);
+        else memcpy(words, bytes + at, (size_t)left);
+        for (int64_t i = 0; i < 64; i++) {
+            uint32_t product = (lanes[i] ^ words[i]) * 0x9E3779B1u;
+            lanes[i] = product << 13 | product >> 19; /* else what differs in high bits stays there */
         }
     }
     uint64_t sum = 0;
@@ -117,43 +117,56 @@ uint64_t checksum(const void *const *matrices, const int64_t *sizes, int64_t num
     return sum;
 }
 
-/* out[t * BLOCK + r] = w[r] · x[t], for a constant number of tokens and blocks of rows. */
+void checksums(const void *const *matrices, const int64_t *sizes, int64_t num, int64_t num_threads, uint64_t *sums) {
+    (void)num_threads;
+#pragma omp parallel for schedule(dynamic) num_threads((int)num_threads)
+    for (int64_t k = 0; k < num; k++) sums[k] = checksum((const char *)matrices[k], sizes[k]);
+}
+
+/* out[t * blocks * BLOCK + r] = w[r] · x[t], for constant numbers of tokens and blocks of rows. */
 INLINE void packed_tile(int tokens, int blocks, const float *w, const float *x, int64_t width, float *out) {
     vec total[WIDE][4];
     for (int t = 0; t < tokens; t++)
-        for (int v = 0; v < 2 * blocks; v++) total[t][v] = (vec){0};
+        for (int b = 0; b < blocks; b++) total[t][b] = (vec){0};
+#pragma GCC unroll 2
     for (int64_t i = 0; i < width; i++) {
         vec w_i[4];
-        for (int v = 0; v < 2 * blocks; v++) w_i[v] = *(const vec *)(w + (v / 2) * width * BLOCK + i * BLOCK + v % 2 * LANES);
+        for (int b = 0; b < blocks; b++) w_i[b] = *(const vec *)(w + (b * width + i) * BLOCK);
         for (int t = 0; t < tokens; t++) {
-            vec x_i = (vec){0} + x[t * width + i];
-            for (int v = 0; v < 2 * blocks; v++) total[t][v] += w_i[v] * x_i;
+            vec x_i = x[t * width + i] - (vec){0};
+            for (int b = 0; b < blocks; b++) total[t][b] += w_i[b] * x_i;
         }
     }
     for (int t = 0; t < tokens; t++)
-        for (int v = 0; v < 2 * blocks; v++) *(vec *)(out + (t * 2 * blocks + v) * LANES) = total[t][v];
+        for (int b = 0; b < blocks; b++) *(vec *)(out + (t * blocks + b) * BLOCK) = total[t][b];
 }
 
 #define PACKED(TOKENS, BLOCKS) \
     static void packed_##TOKENS##_##BLOCKS(const float *w, const float *x, int64_t width, float *out) { \
         packed_tile(TOKENS, BLOCKS, w, x, width, out); \
     }
-PACKED(1, 1) PACKED(1, 2) PACKED(2, 1) PACKED(3, 1) PACKED(4, 1) PACKED(5, 1) PACKED(6, 1) PACKED(7, 1) PACKED(8, 1)
+PACKED(1, 1) PACKED(2, 1) PACKED(3, 1) PACKED(4, 1) PACKED(5, 1) PACKED(6, 1) PACKED(7, 1) PACKED(8, 1)
+PACKED(1, 2) PACKED(2, 2) PACKED(3, 2) PACKED(4, 2) PACKED(5, 2) PACKED(6, 2) PACKED(7, 2) PACKED(8, 2)
+PACKED(1, 3) PACKED(1, 4)
 
 typedef void (*PackedTile)(const float *, const float *, int64_t, float *);
-static const PackedTile one_block[] = {packed_1_1, packed_2_1, packed_3_1, packed_4_1,
-                                       packed_5_1, packed_6_1, packed_7_1, packed_8_1};
+static const PackedTile packed_tiles[4][WIDE] = {
+    {packed_1_1, packed_2_1, packed_3_1, packed_4_1, packed_5_1, packed_6_1, packed_7_1, packed_8_1},
+    {packed_1_2, packed_2_2, packed_3_2, packed_4_2, packed_5_2, packed_6_2, packed_7_2, packed_8_2},
+    {packed_1_3},
+    {packed_1_4},
+};
 
 static void packed_rows(const float *w, const void *bias, const float *x, float *y, int64_t num, int64_t width,
                         int64_t stride, int64_t begin, int64_t end, int bf16, int add) {
-    float out[WIDE * BLOCK] __attribute__((aligned(64)));
+    float out[WIDE * 2 * BLOCK] __attribute__((aligned(64)));
+    int64_t most = num == 1 ? 4 * BLOCK : 2 * BLOCK;
     for (int64_t row = begin; row < end;) {
-        int blocks = num == 1 && end - row > BLOCK ? 2 : 1;
-        int64_t rows = end - row < blocks * BLOCK ? end - row : blocks * BLOCK;
+        int64_t rows = end - row < most ? end - row : most, blocks = (rows + BLOCK - 1) / BLOCK;
         for (int64_t n = 0; n < num; n += WIDE) {
-            int tokens = num - n < WIDE ? (int)(num - n) : WIDE;
-            (blocks == 2 ? packed_1_2 : one_block[tokens - 1])(w + row * width, x + n * width, width, out);
-            for (int t = 0; t < tokens; t++) {
+            int64_t tokens = num - n < WIDE ? num - n : WIDE;
+            packed_tiles[blocks - 1][tokens - 1](w + row * width, x + n * width, width, out);
+            for (int64_t t = 0; t < tokens; t++) {
                 float *to = y + (n + t) * stride + row, *from = out + t * blocks * BLOCK;
                 if (bias)
                     for (int64_t r = 0; r < rows; r++) from[r] += load(bias, row + r, bf16);

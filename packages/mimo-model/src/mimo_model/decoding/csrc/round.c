@@ -8,13 +8,16 @@ width, F feed-forward, V tokenizer ids, C places of a slot. N = tokens of all re
 
 #include "sampling.h"
 
-/* The main layers for the N tokens whose slots, positions and ids are in the scratch memory: s->x, and the cache. */
-static void trunk(const Model *m, Scratch *s, int64_t num) {
+/* The main layers for the N tokens whose slots, positions and ids are in the scratch memory: s->x, and the cache; the
+cache alone where `only_cache` says so. */
+static void trunk(const Model *m, Scratch *s, int64_t num, int only_cache) {
     embed(m, s->ids, s->x, num);
     for (int64_t i = 0; i < m->num_layers; i++) {
         const Layer *l = m->layers + i;
+        int is_end = only_cache && i == m->num_layers - 1;
         rms_norm(m, s->x, l->input_norm, s->normed, num);
-        attend_prepare(m, l, s->normed, s->qkv, s->slots, s->positions, num, 1);
+        attend_prepare(m, l, s->normed, s->qkv, s->slots, s->positions, num, !is_end);
+        if (is_end) return;
         rest_of_block(m, l, s, s->x, num);
     }
     if (m->max_drafts)
@@ -49,7 +52,7 @@ static void draft_layer(const Model *m, Scratch *s, int64_t first, int64_t batch
                 if (b < end) next = m->filled[b * m->max_drafts + k - 1];
             }
         }
-        BARRIER
+        barrier(m);
         embed(m, s->ids, s->x, num);
         for (int64_t n = thread_number(); n < num; n += num_threads_here()) {
             float *hidden = s->mixed + n * width, *pair = s->pairs + n * 2 * width;
@@ -58,7 +61,7 @@ static void draft_layer(const Model *m, Scratch *s, int64_t first, int64_t batch
             rms_norm_row(m, hidden, l->hidden_norm, pair);
             rms_norm_row(m, s->x + n * width, l->token_norm, pair + width);
         }
-        BARRIER
+        barrier(m);
         project(m, l->input_proj, s->pairs, s->x, num, 2 * width, width, 0);
         rms_norm(m, s->x, l->input_norm, s->normed, num);
         attend_prepare(m, l, s->normed, s->qkv, s->slots, s->positions, num, 0);
@@ -72,12 +75,12 @@ static void draft_layer(const Model *m, Scratch *s, int64_t first, int64_t batch
                 s->slots[i] = s->slots[from];
                 s->positions[i] = s->positions[from];
             }
-        BARRIER
+        barrier(m);
         linear(m, l->q, l->q_bias, s->normed, s->qkv, num_last, width, all, heads, 0);
-        BARRIER
+        barrier(m);
         for (int64_t i = thread_number(); i < num_last; i += num_threads_here())
             rotate(m, s->qkv + i * all, m->num_heads, s->positions[i]);
-        BARRIER
+        barrier(m);
         rest_of_block(m, l, s, s->x, num_last);
         rms_norm(m, s->x, l->final_norm, s->normed, num_last);
         project(m, m->head, s->normed, s->logits, num_last, width, m->num_ids, 0);
@@ -86,7 +89,7 @@ static void draft_layer(const Model *m, Scratch *s, int64_t first, int64_t batch
             draft(m, s, request, m->num_tokens[request] + k - 1, s->logits + i * m->num_ids,
                   s->proposals + ((request - first) * (m->num_drafts + 1) + k - 1) * m->num_ids);
         }
-        BARRIER
+        barrier(m);
     }
 }
 
@@ -97,8 +100,8 @@ static void verify_all(const Model *m, Scratch *s, int64_t first, int64_t batch)
         s->positions[n] = m->num_tokens[s->slots[n]] - 1 + n % steps;
         s->ids[n] = m->tokens[s->slots[n] * m->num_places + s->positions[n]];
     }
-    BARRIER
-    trunk(m, s, num);
+    barrier(m);
+    trunk(m, s, num, 0);
     rms_norm(m, s->x, m->norm, s->normed, num);
     project(m, m->head, s->normed, s->logits, num, m->hidden_size, m->num_ids, 0);
     for (int64_t b = thread_number(); b < batch; b += num_threads_here())
@@ -106,8 +109,10 @@ static void verify_all(const Model *m, Scratch *s, int64_t first, int64_t batch)
 }
 
 /* One round for the requests in slots `first` to `first + batch`. memory: `scratch_size` floats. */
-void decode_round(const Model *m, int64_t first, int64_t batch, float *memory) {
+void decode_round(Model *m, int64_t first, int64_t batch, float *memory) {
     Scratch s;
+    Team team = {0};
+    m->team = &team;
     carve(m, batch, memory, &s);
 #pragma omp parallel num_threads((int)m->num_threads)
     {
@@ -117,8 +122,10 @@ void decode_round(const Model *m, int64_t first, int64_t batch, float *memory) {
 }
 
 /* Reads the prompts in these slots into the cache, all but their last tokens, which the first round reads. */
-void prefill(const Model *m, int64_t first, int64_t batch, float *memory) {
+void prefill(Model *m, int64_t first, int64_t batch, float *memory) {
     Scratch s;
+    Team team = {0};
+    m->team = &team;
     carve(m, batch, memory, &s);
 #pragma omp parallel num_threads((int)m->num_threads)
     for (int64_t b = first, next = 0; b < first + batch;) {
@@ -132,8 +139,8 @@ void prefill(const Model *m, int64_t first, int64_t batch, float *memory) {
                 }
             if (next == m->num_tokens[b] - 1) b++, next = 0;
         }
-        BARRIER
-        if (num) trunk(m, &s, num);
-        BARRIER
+        barrier(m);
+        if (num) trunk(m, &s, num, m->max_drafts == 0); /* MTP layers read the hidden states */
+        barrier(m);
     }
 }

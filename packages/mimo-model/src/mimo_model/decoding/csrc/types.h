@@ -3,6 +3,8 @@
 #pragma once
 
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -17,12 +19,26 @@ typedef uint16_t half_vec __attribute__((vector_size(2 * LANES), aligned(2)));
 #include <omp.h>
 static int thread_number(void) { return omp_get_thread_num(); }
 static int num_threads_here(void) { return omp_get_num_threads(); }
-#define BARRIER _Pragma("omp barrier")
 #else
 static int thread_number(void) { return 0; }
 static int num_threads_here(void) { return 1; }
-#define BARRIER
 #endif
+
+#if defined(__x86_64__) || defined(__i386__)
+#define PAUSE __builtin_ia32_pause();
+#elif defined(__aarch64__)
+#define PAUSE __asm__ volatile("yield");
+#else
+#define PAUSE
+#endif
+
+/* Where the threads of one call meet. A round has dozens of barriers, and OpenMP's own take seven times as long. */
+typedef struct {
+    _Alignas(64) atomic_int num_waiting;
+    _Alignas(64) atomic_int num_passed;
+} Team;
+
+#define SPINS 128 /* then others may want the processor */
 
 typedef struct {
     const void *input_norm, *q, *q_bias, *k, *k_bias, *v, *v_bias, *o, *post_norm, *gate, *up, *down;
@@ -48,7 +64,24 @@ typedef struct {
     const int64_t *seed;
     const float *temperature, *top_p;
     const int64_t *top_k;
+    Team *team;
 } Model;
+
+static void barrier(const Model *m) {
+    Team *team = m->team;
+    int passed = atomic_load_explicit(&team->num_passed, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&team->num_waiting, 1, memory_order_acq_rel) == num_threads_here() - 1) {
+        atomic_store_explicit(&team->num_waiting, 0, memory_order_relaxed);
+        atomic_store_explicit(&team->num_passed, passed + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&team->num_passed, memory_order_acquire) == passed; spins++)
+        if (spins < SPINS) {
+            PAUSE
+        } else {
+            sched_yield();
+        }
+}
 
 enum { RUNNING, STOP, LENGTH };
 enum { FINISH, NUM_NEW, NUM_ACCEPTED, FIRST_TOKEN };
@@ -84,6 +117,12 @@ INLINE void store(void *to, int64_t i, float value, int bfloat16) {
 INLINE vec load_vec(const void *from, int64_t i, int bfloat16) {
     if (bfloat16) return (vec)(__builtin_convertvector(*(const half_vec *)((const uint16_t *)from + i), uvec) << 16);
     return *(const vec *)((const float *)from + i);
+}
+
+INLINE vec load_part(const void *from, int64_t i, int64_t num, int bfloat16) { /* zeros after the first `num` */
+    vec part = {0};
+    for (int64_t j = 0; j < num; j++) part[j] = load(from, i + j, bfloat16);
+    return part;
 }
 
 typedef float vec8 __attribute__((vector_size(32)));
