@@ -34,7 +34,7 @@ _SOURCES = Path(__file__).with_name("csrc")
 _FLAGS = ("-O3", "-std=gnu11", "-fwrapv", "-shared", "-fPIC")
 # Below so many multiplications a layer, or a checksum, is too short to share: waiting for the other threads would
 # cost more.
-_PRODUCTS_WORTH_A_THREAD = 1 << 19
+_PRODUCTS_WORTH_A_THREAD = 1 << 18
 # Beyond so many tokens in one forward PyTorch's matrix products are faster, above all in bfloat16, for which processors
 # have instructions of their own. Small models' packed weights keep up for longer, and longest where a forward is so
 # short that PyTorch's operators cost more than what they do.
