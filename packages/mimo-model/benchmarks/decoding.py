@@ -90,6 +90,7 @@ def compare(subject: Subject) -> None:
     print("| batch | engine | tokens/s | × transformers | prompts once read | ms a round | of bandwidth |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     num_layers = len(model.model.mtp_layers)
+    num_bytes = weight_bytes(model, num_ids=num_tokenizer_ids(subject.tokenizer), num_drafts=0)
     for batch_size in subject.batch_sizes:
         prompts = subject.prompts[:batch_size]
         engines: dict[str, Callable[[], Decoded]] = {
@@ -107,12 +108,11 @@ def compare(subject: Subject) -> None:
         shares = []
         for decode in engines.values():
             decode()
+        order = list(engines)
         for repeat in range(REPEATS):
             bandwidth = memory_bandwidth(model)
-            order = list(engines)
             for name in order[repeat % len(order) :] + order[: repeat % len(order)]:
                 runs[name].append(engines[name]())
-            num_bytes = weight_bytes(model, num_ids=num_tokenizer_ids(subject.tokenizer), num_drafts=0)
             if bandwidth:
                 shares.append(num_bytes / runs["ours, K = 0"][-1].round_s / bandwidth)
         tokens = runs["transformers"][-1].tokens
@@ -202,7 +202,7 @@ def vllm_of(subject: Subject):
     return LLM(
         str(folder),
         dtype=dtype,
-        max_model_len=512,
+        max_model_len=min(512, subject.model.config.max_position_embeddings),
         enforce_eager=True,
         distributed_executor_backend="uni",
         enable_prefix_caching=False,

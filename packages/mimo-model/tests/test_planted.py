@@ -8,11 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from mimo_model import Engine, MiMoForCausalLM, Sampling
+from mimo_model import Completion, Engine, MiMoForCausalLM, Sampling
 from mimo_model.model import MTPLayer
 from mimo_model.planted import chain, plant
 
 PLANTED = (0.875, 0.75, 0.625)
+
+
+def follow(model, tokenizer, prompt: list[int], sampling: Sampling, num_drafts: int) -> Completion:
+    engine = Engine(model, tokenizer, num_drafts=num_drafts)
+    engine.submit(prompt, sampling)
+    finished = []
+    while engine.pending:
+        finished += engine.step()
+    [(_, completion)] = finished
+    return completion
 
 
 @pytest.fixture
@@ -103,24 +113,14 @@ def test_the_engine_accepts_what_follows_from_the_plan(num_drafts, num_drafted, 
     # From token 0 the b are 0, 3, 2, 13, …, and layer 1 is wrong after b = 0 and 1: with one draft a round, eight
     # rounds of 16 tokens are seven accepted drafts and two rejected ones less than once a cycle.
     model, tokenizer = plant(PLANTED)
-    engine = Engine(model, tokenizer, num_drafts=num_drafts)
-    engine.submit(chain(0, 4), Sampling(temperature=0.0, max_tokens=64))
-    finished = []
-    while engine.pending:
-        finished += engine.step()
-    [(_, completion)] = finished
+    completion = follow(model, tokenizer, chain(0, 4), Sampling(temperature=0.0, max_tokens=64), num_drafts)
     assert list(completion.tokens) == chain(0, 68)[4:]
     assert (completion.num_drafted, completion.num_accepted) == (num_drafted, num_accepted)
 
 
 def test_a_wider_model_says_the_same():
     model, tokenizer = plant(PLANTED, num_layers=5, hidden_size=192)
-    engine = Engine(model, tokenizer, num_drafts=3)
-    engine.submit(chain(0, 4), Sampling(temperature=0.0, max_tokens=64))
-    finished = []
-    while engine.pending:
-        finished += engine.step()
-    [(_, completion)] = finished
+    completion = follow(model, tokenizer, chain(0, 4), Sampling(temperature=0.0, max_tokens=64), 3)
     assert list(completion.tokens) == chain(0, 68)[4:]
     assert completion.num_accepted == (16, 12, 12)
     with pytest.raises(ValueError, match="hidden_size 100: must be a multiple of 64"):
@@ -129,12 +129,8 @@ def test_a_wider_model_says_the_same():
 
 def test_sampling_at_temperature_one_stays_on_the_chain():
     model, tokenizer = plant(PLANTED)
-    engine = Engine(model, tokenizer, num_drafts=3)
-    engine.submit(chain(9, 4), Sampling(temperature=1.0, max_tokens=200, seed=3))
-    finished = []
-    while engine.pending:
-        finished += engine.step()
-    assert list(finished[0][1].tokens) == chain(9, 204)[4:]
+    completion = follow(model, tokenizer, chain(9, 4), Sampling(temperature=1.0, max_tokens=200, seed=3), 3)
+    assert list(completion.tokens) == chain(9, 204)[4:]
 
 
 def test_an_acceptance_between_the_sixteenths_is_refused():
