@@ -91,6 +91,7 @@ def compare(subject: Subject) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     num_layers = len(model.model.mtp_layers)
     num_bytes = weight_bytes(model, num_ids=num_tokenizer_ids(subject.tokenizer), num_drafts=0)
+    llm = vllm_of(subject) if HAS_VLLM else None
     for batch_size in subject.batch_sizes:
         prompts = subject.prompts[:batch_size]
         engines: dict[str, Callable[[], Decoded]] = {
@@ -101,9 +102,8 @@ def compare(subject: Subject) -> None:
             engines[f"ours, K = {num_drafts}"] = lambda engine=engine, prompts=prompts: with_engine(
                 engine, prompts, subject.max_tokens
             )
-        if HAS_VLLM:
-            llm = vllm_of(subject)
-            engines["vLLM"] = lambda prompts=prompts, llm=llm: with_vllm(llm, subject, prompts)
+        if llm:
+            engines["vLLM"] = lambda prompts=prompts: with_vllm(llm, subject, prompts)
         runs: dict[str, list[Decoded]] = {name: [] for name in engines}
         shares = []
         for decode in engines.values():
@@ -130,6 +130,12 @@ def compare(subject: Subject) -> None:
             if name == "ours, K = 0" and shares:
                 share = f"{statistics.median(shares):.2f}"
             print(f"| {batch_size} | {name} | {rate:,.0f} | {ratio:.2f} | {once_read} | {ms} | {share} |", flush=True)
+    if llm:
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        # Its process groups are the process's, and the next subject's must not meet them.
+        llm.llm_engine.engine_core.shutdown()
+        cleanup_dist_env_and_memory()
 
 
 @dataclass
