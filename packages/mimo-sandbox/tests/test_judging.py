@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_cpp_that_does_not_compile_says_why(judged):
 
 
 def test_a_binary_that_cannot_be_executed_is_a_runtime_error_and_no_failure_of_the_judge(judged):
-    source = "char huge[3L << 40];\nint main() {}"
+    source = '__attribute__((used, section(".interp"))) const char interpreter[] = "/nowhere";\nint main() {}'
 
     verdict = judged.cases(Submission("cpp", source), [Case(id="1", stdin="", expected="")])
 
@@ -196,18 +197,20 @@ def test_a_worker_that_dies_is_replaced_and_its_test_run_again(judged):
         wait = Submission("python", "import time\ntime.sleep(1)\nprint(3)")
         judging = asyncio.create_task(judge(judged.sandbox, wait, [Case(id="1", stdin="", expected="3")]))
         await asyncio.sleep(0.5)
-        for slot in judged.sandbox._slots:
-            await slot._worker.kill()
+        for slot in judged.sandbox.programs._slots:
+            for worker in slot._workers.values():
+                await worker.kill()
         return all((await judging).passed)
 
     assert judged.run(kill_in_the_middle())
 
 
 def test_a_judge_that_loses_every_worker_raises_and_gives_no_verdict(judged, monkeypatch):
-    from mimo_sandbox.worker import Worker, WorkerLostError
+    from mimo_sandbox.worker import Outcome, Worker, WorkerLostError
 
-    async def lose(self: Worker, *_: object, **__: object) -> None:
+    async def lose(self: Worker, *_: object, **__: object) -> AsyncIterator[Outcome]:
         raise WorkerLostError("the host is on fire")
+        yield
 
     monkeypatch.setattr(Worker, "run", lose)
 
@@ -235,10 +238,10 @@ def test_without_an_engine_auto_is_local_and_docker_refuses(monkeypatch):
 def test_without_any_isolation_nothing_runs_unless_asked_for(monkeypatch):
     from mimo_sandbox import sandbox as module
 
-    async def refuse(*, isolated: bool) -> object:
+    async def refuse(*, isolated: bool, **options: object) -> object:
         if isolated:
             raise SandboxUnavailable("unshare: Operation not permitted.")
-        return await start(isolated=False)
+        return await start(isolated=False, **options)
 
     start = module.start_local_worker
     monkeypatch.setattr(module, "start_local_worker", refuse)

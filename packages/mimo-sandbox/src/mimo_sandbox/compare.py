@@ -1,77 +1,137 @@
-"""Whether an output is the expected one: named rules, pure, linear in the size of both."""
+"""The comparators by name and version, and how one is asked for: `tokens`, `tokens@1`, `float:abs=1e-9,rel=0`."""
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-_TOLERANCE = 1e-6
-"""Absolute or relative, whichever is kinder."""
-
-
-def exact(expected: bytes, output: bytes) -> bool:
-    """Byte for byte."""
-    return expected == output
+from mimo_sandbox import rules
 
 
-def tokens(expected: bytes, output: bytes) -> bool:
-    """The same words in the same order; ASCII white space separates and does not count."""
-    return expected.split() == output.split()
+@dataclass(frozen=True)
+class Comparator:
+    """A rule that says whether an answer is the expected one: pure, total, and of bounded cost."""
+
+    name: str
+    """As `comparator` takes it, tolerances included."""
+
+    version: int
+    """Rises when a verdict changes."""
+
+    doc: str
+    """One line: what it accepts."""
+
+    text: Callable[[bytes, bytes], bool]
+    """Expected and printed text, of a program that reads stdin."""
+
+    values: Callable[[str, str], bool]
+    """Expected and returned value as JSON, of a function that was called."""
+
+    def __call__(self, expected: bytes, output: bytes) -> bool:
+        return self.text(expected, output)
 
 
-def floats(expected: bytes, output: bytes) -> bool:
-    """As `tokens`, but two finite decimal numbers are the same when within 1e-6, absolute or relative."""
-    left, right = expected.split(), output.split()
-    return len(left) == len(right) and all(map(_close_words, left, right))
+def comparator(spec: str) -> Comparator:
+    """The comparator that `spec` names: a name of `COMPARATORS`, then `@version` to pin it, then `:tolerances`.
 
+    Only `float` has tolerances: `float:1e-9` sets both; of `abs` and `rel` in `float:abs=1e-9`, one that is not named
+    is 0. A number is close enough if either says so.
 
-def json_values(expected: str, output: str, *, tolerant: bool) -> bool:
-    """The same JSON value: key order does not count, `1` is `1.0` but not `true`.
-
-    Args:
-        tolerant: numbers as in `floats`.
+    Raises:
+        ValueError: the name or the version is unknown, or the tolerances are malformed.
     """
+    match = _SPEC.fullmatch(spec)
+    if match is None or match["name"] not in COMPARATORS:
+        raise ValueError(
+            f"comparator {spec[:100]!r}: expected one of {', '.join(COMPARATORS)}; if wanted with a version (tokens@1), "
+            "and float with tolerances (float:1e-9 or float:abs=1e-6,rel=1e-9)."
+        )
+    found = COMPARATORS[match["name"]]
+    if match["version"] not in (None, str(found.version)):
+        raise ValueError(
+            f"comparator {spec[:100]!r}: this is version {found.version} of {found.name}. "
+            f"Ask for {found.name}@{found.version}, or install the mimo-sandbox that has the other."
+        )
+    if match["options"] is None:
+        return found
+    if found.name != "float":
+        raise ValueError(f"comparator {spec[:100]!r}: {found.name} takes no options; only float does (float:1e-9).")
+    absolute, relative = _tolerances(spec, match["options"])
+    return _float(f"float:abs={absolute!r},rel={relative!r}", absolute, relative)
+
+
+_SPEC = re.compile(r"(?P<name>[a-z]+)(@(?P<version>[0-9]+))?(:(?P<options>.*))?", re.DOTALL)
+
+
+def _tolerances(spec: str, options: str) -> tuple[float, float]:
+    """Absolute and relative."""
+    named = [option.split("=", 1) if "=" in option else ["both", option] for option in options.split(",")]
     try:
-        return _same(json.loads(expected), json.loads(output), tolerant)
-    except (ValueError, RecursionError):
-        return False
-
-
-COMPARATORS: dict[str, Callable[[bytes, bytes], bool]] = {"exact": exact, "tokens": tokens, "float": floats}
-"""By the name that `judge` takes. Cases with arguments are compared as JSON values; `float` makes that tolerant."""
-
-
-def _close_words(left: bytes, right: bytes) -> bool:
-    if left == right:
-        return True
-    # float() of a long digit string takes quadratic time in no CPython, but a number longer than this is no float.
-    if max(len(left), len(right)) > 400 or b"_" in left + right:
-        return False
-    try:
-        return _close(float(left), float(right))
+        found = {kind: float(number) for kind, number in named}
     except ValueError:
-        return False
+        found = {}
+    known = len(found) == len(named) and set(found) in ({"both"}, {"abs"}, {"rel"}, {"abs", "rel"})
+    # A relative tolerance of 1 takes 0 for any number.
+    if not known or not all(0 <= found[kind] < (math.inf if kind == "abs" else 1) for kind in found):
+        raise ValueError(
+            f"comparator {spec[:100]!r}: expected float:1e-9 (both tolerances) or float:abs=1e-6,rel=1e-9, "
+            "each 0 or more, and below 1 but for the absolute one alone."
+        )
+    both = found.get("both", 0.0)
+    return found.get("abs", both), found.get("rel", both)
 
 
-def _close(left: float, right: float) -> bool:
-    return (
-        math.isfinite(left)
-        and math.isfinite(right)
-        and math.isclose(left, right, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+def _float(name: str, absolute: float, relative: float) -> Comparator:
+    return Comparator(
+        name,
+        1,
+        f"as tokens, but two numbers are the same within {absolute:g} absolute or {relative:g} relative",
+        partial(rules.floats, absolute=absolute, relative=relative),
+        partial(rules.float_values, absolute=absolute, relative=relative),
     )
 
 
-def _same(left: object, right: object, tolerant: bool) -> bool:
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_same(left[key], right[key], tolerant) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(_same(a, b, tolerant) for a, b in zip(left, right, strict=True))
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if tolerant and isinstance(left, int | float) and isinstance(right, int | float):
-        try:
-            return left == right or _close(float(left), float(right))
-        except OverflowError:
-            return False
-    return left == right
+COMPARATORS: dict[str, Comparator] = {
+    rule.name: rule
+    for rule in (
+        Comparator("exact", 1, "the same bytes; the same JSON value", rules.exact, rules.same_values),
+        Comparator(
+            "tokens",
+            1,
+            "the same words in the same order, white space does not count; the same JSON value",
+            rules.tokens,
+            rules.same_values,
+        ),
+        _float("float", 1e-6, 1e-6),
+        Comparator(
+            "livecodebench",
+            1,
+            "LiveCodeBench's: the same stripped lines, or the same decimal numbers in them; values equal as in Python",
+            rules.livecodebench,
+            rules.livecodebench_values,
+        ),
+        Comparator(
+            "apps",
+            1,
+            "APPS's harness, unsafe for rewards: takes lines and words in any order and number, and numbers roughly",
+            rules.apps,
+            rules.apps_values,
+        ),
+        Comparator(
+            "evalplus",
+            1,
+            "EvalPlus's: values equal as in Python, or floats within 1e-6 absolute and 1e-7 relative added",
+            rules.evalplus,
+            rules.evalplus_values,
+        ),
+    )
+}
+"""By name, at their present version and with their default options."""
+
+
+def json_values(expected: str, output: str, *, tolerant: bool) -> bool:
+    """The same JSON value by the rule of `float` if tolerant, of `tokens` if not."""
+    return COMPARATORS["float" if tolerant else "tokens"].values(expected, output)

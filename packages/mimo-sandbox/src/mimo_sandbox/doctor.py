@@ -8,9 +8,10 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimo_sandbox import engine
+from mimo_sandbox import cgroups, engine
 from mimo_sandbox.inside import seccomp
-from mimo_sandbox.local import find_python, start_local_worker
+from mimo_sandbox.languages import LANGUAGES
+from mimo_sandbox.local import Network, find_python, start_local_worker
 from mimo_sandbox.verdict import SandboxUnavailable
 
 
@@ -29,16 +30,16 @@ async def examine() -> tuple[list[Finding], str]:
         Finding("kernel", f"{platform.system()} {platform.release()} {platform.machine()}", ""),
         Finding("seccomp", *_seccomp()),
         Finding("user namespaces", *_user_namespaces()),
-        Finding("cgroups", _cgroups(), "used by the docker backend for memory and processes of a whole container"),
+        Finding("control groups", *_control_groups()),
         Finding(
             "python", (await asyncio.to_thread(find_python))[0], "what the local backend runs Python programs with"
         ),
-        Finding("g++", *_compiler()),
+        Finding("languages", *_languages()),
     ]
     docker_works, docker_findings = await asyncio.to_thread(_docker)
     findings += docker_findings
     try:
-        await (await start_local_worker(isolated=True)).kill()
+        await (await start_local_worker(isolated=True, network=Network())).kill()
         local_works = True
         findings.append(Finding("local sandbox", "starts", ""))
     except SandboxUnavailable as error:
@@ -66,16 +67,21 @@ def _user_namespaces() -> tuple[str, str]:
     return f"up to {limit}", "started by root, gives root up for an unused id" if os.geteuid() == 0 else ""
 
 
-def _cgroups() -> str:
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return "version 2"
-    return "version 1" if Path("/sys/fs/cgroup/memory").exists() else "none mounted"
+def _control_groups() -> tuple[str, str]:
+    version = cgroups.version()
+    folders, reason = cgroups.create()
+    cgroups.remove(folders)
+    if folders:
+        return f"version {version}", "CPU time and memory are exact, children that nobody waited for included"
+    found = f"version {version}" if version else "none"
+    return found, f"{reason}; CPU time and memory come from rusage instead, and verdicts say so"
 
 
-def _compiler() -> tuple[str, str]:
-    if Path("/usr/bin/g++").exists():
-        return "/usr/bin/g++", ""
-    return "none", "the local backend cannot judge C++: install g++"
+def _languages() -> tuple[str, str]:
+    there = {name: os.path.exists(language.needs) or name == "python" for name, language in LANGUAGES.items()}
+    lacking = [f"{name} needs {LANGUAGES[name].needs}" for name, is_there in there.items() if not is_there]
+    meaning = f"the local backend cannot judge the others: {', '.join(lacking)}" if lacking else ""
+    return ", ".join(name for name, is_there in there.items() if is_there), meaning
 
 
 def _docker() -> tuple[bool, list[Finding]]:

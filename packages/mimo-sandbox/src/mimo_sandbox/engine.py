@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import secrets
 import socket
 import struct
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mimo_sandbox import cgroups
+from mimo_sandbox.inside import seccomp
 from mimo_sandbox.verdict import Limits, SandboxUnavailable
 from mimo_sandbox.worker import Channel, Worker, start_command
 
@@ -19,10 +24,13 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-IMAGE = "mimo-sandbox:1"
+IMAGE = "mimo-sandbox:2"
 """The judge image, as `mimo-sandbox build` names it."""
 
 LABEL = "mimo-sandbox"
+_GROUPS = "/groups"
+"""Where the container finds its control groups; the agent opens their files and hides them."""
+
 _TMP_OPTIONS = "rw,exec,nosuid,nodev,size=64m,nr_inodes=16k,mode=1777"
 _AGENT_BYTES = 128 << 20
 """Memory of the container beyond one program's: the agent, its copy of input and output, and the tmpfs."""
@@ -50,8 +58,8 @@ def connect() -> DockerClient:
     return client
 
 
-def require_image(client: DockerClient) -> None:
-    """Checks that the judge image is there.
+def require_image(client: DockerClient) -> str:
+    """The judge image's id.
 
     Raises:
         SandboxUnavailable: it is not.
@@ -59,28 +67,40 @@ def require_image(client: DockerClient) -> None:
     import docker
 
     try:
-        client.images.get(IMAGE)
+        return str(client.images.get(IMAGE).id)
     except docker.errors.ImageNotFound:
         raise SandboxUnavailable(f"the engine has no image {IMAGE}. Run `mimo-sandbox build`.") from None
     except docker.errors.DockerException as error:
         raise SandboxUnavailable(f"the Docker engine failed: {error}") from None
 
 
-async def start_docker_worker(client: DockerClient, limits: Limits) -> Worker:
+async def start_docker_worker(
+    client: DockerClient, limits: Limits, runtime: str | None, modules: tuple[str, ...]
+) -> Worker:
     """Starts a container and the agent in it.
+
+    Args:
+        limits: of the sandbox: how much memory the container as a whole must have.
+        runtime: None: the engine's default.
+        modules: what its warm interpreter should have loaded besides the usual.
 
     Raises:
         SandboxUnavailable: the engine refused or the agent did not start.
     """
     import docker
 
+    # A user of its own, so that the kernel counts its processes apart from every other container's.
+    user = 100_000 + secrets.randbelow(1_000_000_000)
+    # Only of use if the engine runs on this host, under the same root.
+    groups, _ = await asyncio.to_thread(cgroups.create) if os.geteuid() == 0 else ({}, "")
     try:
-        container, connection = await asyncio.to_thread(_create, client, limits)
+        container, connection = await asyncio.to_thread(_create, client, limits, runtime, groups)
     except (docker.errors.DockerException, OSError) as error:
+        await asyncio.to_thread(cgroups.remove, groups)
         raise SandboxUnavailable(f"the Docker engine did not start a container: {error}") from None
     connection.setblocking(False)
     raw, writer = await asyncio.open_connection(sock=connection)
-    reader, words = asyncio.StreamReader(), bytearray()
+    reader, words = asyncio.StreamReader(limit=1 << 20), bytearray()
     pump = asyncio.create_task(_separate(raw, reader, words))
 
     async def kill() -> None:
@@ -88,43 +108,64 @@ async def start_docker_worker(client: DockerClient, limits: Limits) -> Worker:
         writer.close()
         with contextlib.suppress(docker.errors.DockerException, OSError):
             await asyncio.to_thread(container.remove, force=True)
+        await asyncio.to_thread(cgroups.remove, groups)
 
     async def last_words() -> str:
         return words.decode(errors="replace")
 
     channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words)
-    return await Worker.start(channel, {"world": "container", "folder": "/tmp"})
+    settings = {
+        "world": "container",
+        "slot": user,
+        "cgroup": {controller: f"{_GROUPS}/{controller}" for controller in groups},
+        "modules": modules,
+    }
+    return await Worker.start(channel, settings)
 
 
-def _create(client: DockerClient, limits: Limits) -> tuple[Container, socket.socket]:
-    """Creates, attaches to and starts a container; no state of the host is in it."""
-    # A user of its own, so that the kernel counts its processes apart from every other container's.
-    user = 100_000 + secrets.randbelow(1_000_000_000)
+def _create(
+    client: DockerClient, limits: Limits, runtime: str | None, groups: Mapping[str, str]
+) -> tuple[Container, socket.socket]:
+    """Creates, attaches to and starts a container; no state of the host is in it but its own control groups."""
     memory_bytes = max(limits.memory_bytes, _COMPILER_BYTES) + _AGENT_BYTES
-    container = client.containers.create(
-        IMAGE,
-        command=start_command(PYTHON),
-        entrypoint=[],
-        user=f"{user}:{user}",
-        working_dir="/",
-        environment={"LANG": "C.UTF-8"},
-        labels=[LABEL],
+    api = client.api
+    host = api.create_host_config(
         # With the host gone, however it went, the agent reads the end of its input, and the container is removed.
-        stdin_open=True,
         auto_remove=True,
-        tty=False,
         network_mode="none",
         ipc_mode="none",
+        # The host's, for the control groups of the tests are not below the container's.
+        cgroupns="host",
         cap_drop=["ALL"],
+        cap_add=["SETUID", "SETGID"],
         read_only=True,
-        security_opt=["no-new-privileges"],
-        tmpfs={"/tmp": _TMP_OPTIONS},
+        # The agent makes process ids and mounts of its own, as an ordinary user. Programs get a narrower filter.
+        security_opt=["no-new-privileges", "apparmor=unconfined", f"seccomp={json.dumps(seccomp.docker_profile())}"],
+        tmpfs={"/tmp": _TMP_OPTIONS, "/program": _TMP_OPTIONS},
+        binds={folder: {"bind": f"{_GROUPS}/{controller}", "mode": "rw"} for controller, folder in groups.items()},
         mem_limit=memory_bytes,
         memswap_limit=memory_bytes,
         pids_limit=limits.num_processes + 64,
         log_config=docker_log_config(),
-        hostname="sandbox",
+        runtime=runtime,
     )
+    # Or the kernel would not let an ordinary user mount the /proc of its own process ids.
+    host["MaskedPaths"], host["ReadonlyPaths"] = [], []
+    made = api.create_container(
+        IMAGE,
+        command=start_command(PYTHON),
+        entrypoint=[],
+        # The agent opens the control groups and becomes a user of its own, which owns nothing, before anything else.
+        user="0:0",
+        working_dir="/",
+        environment={"LANG": "C.UTF-8"},
+        labels=[LABEL],
+        stdin_open=True,
+        tty=False,
+        hostname="sandbox",
+        host_config=host,
+    )
+    container = client.containers.get(made["Id"])
     try:
         stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         connection = stream._sock.dup()

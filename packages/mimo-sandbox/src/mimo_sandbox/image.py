@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _CONTEXT = Path(__file__).parent / "judge_image"
 _SUITE = "bookworm"
-_LEFT_OUT = ("./var/cache/apt", "./var/lib/apt/lists", "./proc", "./sys", "./dev", "./usr/share/doc", "./usr/share/man")
+_LEFT_OUT = ("./tmp/*", "./var/cache/apt", "./var/lib/apt/lists", "./proc", "./sys", "./dev", "./usr/share/doc", "./usr/share/man")
 
 METHODS = ("auto", "dockerfile", "debootstrap")
 
@@ -72,6 +72,18 @@ def _from_debootstrap(client: DockerClient, mirror: str, say: Callable[[str], No
         made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if made.returncode != 0:
             raise SandboxUnavailable(f"debootstrap failed: {' / '.join(made.stdout.strip().splitlines()[-3:])}.")
+        say("precompiling standard headers")
+        shutil.copy(_CONTEXT / "precompile.sh", Path(folder) / "tmp")
+        made = subprocess.run(
+            ["chroot", folder, "/bin/sh", "/tmp/precompile.sh"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise SandboxUnavailable(f"the headers could not be precompiled: {made.stdout.strip()[-300:]}.")
+        (Path(folder) / "program").mkdir()
         say(f"importing it as {engine.IMAGE}")
         pack = ["tar", "-C", folder, *(f"--exclude={path}" for path in _LEFT_OUT), "-cf", "-", "."]
         repository, tag = engine.IMAGE.split(":")

@@ -2,48 +2,98 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_CALL = (Path(__file__).parent / "inside" / "call.py").read_bytes()
+_PROGRAM_SCRIPT = (Path(__file__).parent / "inside" / "program.py").read_bytes()
+
+PRECOMPILED = "/pch"
+"""Folder of the compiler's precompiled headers, as the sandbox shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """One language: paths are relative to the test's own empty folder, commands start with an absolute path."""
+    """One language. Programs start in an empty folder; `{program}` is a folder that they can only read."""
+
+    suffixes: tuple[str, ...]
+    """Of files that `mimo-sandbox judge` takes for it."""
+
+    needs: str
+    """The compiler or interpreter: a host or image without it cannot judge the language."""
 
     source_name: str
-    """The file that the submission's text is put into."""
+    """The file in `{program}` that the submission's text is put into."""
 
-    compile_command: tuple[str, ...] | None
-    """Makes `main` from the source; None for an interpreted language."""
+    compile_command: tuple[str, ...]
+    """Makes `main` in the folder it starts in; empty for Python, which the spawner compiles."""
 
     run_command: tuple[str, ...]
-    """Runs it; `{python}` is the sandbox's interpreter."""
+    """Runs it; `{python}` is the sandbox's interpreter. The compiled `main` is in `{program}`."""
 
 
 LANGUAGES = {
     # With `site`, because programs call exit(); without the user's folders and environment; no .pyc written.
     "python": Language(
-        source_name="main.py", compile_command=None, run_command=("{python}", "-I", "-B", "-X", "utf8", "main.py")
+        suffixes=(".py",),
+        needs="{python}",
+        source_name="main.py",
+        compile_command=(),
+        run_command=("{python}", "-I", "-B", "-X", "utf8", "{program}/main.py"),
     ),
     "cpp": Language(
+        suffixes=(".cpp", ".cc", ".cxx"),
+        needs="/usr/bin/g++",
         source_name="main.cpp",
-        compile_command=("/usr/bin/g++", "-std=c++17", "-O2", "-pipe", "-o", "main", "main.cpp"),
-        run_command=("./main",),
+        compile_command=(
+            *("/usr/bin/g++", "-std=c++17", "-O2", "-static", "-pipe", "-I" + PRECOMPILED),
+            *("-o", "main", "{program}/main.cpp"),
+        ),
+        run_command=("{program}/main",),
+    ),
+    "c": Language(
+        suffixes=(".c",),
+        needs="/usr/bin/gcc",
+        source_name="main.c",
+        compile_command=(
+            *("/usr/bin/gcc", "-std=c17", "-O2", "-static", "-pipe", "-o", "main", "{program}/main.c", "-lm"),
+        ),
+        run_command=("{program}/main",),
+    ),
+    "rust": Language(
+        suffixes=(".rs",),
+        needs="/usr/bin/rustc",
+        source_name="main.rs",
+        compile_command=("/usr/bin/rustc", "--edition=2021", "-O", "-o", "main", "{program}/main.rs"),
+        run_command=("{program}/main",),
     ),
 }
+
+PRECOMPILED_HEADERS = ("bits/stdc++.h", "iostream")
+"""What nearly every program includes first; a compiler can use one, and only as the first include."""
 
 
 @dataclass(frozen=True)
 class Program:
     """What a worker needs to run a submission."""
 
-    files: tuple[tuple[str, bytes, int], ...]
-    """Name, contents and mode of each file in the test's folder."""
+    files: tuple[tuple[str, bytes], ...]
+    """Name and contents of each file in `{program}`."""
 
     command: tuple[str, ...]
-    """The program and its arguments."""
+    """Starts it afresh; empty if it is forked from a warm interpreter."""
+
+    function: str = ""
+    """Of a forked program: what is called with the JSON on stdin; empty for one that reads stdin itself."""
+
+    modules: tuple[str, ...] = ()
+    """Modules that a warm interpreter should have loaded besides the usual ones."""
+
+    hooks: bool = True
+    """Of a forked program: whether it may use modules that must be told that they were forked (threading, random)."""
+
+    compiles: bool = False
+    """This is no program yet: the spawner compiles `main.py`."""
 
 
 def source_bytes(source: str) -> bytes:
@@ -51,10 +101,71 @@ def source_bytes(source: str) -> bytes:
     return source.encode("utf-8", "surrogatepass")
 
 
-def python_program(source: str, entry_point: str | None, python: str) -> Program:
-    """A Python submission, called through `inside/call.py` if it has an entry point."""
+def compile_program(language: str, source: str) -> Program:
+    """What compiles a submission in a language with a compiler."""
+    made_by = LANGUAGES[language]
+    return Program(((made_by.source_name, source_bytes(source)),), made_by.compile_command)
+
+
+def precompile_program(header: str) -> Program:
+    """What makes the precompiled form of a standard header, with the flags of `cpp`."""
+    command = ("/usr/bin/g++", "-std=c++17", "-O2", "-x", "c++-header", "-o", "main", "{program}/header.h")
+    return Program((("header.h", f"#include <{header}>\n".encode()),), command)
+
+
+def python_source(source: str) -> Program:
+    """What compiles a Python submission."""
+    return Program((("main.py", source_bytes(source)),), (), compiles=True, modules=python_modules(source))
+
+
+def python_program(source: str, code: bytes, entry_point: str | None, *, warm: bool, python: str) -> Program:
+    """A compiled Python submission, forked from a warm interpreter or started in one of its own."""
+    files = (("main.py", source_bytes(source)), ("main.code", code))
+    if warm:
+        return Program(files, (), entry_point or "", python_modules(source), hooks=not _imports_little(source))
     command = tuple(part.replace("{python}", python) for part in LANGUAGES["python"].run_command)
-    files = (("main.py", source_bytes(source), 0o644),)
-    if entry_point is None:
-        return Program(files, command)
-    return Program((*files, ("call.py", _CALL, 0o644)), (*command[:-1], "call.py", entry_point))
+    if entry_point is not None:
+        return Program((*files, ("call.py", _PROGRAM_SCRIPT)), (*command[:-1], "{program}/call.py", entry_point))
+    return Program(files, command)
+
+
+def may_fork(source: str) -> bool:
+    """Whether a Python program means the same in a forked interpreter as in one of its own.
+
+    It may not where it looks at frames, modules or the interpreter itself, or relies on objects that only an
+    interpreter's end finalises. The words are looked for anywhere in the text: a needless `exec` only costs time.
+    """
+    return _TELLING.search(source) is None
+
+
+_TELLING = re.compile(
+    r"__del__|_getframe|_current_frames|getrecursionlimit|gettrace|settrace|setprofile|\b(?:"
+    r"inspect|traceback|tracemalloc|gc|modules|importlib|runpy|multiprocessing|concurrent|faulthandler|weakref|ctypes|"
+    r"__main__\.|__import__|__loader__|__spec__|__subclasses__|resource|pdb|code|argv|flags|orig_argv|executable|"
+    r"preexec_fn|daemon|sysconfig|_thread|getswitchinterval|setswitchinterval|unraisablehook|intern|site)\b|/proc\b"
+)
+
+
+def python_modules(source: str) -> tuple[str, ...]:
+    """Heavy modules that the program imports and a warm interpreter can have ready."""
+    return ("numpy",) if _NUMPY.search(source) else ()
+
+
+def _imports_little(source: str) -> bool:
+    """Whether a program imports nothing but modules that do not mind being forked."""
+    for match in _IMPORT.finditer(source):
+        for name in (match["module"] or match["modules"]).split(","):
+            if name.split(".")[0].split()[:1] not in _UNMINDFUL:
+                return False
+    return True
+
+
+_IMPORT = re.compile(r"\bfrom\s+(?P<module>[\w.]+)\s+import\b|\bimport\s+(?P<modules>[^\n;#(]+)")
+_UNMINDFUL = [
+    [name]
+    for name in (
+        *("sys", "os", "io", "math", "collections", "heapq", "itertools", "functools", "bisect", "operator", "re"),
+        *("string", "copy", "typing", "time", "datetime", "array", "fractions", "decimal", "json", "__future__"),
+    )
+]
+_NUMPY = re.compile(r"^\s*(?:import|from)\s+numpy\b", re.MULTILINE)

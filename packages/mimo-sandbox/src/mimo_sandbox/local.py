@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -11,11 +12,15 @@ import sys
 import tempfile
 from functools import cache
 
+from mimo_sandbox import cgroups
 from mimo_sandbox.verdict import SandboxUnavailable
 from mimo_sandbox.worker import Channel, Worker, start_command
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
-_OLDEST = (3, 9)
+_OLDEST = (3, 10)
+_END_S = 5.0
+_NUM_SLOTS = 100_000
+_slots = itertools.count(os.getpid() * 64)
 
 
 @cache
@@ -32,11 +37,21 @@ def find_python() -> tuple[str, tuple[str, ...]]:
     return python, (os.path.realpath(sys.base_prefix),)
 
 
-async def start_local_worker(*, isolated: bool) -> Worker:
+class Network:
+    """One empty network namespace that the workers of a sandbox share: the first makes it."""
+
+    path = ""
+
+
+async def start_local_worker(
+    *, isolated: bool, network: Network, modules: tuple[str, ...] = (), shown: tuple[tuple[str, str], ...] = ()
+) -> Worker:
     """Starts an agent on this host.
 
     Args:
         isolated: in namespaces; otherwise the program can do whatever this user can.
+        modules: what its warm interpreter should have loaded besides the usual.
+        shown: folders of this host, and where the sandbox shows them.
 
     Raises:
         SandboxUnavailable: not Linux, or the kernel does not allow it.
@@ -44,7 +59,8 @@ async def start_local_worker(*, isolated: bool) -> Worker:
     if not sys.platform.startswith("linux"):
         raise SandboxUnavailable("the local sandbox needs Linux namespaces; use the docker backend on this host.")
     python, extra = find_python()
-    folder = "/tmp" if isolated else tempfile.mkdtemp(prefix="mimo-sandbox-")
+    folder = "" if isolated else tempfile.mkdtemp(prefix="mimo-sandbox-")
+    groups, _ = cgroups.create()
     process = await asyncio.create_subprocess_exec(
         *start_command(python),
         stdin=asyncio.subprocess.PIPE,
@@ -53,6 +69,7 @@ async def start_local_worker(*, isolated: bool) -> Worker:
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
         cwd="/",
         start_new_session=True,
+        limit=1 << 20,
     )
     reader, writer, errors = process.stdout, process.stdin, process.stderr
     assert reader is not None
@@ -60,11 +77,16 @@ async def start_local_worker(*, isolated: bool) -> Worker:
     assert errors is not None
 
     async def kill() -> None:
-        # The launcher's death takes process 1 of the sandbox with it, and that one everything else.
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         writer.close()
         await process.wait()
+        # The agent meets the end of its requests, and its death takes everything else with it.
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_END_S):
+                while await reader.read(1 << 20):
+                    pass
+        await asyncio.to_thread(cgroups.remove, groups)
         if not isolated:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -75,5 +97,16 @@ async def start_local_worker(*, isolated: bool) -> Worker:
             return ""
 
     channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words)
-    world = "namespaces" if isolated else "none"
-    return await Worker.start(channel, {"world": world, "extra": list(extra), "folder": folder})
+    settings = {
+        "world": "namespaces" if isolated else "none",
+        "extra": [*((path, path) for path in extra), *shown],
+        "network": network.path,
+        "slot": next(_slots) % _NUM_SLOTS,
+        "cgroup": groups,
+        "modules": modules,
+        "folder": folder,
+    }
+    worker = await Worker.start(channel, settings)
+    if isolated and not network.path:
+        network.path = f"/proc/{process.pid}/ns/net"
+    return worker

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from mimo_sandbox import engine
-from mimo_sandbox.local import find_python, start_local_worker
-from mimo_sandbox.verdict import Limits, SandboxUnavailable
-from mimo_sandbox.worker import Worker, WorkerLostError
+from mimo_sandbox import cache, engine, judging
+from mimo_sandbox.languages import LANGUAGES, PRECOMPILED, Program
+from mimo_sandbox.local import Network, find_python, start_local_worker
+from mimo_sandbox.verdict import (
+    Case,
+    CaseResult,
+    Limits,
+    Mode,
+    Request,
+    SandboxUnavailable,
+    Stop,
+    Submission,
+    Verdict,
+)
+from mimo_sandbox.worker import Outcome, Worker, WorkerLostError
 
-ResultT = TypeVar("ResultT")
+StartWorker = Callable[[tuple[str, ...]], Awaitable[Worker]]
+"""Starts a worker whose warm interpreter has these modules loaded."""
 
 
 class Sandbox:
@@ -23,17 +37,28 @@ class Sandbox:
 
     Attributes:
         backend: `docker`, `local` or `unsafe`; `auto` becomes one of the first two on entry.
-        limits: of every test in it.
+        limits: of a test, where a call names no others.
         python: the interpreter that programs get.
+        toolchain: names the compilers and interpreter, for what is made with them.
     """
 
-    def __init__(self, backend: str = "auto", *, num_workers: int | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        backend: str = "auto",
+        *,
+        num_workers: int | None = None,
+        limits: Limits | None = None,
+        runtime: str | None = None,
+        cache_folder: Path | None = None,
+    ) -> None:
         """Chooses the backend and the size; starts nothing.
 
         Args:
             backend: `auto` takes Docker if an engine answers and has the judge image, else `local`. `unsafe` runs
                 programs with this user's rights and must be asked for by name.
             num_workers: default: the cores that this process may use.
+            runtime: of the docker backend's containers, such as `runsc` for gVisor; default: the engine's.
+            cache_folder: where compiled programs are kept; default: `cache.default_folder()`.
 
         Raises:
             ValueError: no such backend, or no worker.
@@ -46,8 +71,14 @@ class Sandbox:
         if self.num_workers < 1:
             raise ValueError(f"num_workers={num_workers}: expected at least 1.")
         self.python = ""
-        self._idle: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
-        self._slots: list[_Slot] = []
+        self.toolchain = ""
+        self.cache = cache.ProgramCache(cache_folder or cache.default_folder())
+        self._cache_folder = cache_folder or cache.default_folder()
+        self._runtime = runtime
+        self._programs: Pool | None = None
+        self._checkers: Pool | None = None
+        self._headers: asyncio.Task[None] | None = None
+        self._headers_folder: Path | None = None
 
     async def __aenter__(self) -> Self:
         """Starts the workers.
@@ -56,20 +87,12 @@ class Sandbox:
             SandboxUnavailable: no backend works here; the message says why and what to do.
         """
         start = await self._choose()
-        self._idle = asyncio.LifoQueue()
-        self._slots = [_Slot(start) for _ in range(self.num_workers)]
+        self._programs, self._checkers = Pool(start, self.num_workers), Pool(start, self.num_workers)
         try:
-            async with asyncio.TaskGroup() as group:
-                for slot in self._slots:
-                    group.create_task(slot.ready())
-        except BaseExceptionGroup as errors:
-            await self._stop()
-            raise errors.exceptions[0] from None
+            await self._programs.fill()
         except BaseException:
             await self._stop()
             raise
-        for slot in self._slots:
-            self._idle.put_nowait(slot)
         return self
 
     async def __aexit__(
@@ -77,78 +100,302 @@ class Sandbox:
     ) -> None:
         await self._stop()
 
-    async def on_worker(self, action: Callable[[Worker], Awaitable[ResultT]]) -> ResultT:
-        """Waits for a free worker and lets `action` use it; a lost worker is replaced and the action done once more.
+    async def judge(
+        self,
+        submission: Submission,
+        cases: Sequence[Case],
+        *,
+        comparator: str = "tokens",
+        stop: Stop = "all",
+        checker: Submission | None = None,
+        limits: Limits | None = None,
+        mode: Mode = "fork",
+    ) -> Verdict:
+        """See `judge`, which says what arguments and errors mean."""
+        (verdict,) = await self.judge_many(
+            [(submission, cases)], comparator=comparator, stop=stop, checker=checker, limits=limits, mode=mode
+        )
+        return verdict
 
-        Raises:
-            SandboxUnavailable: two workers were lost over the same action, or none could be started.
-        """
-        if not self._slots:
-            raise SandboxUnavailable("the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`.")
-        reasons: list[str] = []
-        while len(reasons) < 2:
-            slot = await self._idle.get()
-            whole = False
-            try:
-                result = await action(await slot.ready())
-                whole = True
-                return result
-            except WorkerLostError as error:
-                reasons.append(str(error))
-            finally:
-                # Also when the caller was cancelled: the agent is in the middle of something that nobody waits for.
-                try:
-                    if not whole:
-                        await asyncio.shield(slot.drop())
-                finally:
-                    self._idle.put_nowait(slot)
-        raise SandboxUnavailable(
-            f"the judge failed twice over one program: {'; '.join(reasons)}. "
-            "`mimo-sandbox doctor` says what this host lacks."
+    async def judge_many(
+        self,
+        jobs: Sequence[tuple[Submission, Sequence[Case]]],
+        *,
+        comparator: str = "tokens",
+        stop: Stop = "all",
+        checker: Submission | None = None,
+        limits: Limits | None = None,
+        mode: Mode = "fork",
+    ) -> list[Verdict]:
+        """See `judge_many`."""
+        return await self.judge_requests(
+            [
+                Request(
+                    submission=submission,
+                    cases=tuple(cases),
+                    comparator=comparator,
+                    stop=stop,
+                    checker=checker,
+                    limits=limits,
+                    mode=mode,
+                )
+                for submission, cases in jobs
+            ]
         )
 
-    async def _choose(self) -> Callable[[], Awaitable[Worker]]:
+    def stream(
+        self,
+        submission: Submission,
+        cases: Sequence[Case],
+        *,
+        comparator: str = "tokens",
+        stop: Stop = "all",
+        checker: Submission | None = None,
+        limits: Limits | None = None,
+        mode: Mode = "fork",
+    ) -> AsyncIterator[CaseResult]:
+        """As `judge`, one result after the other, in the order of the cases."""
+        return self.stream_request(
+            Request(
+                submission=submission,
+                cases=tuple(cases),
+                comparator=comparator,
+                stop=stop,
+                checker=checker,
+                limits=limits,
+                mode=mode,
+            )
+        )
+
+    async def judge_requests(self, requests: Sequence[Request]) -> list[Verdict]:
+        """Judges requests with options of their own; a program meets each distinct input once in all of them.
+
+        Raises:
+            ValueError: a request cannot be judged as it is.
+            SandboxUnavailable: the judge failed on one of them.
+        """
+        return await judging.judge_requests(self, requests)
+
+    def stream_request(self, request: Request) -> AsyncIterator[CaseResult]:
+        """As `stream`."""
+        return judging.stream_request(self, request)
+
+    async def run(
+        self, submission: Submission, stdin: bytes, *, limits: Limits | None = None, mode: Mode = "exec"
+    ) -> judging.Run:
+        """Runs a program once, with nothing to compare it to, and brings back all that it wrote.
+
+        Raises:
+            ValueError: an unknown language, or a submission with an entry point.
+            SandboxUnavailable: the judge failed.
+        """
+        return await judging.run_once(self, submission, stdin, limits or self.limits, mode)
+
+    @property
+    def programs(self) -> Pool:
+        """The workers for submissions and compilers.
+
+        Raises:
+            SandboxUnavailable: the sandbox is not open.
+        """
+        if self._programs is None:
+            raise SandboxUnavailable(
+                "the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`."
+            )
+        return self._programs
+
+    @property
+    def checkers(self) -> Pool:
+        """Workers of their own for what is told expected outputs, started when first needed.
+
+        Raises:
+            SandboxUnavailable: the sandbox is not open.
+        """
+        if self._checkers is None:
+            raise SandboxUnavailable(
+                "the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`."
+            )
+        return self._checkers
+
+    def require_language(self, name: str) -> None:
+        """Checks that what a language needs is there.
+
+        Raises:
+            SandboxUnavailable: it is not.
+        """
+        needs = LANGUAGES[name].needs
+        if self.backend != "docker" and not os.path.exists(needs):
+            raise SandboxUnavailable(
+                f"{name} programs need {needs}, which this host lacks. Install it, or use the docker backend."
+            )
+
+    async def precompiled(self, make: Callable[[Program], Awaitable[bytes]]) -> None:
+        """Sees to it that the sandbox shows precompiled headers, made once on this host.
+
+        Args:
+            make: compiles a header. Without a result, compilations are slower and nothing else.
+        """
+        if self._headers_folder is None:
+            return
+        if self._headers is None:
+            self._headers = asyncio.create_task(judging.precompile(self._headers_folder, make))
+        await asyncio.shield(self._headers)
+
+    async def _choose(self) -> StartWorker:
         """Settles the backend; returns what starts one of its workers."""
         reason = ""
         if self.backend in ("auto", "docker"):
             try:
                 client = await asyncio.to_thread(engine.connect)
-                await asyncio.to_thread(engine.require_image, client)
+                image = await asyncio.to_thread(engine.require_image, client)
             except SandboxUnavailable as error:
                 if self.backend == "docker":
                     raise
                 reason = str(error)
             else:
-                self.backend, self.python = "docker", engine.PYTHON
-                return lambda: engine.start_docker_worker(client, self.limits)
+                self.backend, self.python, self.toolchain = "docker", engine.PYTHON, image
+                return lambda modules: engine.start_docker_worker(client, self.limits, self._runtime, modules)
         self.python, _ = await asyncio.to_thread(find_python)
+        self.toolchain = _host_toolchain(self.python)
+        self._headers_folder = self._cache_folder / f"headers-{cache.key(self.toolchain)[:16]}"
+        shown: tuple[tuple[str, str], ...] = ()
+        with contextlib.suppress(OSError):
+            self._headers_folder.mkdir(parents=True, exist_ok=True)
+            shown = ((str(self._headers_folder.resolve()), PRECOMPILED),)
+        network = Network()
         isolated = self.backend != "unsafe"
+
+        async def start(modules: tuple[str, ...]) -> Worker:
+            return await start_local_worker(isolated=isolated, network=network, modules=modules, shown=shown)
+
         if self.backend == "auto":
             try:
-                await (await start_local_worker(isolated=True)).kill()
+                await (await start(())).kill()
             except SandboxUnavailable as error:
                 raise SandboxUnavailable(f"no isolation on this host: {reason} Locally, {error}") from None
+            network.path = ""
             self.backend = "local"
-        return lambda: start_local_worker(isolated=isolated)
+        return start
 
     async def _stop(self) -> None:
-        slots, self._slots = self._slots, []
-        await asyncio.gather(*(slot.drop() for slot in slots))
+        pools = [pool for pool in (self._programs, self._checkers) if pool is not None]
+        self._programs = self._checkers = None
+        if self._headers is not None:
+            self._headers.cancel()
+        await asyncio.gather(*(pool.empty() for pool in pools))
+
+
+class Pool:
+    """Slots for workers, each used by one task at a time."""
+
+    def __init__(self, start: StartWorker, size: int) -> None:
+        self.size = size
+        self._slots = [_Slot(start) for _ in range(size)]
+        self._idle: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
+        for slot in self._slots:
+            self._idle.put_nowait(slot)
+
+    async def fill(self) -> None:
+        """Starts a worker in every slot.
+
+        Raises:
+            SandboxUnavailable: one did not start.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for slot in self._slots:
+                    group.create_task(slot.ready(()))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def empty(self) -> None:
+        """Ends all workers."""
+        await asyncio.gather(*(slot.drop() for slot in self._slots))
+
+    @contextlib.asynccontextmanager
+    async def worker(self, modules: tuple[str, ...]) -> AsyncIterator[Worker]:
+        """A free worker, when there is one; it is replaced if the block does not end well.
+
+        Raises:
+            SandboxUnavailable: none could be started.
+        """
+        slot = await self._idle.get()
+        whole = False
+        try:
+            yield await slot.ready(modules)
+            whole = True
+        finally:
+            # Also when the caller was cancelled: the agent is in the middle of something that nobody waits for.
+            try:
+                if not whole:
+                    await asyncio.shield(slot.drop())
+            finally:
+                self._idle.put_nowait(slot)
+
+    async def run(
+        self,
+        program: Program,
+        stdins: Sequence[bytes],
+        limits: Limits,
+        deliver: Callable[[int, Outcome], None],
+        *,
+        keep: str = "",
+    ) -> None:
+        """Runs a program once for each standard input; `deliver` is told number and outcome, once each, in order.
+
+        When a worker is lost, what it had not delivered is run once more elsewhere.
+
+        Raises:
+            SandboxUnavailable: two workers were lost over the same input, or none could be started.
+        """
+        reasons: list[str] = []
+        num_done = 0
+        while num_done < len(stdins):
+            at_start = num_done
+            try:
+                async with self.worker(program.modules) as worker:
+                    async for outcome in worker.run(program, stdins[num_done:], limits, keep=keep):
+                        deliver(num_done, outcome)
+                        num_done += 1
+                return
+            except WorkerLostError as error:
+                if num_done > at_start:
+                    reasons = []
+                reasons.append(str(error))
+                if len(reasons) == 2:
+                    raise lost(reasons) from None
+
+
+def lost(reasons: Sequence[str]) -> SandboxUnavailable:
+    """What to raise when a worker was lost again over the same program."""
+    return SandboxUnavailable(
+        f"the judge failed twice over one program: {'; '.join(reasons)}. "
+        "`mimo-sandbox doctor` says what this host lacks."
+    )
 
 
 class _Slot:
-    """A place for a worker, filled when it is needed."""
+    """A place for one worker, or one for each set of modules; only one of them works at a time."""
 
-    def __init__(self, start: Callable[[], Awaitable[Worker]]) -> None:
+    def __init__(self, start: StartWorker) -> None:
         self._start = start
-        self._worker: Worker | None = None
+        self._workers: dict[tuple[str, ...], Worker] = {}
 
-    async def ready(self) -> Worker:
-        if self._worker is None:
-            self._worker = await self._start()
-        return self._worker
+    async def ready(self, modules: tuple[str, ...]) -> Worker:
+        if modules not in self._workers:
+            self._workers[modules] = await self._start(modules)
+        return self._workers[modules]
 
     async def drop(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            await worker.kill()
+        workers, self._workers = self._workers, {}
+        await asyncio.gather(*(worker.kill() for worker in workers.values()))
+
+
+def _host_toolchain(python: str) -> str:
+    """Changes when a compiler or the interpreter of this host does."""
+    found = []
+    for path in (python, "/usr/bin/g++", "/usr/bin/gcc", "/usr/bin/rustc"):
+        with contextlib.suppress(OSError):
+            status = os.stat(os.path.realpath(path))
+            found.append(f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(found)

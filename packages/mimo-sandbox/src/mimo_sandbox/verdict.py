@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Literal, TypeVar, cast, get_args
+
+Stop = Literal["all", "first-failure", "first-failure-per-group"]
+"""When to skip cases: never; after a failed one; after a failed one of the same group."""
+
+Mode = Literal["fork", "exec"]
+"""How Python starts: `fork` from a warm interpreter where that changes nothing, or a fresh one for every test."""
+
+RecordT = TypeVar("RecordT", "Limits", "Submission", "Case", "CaseResult")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +39,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value <= 0:
-                raise ValueError(f"Limits({name}={value}): must be positive.")
+            if not 0 < value < math.inf:
+                raise ValueError(f"Limits({name}={value}): must be positive and finite.")
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Submission:
     """A program that nobody has read."""
 
     language: str
-    """`python` or `cpp`."""
+    """One of `mimo-sandbox doctor`'s list, such as `python` or `cpp`."""
 
     source: str
     """Its text, one file."""
@@ -62,6 +73,9 @@ class Case:
     expected: str
     """What it should print, or the JSON of what it should return. Stays on this side of the sandbox."""
 
+    group: str = ""
+    """Cases of one group are skipped together under the stop policy `first-failure-per-group`."""
+
     def __post_init__(self) -> None:
         if (self.stdin is None) == (self.arguments is None):
             raise ValueError(f"Case {self.id!r}: give stdin or arguments, and not both.")
@@ -76,6 +90,8 @@ class Status(StrEnum):
     IDLENESS_LIMIT = "idleness limit"
     MEMORY_LIMIT = "memory limit"
     RUNTIME_ERROR = "runtime error"
+    CHECKER_ERROR = "checker error"
+    """The caller's checker or interactor crashed, met a limit or gave no verdict: says nothing about the program."""
     WRONG_ANSWER = "wrong answer"
     ACCEPTED = "accepted"
     SKIPPED = "skipped"
@@ -93,13 +109,13 @@ class CaseResult:
     """How it ended."""
 
     cpu_s: float = 0.0
-    """CPU time of the program and of every process of it that was waited for."""
+    """CPU time of all its processes and threads; see `measured_by`."""
 
     wall_s: float = 0.0
     """Time on the clock."""
 
     memory_bytes: int = 0
-    """Largest peak of resident memory among its processes; at least the size of the agent that started it."""
+    """Peak of the memory of all its processes together, its files in /tmp included; see `measured_by`."""
 
     exit_code: int | None = None
     """Of the program; minus the signal's number if one ended it; None if it was not run."""
@@ -108,7 +124,13 @@ class CaseResult:
     """The first 1,000 characters of what it printed."""
 
     stderr_head: str = ""
-    """The first 1,000 characters of its stderr, or the compiler's message."""
+    """The first 1,000 characters of its stderr, or the compiler's message, or what a checker said."""
+
+    mode: Literal["", "fork", "exec"] = ""
+    """How it was started: `fork` from a warm interpreter, `exec` afresh; empty if it was not run."""
+
+    measured_by: Literal["", "cgroup", "rusage"] = ""
+    """`rusage` is the fallback: it misses children that nobody waited for, and its memory is one process's peak."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +158,116 @@ class Verdict:
         """
         try:
             tree = json.loads(text)
-            if set(tree) != {"results"}:
-                raise ValueError(f"keys {sorted(tree)}, expected only results")
-            return cls(tuple(CaseResult(**{**row, "status": Status(row["status"])}) for row in tree["results"]))
-        except (TypeError, KeyError, ValueError) as error:
+            if not isinstance(tree, dict) or not isinstance(tree.get("results"), list) or len(tree) > 1:
+                raise ValueError(f"expected an object with the one key results, an array; found {text[:100]}")
+            return cls(tuple(read_record(CaseResult, row) for row in tree["results"]))
+        except ValueError as error:
             raise ValueError(f"not a verdict: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One submission with everything that judging it needs."""
+
+    submission: Submission
+    cases: tuple[Case, ...]
+    comparator: str = "tokens"
+    """See `COMPARATORS`."""
+
+    stop: Stop = "all"
+    checker: Submission | None = None
+    """Decides in place of the comparator; with the comparator `interactive`, it talks with the program."""
+
+    limits: Limits | None = None
+    """None: the sandbox's."""
+
+    mode: Mode = "fork"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (("stop", self.stop, get_args(Stop)), ("mode", self.mode, get_args(Mode))):
+            if value not in choices:
+                raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}.")
+
+    def to_json(self) -> dict[str, object]:
+        """The request as a JSON object; what has its default value is left out."""
+        tree: dict[str, object] = {
+            "submission": asdict(self.submission),
+            "cases": [{name: value for name, value in asdict(case).items() if value is not None} for case in self.cases],
+        }
+        for name in ("comparator", "stop", "mode"):
+            tree[name] = getattr(self, name)
+        for name in ("checker", "limits"):
+            if (record := getattr(self, name)) is not None:
+                tree[name] = asdict(record)
+        return tree
+
+    @classmethod
+    def from_json(cls, tree: object) -> Request:
+        """The request that `to_json` gave.
+
+        Raises:
+            ValueError: not such an object, a key is missing or unknown, or a value is of the wrong kind.
+        """
+        if not isinstance(tree, Mapping):
+            raise ValueError(f"a request is an object, not {type(tree).__name__}.")
+        unknown = set(tree) - {"submission", "cases", "comparator", "stop", "checker", "limits", "mode"}
+        if unknown or not {"submission", "cases"} <= set(tree):
+            raise ValueError(
+                f"a request has submission, cases, and if wanted comparator, stop, checker, limits, mode; "
+                f"this has {', '.join(sorted(tree)) or 'nothing'}."
+            )
+        if not isinstance(tree["cases"], Sequence) or isinstance(tree["cases"], str):
+            raise ValueError("a request's cases are an array.")
+        for name in ("comparator", "stop", "mode"):
+            if not isinstance(tree.get(name, ""), str):
+                raise ValueError(f"a request's {name} is a string.")
+        checker, limits = tree.get("checker"), tree.get("limits")
+        return cls(
+            submission=read_record(Submission, tree["submission"]),
+            cases=tuple(read_record(Case, case) for case in tree["cases"]),
+            comparator=tree.get("comparator", "tokens"),
+            stop=tree.get("stop", "all"),
+            checker=None if checker is None else read_record(Submission, checker),
+            limits=None if limits is None else read_record(Limits, limits),
+            mode=tree.get("mode", "fork"),
+        )
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (int, float),
+}
+
+
+def read_record(kind: type[RecordT], tree: object) -> RecordT:
+    """A record from a JSON object, with the kind of every value checked.
+
+    Raises:
+        ValueError: not an object, a key is missing or unknown, or a value is of the wrong kind.
+    """
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"not a {kind.__name__}: expected an object, not {type(tree).__name__}.")
+    values: dict[str, object] = {}
+    for name, value in tree.items():
+        hint = kind.__dataclass_fields__[name].type if name in kind.__dataclass_fields__ else None
+        if hint is None:
+            raise ValueError(f"not a {kind.__name__}: unknown key {name!r}.")
+        if hint == "Status":
+            try:
+                values[name] = Status(cast(str, value))
+                continue
+            except ValueError:
+                raise ValueError(f"not a {kind.__name__}: unknown status {value!r}.") from None
+        if isinstance(value, bool) or not isinstance(value, _KINDS.get(str(hint), (str,))):
+            raise ValueError(f"not a {kind.__name__}: {name} is a {hint}, not {value!r}.")
+        values[name] = value
+    try:
+        return kind(**values)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(f"not a {kind.__name__}: {error}") from None
 
 
 class SandboxUnavailable(Exception):  # noqa: N818 (the name that other packages count on)

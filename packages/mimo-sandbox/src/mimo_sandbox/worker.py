@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 from mimo_sandbox.languages import Program
 from mimo_sandbox.verdict import Limits, SandboxUnavailable
@@ -51,15 +52,17 @@ class Outcome:
     kept: bytes
     """The file that a compilation was asked for."""
 
+    measured_by: Literal["cgroup", "rusage"]
+
 
 def start_command(python: str) -> list[str]:
-    """The interpreter with the few lines that receive the agent."""
-    return [python, "-I", "-S", "-c", (_INSIDE / "start.py").read_text()]
+    """The interpreter with the few lines that receive the agent; flags as for a program, which may be forked from it."""
+    return [python, "-I", "-B", "-X", "utf8", "-c", (_INSIDE / "start.py").read_text()]
 
 
 def agent_payload(settings: Mapping[str, object]) -> bytes:
     """What `start_command` reads first: the agent's modules and its settings."""
-    names = ("seccomp", "namespaces", "agent")
+    names = ("seccomp", "namespaces", "meter", "program", "spawner", "agent")
     modules = [("mimo_sandbox", ""), ("mimo_sandbox.inside", "")]
     modules += [(f"mimo_sandbox.inside.{name}", (_INSIDE / f"{name}.py").read_text()) for name in names]
     payload = json.dumps({"modules": modules, "settings": dict(settings)}).encode()
@@ -72,6 +75,7 @@ class Worker:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._loaded: Program | None = None
+        self._measured_by: Literal["cgroup", "rusage"] = "rusage"
 
     @classmethod
     async def start(cls, channel: Channel, settings: Mapping[str, object]) -> Worker:
@@ -83,7 +87,8 @@ class Worker:
         worker = cls(channel)
         try:
             channel.writer.write(agent_payload(settings))
-            await asyncio.wait_for(worker._receive(), _START_S)
+            hello, _ = await asyncio.wait_for(worker._receive(), _START_S)
+            worker._measured_by = cast(Literal["cgroup", "rusage"], hello["measures"])
         except (WorkerLostError, OSError, TimeoutError) as error:
             await channel.kill()
             words = (await channel.last_words()).strip().splitlines()
@@ -96,28 +101,27 @@ class Worker:
             raise
         return worker
 
-    async def run(self, program: Program, stdin: bytes, limits: Limits, *, keep: str = "") -> Outcome:
-        """Runs a program once.
+    async def run(
+        self, program: Program, stdins: Sequence[bytes], limits: Limits, *, keep: str = ""
+    ) -> AsyncIterator[Outcome]:
+        """Runs a program once for each standard input, in order; yields each outcome as it comes.
 
         Args:
             keep: a file to bring back if the program ends with 0.
 
         Raises:
-            WorkerLostError: no answer; kill this worker.
-            SandboxUnavailable: the agent could not run it.
+            WorkerLostError: no answer, or the agent could not run it; kill this worker.
         """
         await self._load(program)
-        return await self._ask({"do": "run", "command": program.command, "keep": keep}, stdin, limits)
+        header = {**_how(program), "limits": asdict(limits), "keep": keep, "sizes": [len(stdin) for stdin in stdins]}
+        await self._send({"do": "run", **header}, b"".join(stdins))
+        for _ in stdins:
+            reply, out = await self._answer(limits.wall_s + _GRACE_S)
+            yield self._outcome(reply, out)
 
-    async def check_python(self, program: Program, limits: Limits) -> Outcome:
-        """Parses a Python program's source; exit code 1 and a message on stderr if that fails.
-
-        Raises:
-            WorkerLostError: no answer; kill this worker.
-            SandboxUnavailable: the agent could not do it.
-        """
-        await self._load(program)
-        return await self._ask({"do": "check"}, b"", limits)
+    def interaction(self, program: Program, limits: Limits) -> Interaction:
+        """A run whose input comes and whose output goes while it goes on."""
+        return Interaction(self, program, limits)
 
     async def kill(self) -> None:
         """Ends the agent; safe at any time."""
@@ -126,29 +130,33 @@ class Worker:
     async def _load(self, program: Program) -> None:
         if self._loaded is program:
             return
-        files = [(name, len(data), mode) for name, data, mode in program.files]
-        await self._exchange({"do": "load", "files": files}, b"".join(data for _, data, _ in program.files), _GRACE_S)
+        names, contents = [name for name, _ in program.files], [data for _, data in program.files]
+        await self._send({"do": "load", "names": names, "sizes": [len(data) for data in contents]}, b"".join(contents))
+        await self._answer(_GRACE_S)
         self._loaded = program
 
-    async def _ask(self, header: dict[str, object], body: bytes, limits: Limits) -> Outcome:
-        reply, out = await self._exchange({**header, "limits": asdict(limits)}, body, limits.wall_s + _GRACE_S)
-        sizes = reply.pop("sizes")
-        assert isinstance(sizes, list)
-        parts: list[bytes] = []
-        for size in sizes:
-            parts.append(out[:size])
-            out = out[size:]
-        return Outcome(**reply, stdout=parts[0], stderr=parts[1], kept=parts[2])  # type: ignore[arg-type]
+    def _outcome(self, reply: dict[str, object], out: bytes) -> Outcome:
+        out_bytes, err_bytes, _ = cast(list[int], reply.pop("sizes"))
+        end = out_bytes + err_bytes
+        return Outcome(
+            **reply,  # type: ignore[arg-type]
+            stdout=out[:out_bytes],
+            stderr=out[out_bytes:end],
+            kept=out[end:],
+            measured_by=self._measured_by,
+        )
 
-    async def _exchange(
-        self, header: Mapping[str, object], body: bytes, limit_s: float
-    ) -> tuple[dict[str, object], bytes]:
+    async def _send(self, header: Mapping[str, object], body: bytes) -> None:
         encoded = json.dumps(header).encode()
         try:
+            self._channel.writer.write(struct.pack("!II", len(encoded), len(body)) + encoded + body)
+            await asyncio.wait_for(self._channel.writer.drain(), _GRACE_S)
+        except (OSError, TimeoutError) as error:
+            raise WorkerLostError(f"{type(error).__name__}: {error}") from None
+
+    async def _answer(self, limit_s: float) -> tuple[dict[str, object], bytes]:
+        try:
             async with asyncio.timeout(limit_s):
-                self._channel.writer.write(struct.pack("!II", len(encoded), len(body)) + encoded)
-                self._channel.writer.write(body)
-                await self._channel.writer.drain()
                 reply, out = await self._receive()
         except (OSError, TimeoutError) as error:
             raise WorkerLostError(f"{type(error).__name__}: {error}") from None
@@ -159,7 +167,55 @@ class Worker:
     async def _receive(self) -> tuple[dict[str, object], bytes]:
         try:
             header_bytes, body_bytes = struct.unpack("!II", await self._channel.reader.readexactly(8))
-            header = json.loads(await self._channel.reader.readexactly(header_bytes))
-            return header, await self._channel.reader.readexactly(body_bytes)
+            data = await self._channel.reader.readexactly(header_bytes + body_bytes)
+            return json.loads(data[:header_bytes]), data[header_bytes:]
         except asyncio.IncompleteReadError:
             raise WorkerLostError("the agent ended") from None
+
+
+class Interaction:
+    """One run of a program that somebody talks with."""
+
+    def __init__(self, worker: Worker, program: Program, limits: Limits) -> None:
+        self._worker = worker
+        self._program = program
+        self._limits = limits
+        self._outcome: Outcome | None = None
+
+    async def words(self) -> AsyncIterator[bytes]:
+        """Starts the program; yields what it prints as it comes.
+
+        Raises:
+            WorkerLostError: no answer, or the agent could not run it; kill this worker.
+        """
+        worker = self._worker
+        await worker._load(self._program)
+        await worker._send({"do": "run", **_how(self._program), "limits": asdict(self._limits), "sizes": []}, b"")
+        while True:
+            reply, out = await worker._answer(self._limits.wall_s + _GRACE_S)
+            if "out" not in reply:
+                self._outcome = worker._outcome(reply, out)
+                return
+            yield out
+
+    async def tell(self, words: bytes) -> None:
+        """Adds to the program's input; nothing is its end. One that has ended does not listen.
+
+        Raises:
+            WorkerLostError: the agent is gone.
+        """
+        if self._outcome is None:
+            await self._worker._send({"do": "feed", "sizes": []}, words)
+
+    def outcome(self) -> Outcome:
+        """How it ended, once its `words` are over."""
+        assert self._outcome is not None
+        return self._outcome
+
+
+def _how(program: Program) -> dict[str, object]:
+    if program.compiles:
+        return {"fork": "compile", "hooks": False}
+    if program.command:
+        return {"command": program.command}
+    return {"fork": "run", "function": program.function, "hooks": program.hooks}

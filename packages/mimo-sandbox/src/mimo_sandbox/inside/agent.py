@@ -1,23 +1,22 @@
 """The agent: runs one program at a time and says what it used, over its standard input and output.
 
-A frame is two big-endian uint32 lengths, a JSON header and a body. Requests: `load` puts the files of a program
-in place, `run` starts its command on the standard input in the body, `check` parses Python source. One reply each;
-its body is stdout, stderr and, for a compilation, the file that was asked for.
+A frame is two big-endian uint32 lengths, a JSON header and a body. Requests: `load` installs the files of a program;
+`run` starts it, once for each standard input in the body, with one reply each: a header, stdout, stderr and, after a
+compilation, the file that was asked for. An interactive `run` has no input in its body: `feed` frames bring it, and
+the output goes back in frames of its own as it comes.
 
-The agent is process 1 of its world, so that nothing a program starts can outlive its test or send the agent a
-signal, and is not dumpable, so that a program of the same user can read nothing of it. It never learns what output
-is expected.
-
-The limits on CPU time and memory hold for all processes of a program together, by adding them up as it runs. What is
-reported at the end is that of every process that was waited for, by the program or by the agent: a program that ignores
-SIGCHLD hides its children's, and the peak, of a single process, cannot be less than the agent's size when it forked.
+The agent is process 1 of the programs' process ids, so that nothing a program starts can outlive its test or send the
+agent a signal, and is not dumpable, so that a program of the same user can read nothing of it. No program is forked
+from it: it holds inputs and outputs, the spawner holds neither. It never learns what output is expected.
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
-# ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH112, PTH114, PTH118, PTH123, PTH208
+# ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH112, PTH114, PTH115, PTH116, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 
+import _socket
+import array
 import contextlib
 import gc
 import json
@@ -29,389 +28,468 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Callable
 
-from mimo_sandbox.inside import namespaces, seccomp
+from mimo_sandbox.inside import meter as meters
+from mimo_sandbox.inside import namespaces, seccomp, spawner
+from mimo_sandbox.inside import program as program_runner
 
-PROTOCOL = 1
+PROTOCOL = 2
 _STDERR_BYTES = 65_536
-_CHUNK_BYTES = 65_536
-_STACK_BYTES = 64 << 20
+_CHUNK_BYTES = 262_144
+_STACK_BYTES = 256 << 20
 _FILE_DESCRIPTORS = 256
-_SMALL_BYTES = 32 << 20
 _LOOK_S = 0.05
-"""How often all processes of a program are added up while it runs; shorter programs never pay for it."""
+"""How often all processes of a program are looked at while it runs; shorter programs hardly pay for it."""
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
+_FIRST_LOOK_S = 0.01
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+_UNLIMITED = (1 << 63) - 1
 
 
 def main(settings: dict[str, object]) -> None:
-    """Serves requests until the host goes away.
+    """Becomes an agent and its spawner, and serves requests until the host goes away.
 
     Args:
-        settings: `world`: "namespaces" (make them), "container" (already in one) or "none" (not isolated);
-            `extra`: folders to show in namespaces besides the system's; `folder`: emptied before each test.
+        settings: `world`: "namespaces" (make them), "container" (already in one) or "none" (not isolated); `extra`,
+            `network`, `slot`: see `namespaces.enter`; `cgroup`: folders for `CgroupMeter`, or none; `modules`: what
+            the spawner imports besides the usual; `folder`: in "none", a folder to work in.
     """
     world = str(settings["world"])
-    if world == "namespaces":
-        extra = settings["extra"]
-        assert isinstance(extra, list)
-        namespaces.enter(extra)
-    Agent(world, str(settings["folder"])).serve()
+    confinement = seccomp.Confinement()
+    meter = meters.CgroupMeter(settings["cgroup"]) if settings["cgroup"] else None  # type: ignore[arg-type]
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    if world == "none":
+        folder = str(settings["folder"])
+        tmp, program = os.path.join(folder, "tmp"), os.path.join(folder, "program")
+        for path in (tmp, program):
+            os.mkdir(path)
+        spawner_process = os.fork()
+        is_agent = spawner_process != 0
+    else:
+        spawner_process = 0
+        tmp, program = namespaces.TMP, namespaces.PROGRAM
+        if world == "namespaces":
+            is_agent = namespaces.enter(settings["extra"], str(settings["network"]), int(settings["slot"]))  # type: ignore[call-overload]
+        else:
+            user = int(settings["slot"])  # type: ignore[call-overload]
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            # The change of user made /proc/self root's.
+            confinement.prctl(_PR_SET_DUMPABLE, 1)
+            is_agent = namespaces.enter_container()
+    confinement.prctl(_PR_SET_DUMPABLE, 0)
+    # Process 1 is immune to signals without a handler: Python's own for SIGINT would be one.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if is_agent:
+        theirs.close()
+        if world == "none":
+            confinement.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        elif os.getpid() != 1:
+            sys.exit("the agent is not process 1, so it could not clean up after a program")
+        Agent(spawner_process, ours, meter, tmp, program).serve()
+        return
+    ours.close()
+    if meter is not None:
+        meter.enter()
+    streams = program_runner.make_streams()
+    _confine(confinement)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    keep = os.dup2(theirs.fileno(), 3, inheritable=False)
+    theirs.detach()
+    os.closerange(4, 1 << 10)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    spawner.serve(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=keep), settings["modules"], tmp, streams)  # type: ignore[call-overload, arg-type]
+
+
+def _confine(confinement: seccomp.Confinement) -> None:
+    """Confines the spawner, and with it all that it will start."""
+    for kind, value in (
+        (resource.RLIMIT_STACK, _STACK_BYTES),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_NOFILE, _FILE_DESCRIPTORS),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        highest = resource.getrlimit(kind)[1]
+        bounded = value if highest == resource.RLIM_INFINITY else min(value, highest)
+        resource.setrlimit(kind, (bounded, bounded))
+    confinement.apply()
 
 
 class Agent:
     """One slot of the judge."""
 
-    def __init__(self, world: str, folder: str) -> None:
-        self._world = world
+    def __init__(
+        self, spawner_process: int, channel: _socket.socket, meter: meters.CgroupMeter | None, tmp: str, program: str
+    ) -> None:
+        """`spawner_process` is its number in a world that is not isolated, and otherwise 0."""
+        self._is_isolated = spawner_process == 0
+        self._spawner_process = spawner_process
+        self._channel = channel
+        self._meter = meter
+        self._tmp = tmp
+        self._program = program
         self._requests = os.dup(0)
         self._replies = os.dup(1)
         null = os.open("/dev/null", os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)
         os.close(null)
-        self._folder = folder
-        self._confinement = seccomp.Confinement()
-        prctl = self._confinement.prctl
-        prctl(_PR_SET_DUMPABLE, 0)
-        if world == "none":
-            prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        elif os.getpid() != 1:
-            sys.exit("the agent is not process 1, so it could not clean up after a program")
-        # Process 1 is immune to signals without a handler: Python's own for SIGINT would be one.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        self._wake, wake = os.pipe()
-        for end in (self._wake, wake):
-            os.set_blocking(end, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self._files: dict[str, tuple[bytes, int]] = {}
+        self._num_cores = len(os.sched_getaffinity(0))
+        self._own = {1} if self._is_isolated else set()
         gc.freeze()
 
     def serve(self) -> None:
         """Answers requests in the order they come."""
-        self._reply({"protocol": PROTOCOL, "python": sys.version.split()[0]}, b"")
-        while True:
-            prefix = self._read(8)
-            if prefix is None:
-                break
-            header_bytes, body_bytes = struct.unpack("!II", prefix)
-            header = json.loads(self._read(header_bytes) or b"")
-            body = self._read(body_bytes) if body_bytes else b""
-            if body is None:
-                break
+        if not self._channel.recv(64):
+            sys.exit("the spawner did not start")
+        self._reply({"protocol": PROTOCOL, "python": sys.version.split()[0], "measures": self._label()}, b"")
+        while (frame := self._receive()) is not None:
+            header, body = frame
             try:
-                reply, out = self._answer(header, body)
+                self._answer(header, body)
             except Exception as error:  # told to the host, which reports it as a failure of the judge
-                reply, out = {"error": f"{type(error).__name__}: {error}"}, b""
-            self._reply(reply, out)
+                self._reply({"error": f"{type(error).__name__}: {error}"}, b"")
 
-    def _answer(self, header: dict[str, object], body: bytes) -> tuple[dict[str, object], bytes]:
+    def _label(self) -> str:
+        return "rusage" if self._meter is None else "cgroup"
+
+    def _answer(self, header: dict[str, object], body: bytes) -> None:
+        view = memoryview(body)
+        parts: list[bytes] = []
+        for size in header["sizes"]:  # type: ignore[attr-defined]
+            parts.append(bytes(view[:size]))
+            view = view[size:]
+        if header["do"] == "feed":
+            return  # for a program that has ended
         if header["do"] == "load":
-            self._files.clear()
-            start = 0
-            for name, size, mode in header["files"]:  # type: ignore[attr-defined]
-                self._files[name] = (body[start : start + size], mode)
-                start += size
-            return {}, b""
-        self._clean()
-        for name, (data, mode) in self._files.items():
-            file = os.open(os.path.join(self._folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with open(file, "wb") as stream:
-                stream.write(data)
-        if header["do"] == "check":
-            return self._run(header, b"", lambda: _check_python(self._files["main.py"][0]))
-        return self._run(header, body, lambda: self._execute(header["command"]))  # type: ignore[arg-type]
+            self._install(dict(zip(header["names"], parts, strict=True)))  # type: ignore[call-overload]
+            self._reply({}, b"")
+            return
+        for stdin in parts or [None]:
+            self._reply(*self._run(header, stdin))
 
-    def _execute(self, command: list[str]) -> None:
-        environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": self._folder,
-            "TMPDIR": self._folder,
-            "LANG": "C.UTF-8",
-            # One program, one core: the judge's parallelism is over tests.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        try:
-            os.execve(command[0], command, environment)
-        except OSError as error:
-            if command[0].startswith("/"):
-                raise  # an interpreter or compiler that should be there
-            # What the compiler made of the submission: an interpreter of its own that is missing, say.
-            os.write(2, f"cannot be executed: {error.strerror}\n".encode())
-            os._exit(127)
+    def _install(self, files: dict[str, bytes]) -> None:
+        if self._is_isolated:
+            namespaces.install(files)
+            return
+        _empty(self._program)
+        for name, data in files.items():
+            with open(os.open(os.path.join(self._program, name), os.O_WRONLY | os.O_CREAT, 0o755), "wb") as file:
+                file.write(data)
 
-    def _run(self, header: dict[str, object], stdin: bytes, act: Callable[[], None]) -> tuple[dict[str, object], bytes]:
-        """Runs `act` in a confined child until it ends or meets a limit, and sweeps up after it."""
+    def _run(self, header: dict[str, object], stdin: bytes | None) -> tuple[dict[str, object], bytes]:
+        """Runs the program until it ends or meets a limit, and sweeps up after it; no stdin: it is fed."""
         limits: dict[str, float] = header["limits"]  # type: ignore[assignment]
-        stdin_file = os.memfd_create("stdin")
-        with open(stdin_file, "wb", closefd=False) as stream:
-            stream.write(stdin)
-        os.lseek(stdin_file, 0, os.SEEK_SET)
-        out, err, failure = os.pipe(), os.pipe(), os.pipe()
-        start_s = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            self._become(stdin_file, out[1], err[1], failure[1], limits, act)
-        for end in (stdin_file, out[1], err[1], failure[1]):
-            os.close(end)
+        if not self._is_isolated:
+            _empty(self._tmp)
+        else:
+            namespaces.fresh_tmp()
+        if self._meter is not None:
+            self._meter.begin(int(limits["memory_bytes"]), int(limits["num_processes"]))
+        feed = -1
+        if stdin is None:
+            source, feed = os.pipe()
+            os.set_blocking(feed, False)
+        else:
+            source = os.memfd_create("stdin")
+            if stdin:
+                _write_all(source, stdin)
+                os.lseek(source, 0, os.SEEK_SET)
+        out, err = os.pipe(), os.pipe()
+        request = {key: header[key] for key in ("command", "fork", "function", "hooks") if key in header}
+        if "command" in request:
+            request["command"] = [part.replace("{program}", self._program) for part in header["command"]]  # type: ignore[attr-defined]
+        request["program"] = self._program
+        request["limits"] = self._resource_limits(limits)
+        run = Run(limits, time.monotonic())
         try:
-            usage = Usage(child)
-            outputs = self._watch(usage, out[0], err[0], limits, start_s)
-            broken = os.read(failure[0], 4096)
-        finally:
-            for end in (out[0], err[0], failure[0]):
+            files = array.array("i", [source, out[1], err[1]])
+            self._channel.sendmsg(
+                [json.dumps(request).encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files.tobytes())]
+            )
+            for end in (source, out[1], err[1]):
                 os.close(end)
-        if broken:
-            raise RuntimeError(broken.decode(errors="replace"))
-        stdout, stderr = (bytes(output) for output in outputs)
-        kept = self._keep(str(header["keep"])) if header.get("keep") and usage.exit_code == 0 else b""
-        return {
-            "exit_code": usage.exit_code,
-            "ended_by": usage.ended_by,
-            "cpu_s": usage.cpu_s,
-            "wall_s": usage.wall_s,
-            "memory_bytes": usage.memory_bytes,
-            "sizes": [len(stdout), len(stderr), len(kept)],
-        }, stdout + stderr + kept
-
-    def _become(
-        self, stdin: int, stdout: int, stderr: int, failure: int, limits: dict[str, float], act: Callable[[], None]
-    ) -> None:
-        """The forked child: never returns."""
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
-            os.setsid()
-            for target, source in enumerate((stdin, stdout, stderr)):
-                os.dup2(source, target)
-            os.dup2(failure, 3, inheritable=False)
-            os.closerange(4, 1 << 16)
-            os.chdir(self._folder)
-            self._limit(limits)
-            self._confinement.apply()
-            act()
-            os._exit(0)
-        except BaseException as error:  # the child must not run on as a second agent
-            os.write(3, f"{type(error).__name__}: {error}".encode())
+            self._watch(run, out[0], err[0], feed)
         finally:
-            os._exit(127)
+            for end in (out[0], err[0], *((feed,) if feed >= 0 and run.is_fed else ())):
+                os.close(end)
+        if run.errno:
+            command = header.get("command", ["fork"])
+            if str(command[0]).startswith("/"):  # type: ignore[index]
+                raise OSError(run.errno, f"{command}: {os.strerror(run.errno)}")
+            # What the compiler made of the submission: an interpreter of its own that is missing, say.
+            run.exit_code = 127
+            run.stderr += f"cannot be executed: {os.strerror(run.errno)}\n".encode()
+        stdout, stderr = (b"" if stdin is None else bytes(run.stdout)), bytes(run.stderr)
+        kept = self._keep(str(header["keep"])) if header.get("keep") and run.exit_code == 0 else b""
+        return {
+            "exit_code": run.exit_code,
+            "ended_by": run.ended_by,
+            "cpu_s": run.cpu_s,
+            "wall_s": run.wall_s,
+            "memory_bytes": run.memory_bytes,
+            "sizes": [len(stdout), len(stderr), len(kept)],
+        }, b"".join((stdout, stderr, kept))
 
-    def _limit(self, limits: dict[str, float]) -> None:
+    def _resource_limits(self, limits: dict[str, float]) -> list[tuple[int, int]]:
+        """Soft limits that the spawner sets on itself for its children: all there is without a control group."""
+        if self._meter is not None:
+            return []
         memory_bytes = int(limits["memory_bytes"])
-        cpu_s = int(limits["cpu_s"]) + 2
-        if self._world != "none":
-            # Counted per user; in a world of its own the agent is the only other process of that user.
-            processes = int(limits["num_processes"]) + 1
-            resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
-        if self._world == "none":
-            self._confinement.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if self._world == "container":
-            # When the container as a whole runs out of memory, the kernel is to take the program and not the agent.
-            self._confinement.prctl(_PR_SET_DUMPABLE, 1)  # or the file is root's
-            with open("/proc/self/oom_score_adj", "w") as file:
-                file.write("1000")
-        for kind, value in (
-            # The agent's clock ends the program first; this ends what it started.
-            (resource.RLIMIT_CPU, cpu_s),
-            (resource.RLIMIT_DATA, memory_bytes),
-            # Address space that is only reserved costs nothing, shared mappings count here alone.
-            (resource.RLIMIT_AS, 2 * memory_bytes + (256 << 20)),
-            (resource.RLIMIT_STACK, min(_STACK_BYTES, memory_bytes)),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_MEMLOCK, 0),
-            (resource.RLIMIT_NOFILE, _FILE_DESCRIPTORS),
-        ):
-            resource.setrlimit(kind, (value, value))
+        # Address space that is only reserved costs nothing, shared mappings count here alone.
+        values = [(resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_AS, 2 * memory_bytes + (512 << 20))]
+        if self._is_isolated:
+            # Counted per user: the agent, the spawner and the program.
+            values.append((resource.RLIMIT_NPROC, int(limits["num_processes"]) + 2))
+        return values
 
-    def _watch(
-        self, usage: Usage, stdout: int, stderr: int, limits: dict[str, float], start_s: float
-    ) -> tuple[bytearray, bytearray]:
-        """Drains the pipes while the program runs; returns stdout and the head of stderr once nothing of it is left."""
-        outputs = {stdout: bytearray(), stderr: bytearray()}
-        output_bytes = int(limits["output_bytes"])
+    def _watch(self, run: Run, out: int, err: int, feed: int) -> None:
+        """Drains the pipes while the program runs, until nothing of it is left."""
+        is_fed = feed >= 0
         poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
-        for pipe in outputs:
-            os.set_blocking(pipe, False)
-            poll.register(pipe, select.POLLIN)
-        open_pipes = set(outputs)
-
-        def drain(pipe: int) -> bool:
-            """Reads once; False when there is nothing more for now."""
-            try:
-                data = os.read(pipe, _CHUNK_BYTES)
-            except BlockingIOError:
-                return False
-            if not data:
-                open_pipes.discard(pipe)
-                poll.unregister(pipe)
-                return False
-            room = (output_bytes + 1 if pipe == stdout else _STDERR_BYTES) - len(outputs[pipe])
-            outputs[pipe] += data[: max(room, 0)]
-            return True
-
-        look_s, all_cpu_s, num_exceeded = _LOOK_S, 0.0, 0
-        while usage.exit_code is None and usage.ended_by is None:
-            usage.wall_s = time.monotonic() - start_s
-            if self._world != "none" and usage.wall_s >= look_s:
-                look_s = usage.wall_s + _LOOK_S
-                living_cpu_s, resident_bytes = _look_around()
-                # One look is not enough: what processes share moves to those that are left while others end.
-                num_exceeded = num_exceeded + 1 if resident_bytes > limits["memory_bytes"] else 0
-                # Added at one moment: a process must not count as living and, once it is buried, again.
-                all_cpu_s = usage.cpu_s + living_cpu_s
-            cpu_left_s = limits["cpu_s"] - max(usage.running_cpu_s(), all_cpu_s)
-            wall_left_s = limits["wall_s"] - usage.wall_s
-            if num_exceeded == 2:
-                usage.ended_by = "memory"
-            elif cpu_left_s <= 0:
-                usage.ended_by = "cpu"
-            elif wall_left_s <= 0:
-                usage.ended_by = "wall"
-            elif len(outputs[stdout]) > output_bytes:
-                usage.ended_by = "output"
-            else:
-                for ready, _ in poll.poll(1 + 1000 * min(cpu_left_s, wall_left_s, _LOOK_S)):
-                    if ready in outputs:
-                        drain(ready)
-                    else:
-                        os.read(self._wake, 4096)
-                        usage.reap(wait=False)
-        usage.wall_s = time.monotonic() - start_s
-        self._sweep(usage)
-        for pipe in tuple(open_pipes):
-            while drain(pipe):
+        channel = self._channel.fileno()
+        for file in (channel, out, err, *((self._requests,) if is_fed else ())):
+            poll.register(file, select.POLLIN)
+        for file in (out, err):
+            os.set_blocking(file, False)
+        look_s, num_exceeded, is_exposed = _FIRST_LOOK_S, 0, False
+        reported = None
+        while run.ended_by is None:
+            for ready, _ in poll.poll(1 + 1000 * run.wait_s(self._num_cores, look_s - run.wall_s)):
+                if ready == channel:
+                    reported = self._channel.recv(64)
+                elif ready == self._requests:
+                    self._take_feed(run)
+                elif ready == feed or run.drain(ready, ready == out):
+                    continue
+                else:
+                    poll.unregister(ready)
+            if is_fed:
+                self._send_output(run)
+                if run.pour(feed):
+                    poll.register(feed, select.POLLOUT)
+                else:
+                    with contextlib.suppress(KeyError):
+                        poll.unregister(feed)
+            if reported is not None:
+                break
+            run.wall_s = time.monotonic() - run.start_s
+            if self._meter is not None:
+                run.cpu_s = self._meter.cpu_s()
+            if run.wall_s >= look_s and self._is_isolated:
+                look_s = run.wall_s + _LOOK_S
+                if not is_exposed:
+                    is_exposed = True
+                    self._expose()
+                if self._meter is None:
+                    run.cpu_s, resident_bytes = meters.look_around(self._own)
+                    run.memory_bytes = max(run.memory_bytes, resident_bytes)
+                    # One look is not enough: what processes share moves to those left while others end.
+                    num_exceeded = num_exceeded + 1 if resident_bytes > run.limits["memory_bytes"] else 0
+                    if num_exceeded == 2:
+                        run.ended_by = "memory"
+            run.check()
+        run.wall_s = time.monotonic() - run.start_s
+        self._sweep(run, reported)
+        for file in (out, err):
+            while run.drain(file, file == out):
                 pass
-        if len(outputs[stdout]) > output_bytes and usage.ended_by is None:
-            usage.ended_by = "output"
-        if usage.ended_by is None and usage.cpu_s > limits["cpu_s"]:
-            usage.ended_by = "cpu"
-        return outputs[stdout], outputs[stderr]
+        if is_fed:
+            self._send_output(run)
+        if run.ended_by is None:
+            run.check(is_over=True)
+        if run.ended_by is None and self._meter is not None and self._meter.out_of_memory():
+            run.ended_by = "memory"
 
-    def _sweep(self, usage: Usage) -> None:
-        """Kills and buries everything that the program started."""
-        if self._world != "none":
+    def _send_output(self, run: Run) -> None:
+        """What an interactive program has said and the host has not heard yet."""
+        if run.num_sent < len(run.stdout):
+            self._reply({"out": True}, bytes(run.stdout[run.num_sent :]))
+            run.num_sent = len(run.stdout)
+
+    def _sweep(self, run: Run, reported: bytes | None) -> None:
+        """Kills and buries everything that the program started, and takes down what it all used."""
+        if not self._is_isolated:
+            self._sweep_children(run, reported)
+            return
+        report, poll = reported, select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while True:
             # One atomic walk over all processes but this one: a fork in flight is killed with its parent.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
-            usage.reap(wait=True)
-            return
+            if report is not None:
+                break
+            # If the spawner had not started it yet, it is killed the next time.
+            if poll.poll(20):
+                report = self._channel.recv(64)
+        children_s = 0.0
         while True:
-            with open(f"/proc/self/task/{os.getpid()}/children") as file:
-                children = [int(word) for word in file.read().split()]
-            if not children:
-                return
-            for child in children:
-                os.kill(child, signal.SIGKILL)
-            usage.reap(wait=True)
+            try:
+                _, _, used = os.wait4(-1, 0)
+            except ChildProcessError:
+                break
+            children_s += used.ru_utime + used.ru_stime
+            run.memory_bytes = max(run.memory_bytes, used.ru_maxrss * 1024)
+        self._take(run, report, children_s)
 
-    def _clean(self) -> None:
-        if self._world == "namespaces":
-            namespaces.fresh_tmp()
-        else:
-            _empty(self._folder)
+    def _take(self, run: Run, report: bytes, children_s: float) -> None:
+        """The end of the program, from the spawner's report, and what all its processes used."""
+        started_s = 0.0
+        if report:
+            run.errno, status, cpu_s, started_s, peak_bytes = spawner.REPORT.unpack(report)
+            run.exit_code = os.waitstatus_to_exitcode(status)
+            if self._meter is None:
+                run.cpu_s = max(run.cpu_s, cpu_s + children_s)
+                run.memory_bytes = max(run.memory_bytes, peak_bytes)
+        elif self._meter is None or not self._meter.out_of_memory():
+            raise RuntimeError("the spawner is gone")
+        if self._meter is not None:
+            run.cpu_s = max(0.0, self._meter.cpu_s() - started_s)
+            run.memory_bytes = self._meter.peak_bytes()
+
+    def _sweep_children(self, run: Run, reported: bytes | None) -> None:
+        """Without process ids of our own: the spawner's children and the adopted, until there are none."""
+        report = reported
+        children_s = 0.0
+        while True:
+            doomed = [child for child in _children(os.getpid()) if child != self._spawner_process]
+            doomed += _children(self._spawner_process)
+            for child in doomed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            if report is None:
+                report = self._channel.recv(64)
+            elif not doomed:
+                break
+            for child in doomed:
+                with contextlib.suppress(ChildProcessError):
+                    _, _, used = os.wait4(child, 0)
+                    children_s += used.ru_utime + used.ru_stime
+        self._take(run, report, children_s)
+
+    def _expose(self) -> None:
+        """When memory runs out, the kernel is to take the program and not its spawner."""
+        for process in meters.processes(self._own):
+            try:
+                with open(f"/proc/{process}/oom_score_adj", "w") as file:
+                    file.write("1000")
+            except OSError:
+                continue
+
+    def _take_feed(self, run: Run) -> None:
+        """One `feed` frame: more of the program's input; an empty one is its end."""
+        frame = self._receive()
+        if frame is None:
+            run.ended_by = "host"
+            return
+        run.feed += frame[1]
+        run.feed_is_over = not frame[1]
 
     def _keep(self, name: str) -> bytes:
         # Not followed if it is a link: the agent must not fetch a file for the program.
-        file = os.open(os.path.join(self._folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = os.open(os.path.join(self._tmp, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(file, "rb") as stream:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise RuntimeError(f"the compiler's {name} is not a file")
             return stream.read()
 
+    def _receive(self) -> tuple[dict[str, object], bytes] | None:
+        """The next frame; None when the host has gone."""
+        prefix = self._read(8)
+        if prefix is None:
+            return None
+        header_bytes, body_bytes = struct.unpack("!II", prefix)
+        header = self._read(header_bytes)
+        body = self._read(body_bytes) if body_bytes else b""
+        return None if header is None or body is None else (json.loads(header), body)
+
     def _read(self, size: int) -> bytes | None:
         """Exactly `size` bytes from the host; None when it has gone."""
-        data = bytearray()
-        while len(data) < size:
-            part = os.read(self._requests, min(size - len(data), 1 << 20))
+        data = os.read(self._requests, size)
+        if len(data) == size:
+            return data
+        whole = bytearray(data)
+        while len(whole) < size:
+            part = os.read(self._requests, min(size - len(whole), 1 << 20))
             if not part:
                 return None
-            data += part
-        return bytes(data)
+            whole += part
+        return bytes(whole)
 
     def _reply(self, header: dict[str, object], body: bytes) -> None:
         encoded = json.dumps(header).encode()
-        data = memoryview(struct.pack("!II", len(encoded), len(body)) + encoded + body)
-        while data:
-            data = data[os.write(self._replies, data) :]
+        _write_all(self._replies, struct.pack("!II", len(encoded), len(body)) + encoded + body)
 
 
-class Usage:
-    """What the processes of one run have used, and how the first of them ended."""
+class Run:
+    """One test while it runs."""
 
-    def __init__(self, process: int) -> None:
-        self._process = process
-        self._clock = (~process << 3) | 2  # CPUCLOCK_SCHED of that process, as clock_getcpuclockid(3) makes it
-        self.exit_code: int | None = None
+    def __init__(self, limits: dict[str, float], start_s: float) -> None:
+        self.limits = limits
+        self.start_s = start_s
+        self.stdout, self.stderr = bytearray(), bytearray()
         self.ended_by: str | None = None
-        self.cpu_s = 0.0
-        self.wall_s = 0.0
-        self.memory_bytes = 0
+        self.exit_code = -int(signal.SIGKILL)
+        self.errno = 0
+        self.cpu_s, self.wall_s, self.memory_bytes = 0.0, 0.0, 0
+        self.feed = bytearray()
+        self.is_fed, self.feed_is_over = True, False
+        self.num_sent = 0
 
-    def running_cpu_s(self) -> float:
-        """CPU time of the first process until now, all its threads."""
+    def wait_s(self, num_cores: int, look_left_s: float) -> float:
+        """How long nothing can happen that must be noticed but an event."""
+        cpu_left_s = (self.limits["cpu_s"] - self.cpu_s) / num_cores
+        return max(0.0, min(cpu_left_s, self.limits["wall_s"] - self.wall_s, max(look_left_s, 0.002)))
+
+    def check(self, *, is_over: bool = False) -> None:
+        """Notes the limit that has been met, if one has; after its end a program has not met the wall limit."""
+        if len(self.stdout) > self.limits["output_bytes"]:
+            self.ended_by = "output"
+        elif self.cpu_s > self.limits["cpu_s"]:
+            self.ended_by = "cpu"
+        elif self.wall_s > self.limits["wall_s"] and not is_over:
+            self.ended_by = "wall"
+
+    def pour(self, feed: int) -> bool:
+        """Gives the program what it can take of its input; True if something is left."""
         try:
-            return time.clock_gettime(self._clock)
-        except OSError:
-            return 0.0
+            while self.feed and self.is_fed:
+                del self.feed[: os.write(feed, self.feed[:_CHUNK_BYTES])]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            self.feed_is_over = True
+        if self.feed_is_over and self.is_fed:
+            os.close(feed)
+            self.is_fed = False
+        return False
 
-    def reap(self, *, wait: bool) -> None:
-        """Buries the dead; with `wait`, until no process is left."""
-        while True:
-            try:
-                process, status, used = os.wait4(-1, 0 if wait else os.WNOHANG)
-            except ChildProcessError:
-                return
-            if process == 0:
-                return
-            self.cpu_s += used.ru_utime + used.ru_stime
-            self.memory_bytes = max(self.memory_bytes, used.ru_maxrss * 1024)
-            if process == self._process:
-                self.exit_code = os.waitstatus_to_exitcode(status)
-
-
-def _look_around() -> tuple[float, int]:
-    """CPU time and memory of all processes but this one, in a process id namespace of one's own.
-
-    Memory counts what processes share once, as far as the kernel tells; the quick sum that counts it in each is enough
-    when it is small.
-    """
-    cpu_s, memory = 0.0, {}
-    for process in [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]:
-        process_cpu_s, memory[process] = _look_at(process)
-        cpu_s += process_cpu_s
-    if len(memory) > 1 and sum(memory.values()) > _SMALL_BYTES:
-        for process in memory:
-            try:
-                with open(f"/proc/{process}/smaps_rollup", "rb") as file:
-                    memory[process] = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
-            except (OSError, StopIteration):
-                # It has ended, and has none; or it hides, and is taken at the full sum.
-                _, memory[process] = _look_at(process)
-    return cpu_s, sum(memory.values())
+    def drain(self, pipe: int, is_stdout: bool) -> bool:
+        """Reads once; False when there is nothing more for now, or ever."""
+        try:
+            data = os.read(pipe, _CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        kept = self.stdout if is_stdout else self.stderr
+        room = (int(self.limits["output_bytes"]) + 1 if is_stdout else _STDERR_BYTES) - len(kept)
+        kept += data if len(data) <= room else data[: max(room, 0)]
+        return bool(data)
 
 
-def _look_at(process: int) -> tuple[float, int]:
-    """CPU time, with that of children it has waited for, and resident memory; zeros if it has ended."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0.0, 0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"), int(fields[21]) * resource.getpagesize()
+def _children(process: int) -> list[int]:
+    with open(f"/proc/{process}/task/{process}/children") as file:
+        return [int(word) for word in file.read().split()]
 
 
-def _check_python(source: bytes) -> None:
-    """Ends the process with 1 and the message on stderr if the source does not parse."""
-    try:
-        compile(source, "main.py", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
-        os._exit(1)
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def _empty(folder: str) -> None:

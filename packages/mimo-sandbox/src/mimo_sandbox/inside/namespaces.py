@@ -1,8 +1,11 @@
-"""Puts the calling process into a sandbox of Linux namespaces and returns in it as process 1.
+"""Puts an agent and its spawner into a sandbox of Linux namespaces.
 
-Its world: system directories and the interpreter, read-only; an own /proc and a handful of devices; one tmpfs
-on /tmp that `fresh_tmp` replaces; no network interface but a loopback that is down; its own process ids, IPC
-and host name. Started by root, it gives root up for an unused user id, so that no file of the host's root is its own.
+Its world: system directories and the interpreter, read-only; the program's own /proc and a handful of devices; a tmpfs
+on /tmp that is new for every test and one on /program that only the agent can write; no network interface but a
+loopback that is down; its own process ids, IPC and host name. Started by root, it gives root up for an unused user id,
+so that no file of the host's root is its own.
+
+The agent is process 1 of the programs' process ids. The spawner stays outside of them: its children are in.
 
 Not covered: a kernel bug that an unprivileged process can reach through the allowed system calls.
 """
@@ -12,9 +15,10 @@ Not covered: a kernel bug that an unprivileged process can reach through the all
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-import signal
+import sys
 from collections.abc import Callable
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -29,15 +33,16 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND, _MS_REC, _
     1 << 18,
 )
 _MNT_DETACH = 2
-_PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
 
 INSIDE_ID = 1000
 """User and group that agent and programs see themselves as."""
 
 _UNUSED_ID = 2_000_000_000
-"""What INSIDE_ID is outside when root starts the sandbox: nobody's files."""
+"""What INSIDE_ID is outside when root starts the sandbox, plus the slot's number: nobody's files."""
 
+TMP, PROGRAM = "/tmp", "/program"
 _TMP_OPTIONS = "size=64m,nr_inodes=16k,mode=0700"
+_PROGRAM_OPTIONS = "size=256m,nr_inodes=64,mode=0755"
 _SYSTEM = (
     "usr",
     "bin",
@@ -55,63 +60,117 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def enter(extra: list[str]) -> None:
-    """Forks into a new set of namespaces; returns only in the new process 1.
+def enter(extra: list[tuple[str, str]], network: str, slot: int) -> bool:
+    """Forks into a new set of namespaces: True in the agent, process 1 of it, and False in the spawner.
 
     Args:
-        extra: absolute folders to show read-only besides the system's (the interpreter's own prefix).
+        extra: folders to show read-only besides the system's, and where.
+        network: path of an empty network namespace to share, or "" to make one.
+        slot: makes the user id, when root starts the sandbox, this slot's alone.
 
     Raises:
         OSError: the kernel refused a step; the message names it.
     """
     is_root = os.geteuid() == 0
-    outside = (_UNUSED_ID, _UNUSED_ID) if is_root else (os.geteuid(), os.getegid())
     if not is_root:
+        user, group = os.geteuid(), os.getegid()
         _call("unshare(user)", _libc.unshare, _NEWUSER)
-        _write_maps("self", outside)
-    _call("unshare", _libc.unshare, _NEWPID | _NEWIPC | _NEWUTS | _NEWNET)
+        _write_maps("self", user, group)
+    _call("unshare", _libc.unshare, _NEWPID | _NEWIPC | _NEWUTS | _NEWNS)
+    shared = False
+    if network:
+        with contextlib.suppress(OSError):
+            file = os.open(network, os.O_RDONLY)
+            shared = _libc.setns(file, _NEWNET) == 0
+            os.close(file)
+    if not shared:
+        _call("unshare(network)", _libc.unshare, _NEWNET)
     ready, go = os.pipe(), os.pipe()
-    child = os.fork()
-    if child != 0:
+    if os.fork() != 0:
         os.close(ready[1])
         os.close(go[0])
-        if os.read(ready[0], 1):
-            if is_root:
-                _write_maps(str(child), outside)
-            os.write(go[1], b"x")
-        _, status = os.waitpid(child, 0)
-        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+        if not os.read(ready[0], 1):
+            sys.exit(1)  # the child has said why
+        if is_root:
+            # The child's new /proc is this process's too, and it is process 1 there.
+            _write_maps("1", _UNUSED_ID + slot, _UNUSED_ID + slot)
+            for name, kind in (("user", _NEWUSER), ("mnt", _NEWNS)):
+                file = os.open(f"/proc/1/ns/{name}", os.O_RDONLY)
+                _call(f"setns({name})", _libc.setns, file, kind)
+                os.close(file)
+            _become_nobody()
+        os.write(go[1], b"x")
+        for end in (ready[0], go[1]):
+            os.close(end)
+        return False
     os.close(ready[0])
     os.close(go[1])
-    # Not before the fork: the launcher writes the maps through the host's /proc.
-    _call("unshare(mounts)", _libc.unshare, _NEWNS)
     _build_root(extra)
     _call("sethostname", _libc.sethostname, b"sandbox", 7)
     if is_root:
+        # Mounts made until here belong to the host's root: nobody in the new user namespace can undo them.
         _call("unshare(user)", _libc.unshare, _NEWUSER | _NEWNS)
     os.write(ready[1], b"x")
     os.read(go[0], 1)
     if is_root:
-        os.setgroups([])
-        os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
-        os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
-    # After the change of user, which clears both. Programs may have the agent's user: keep its memory shut.
-    _call("prctl(pdeathsig)", _libc.prctl, _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    _call("prctl(dumpable)", _libc.prctl, _PR_SET_DUMPABLE, 0, 0, 0, 0)
+        _become_nobody()
     for end in (ready[1], go[0]):
         os.close(end)
-    _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, _TMP_OPTIONS)
+    for folder, options in ((TMP, _TMP_OPTIONS), (PROGRAM, _PROGRAM_OPTIONS)):
+        _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    return True
+
+
+def enter_container() -> bool:
+    """As `enter`, in a container that has everything but process ids of its own for the programs.
+
+    Raises:
+        OSError: the engine or the kernel refused a step; the message names it.
+    """
+    user, group = os.geteuid(), os.getegid()
+    _call("unshare(user)", _libc.unshare, _NEWUSER)
+    _write_maps("self", user, group)
+    _call("unshare", _libc.unshare, _NEWPID | _NEWIPC | _NEWNS)
+    ready = os.pipe()
+    if os.fork() != 0:
+        os.close(ready[1])
+        if not os.read(ready[0], 1):
+            sys.exit(1)  # the child has said why
+        os.close(ready[0])
+        return False
+    os.close(ready[0])
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None)
+    for folder in ("/sys", "/groups"):
+        if os.path.isdir(folder):
+            _mount("tmpfs", folder, "tmpfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "size=4k")
+    for folder, options in ((TMP, _TMP_OPTIONS), (PROGRAM, _PROGRAM_OPTIONS)):
+        _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    os.write(ready[1], b"x")
+    os.close(ready[1])
+    return True
 
 
 def fresh_tmp() -> None:
     """Replaces /tmp by an empty one; whatever the last program left in it is gone."""
+    _replace(TMP, _TMP_OPTIONS)
+
+
+def install(files: dict[str, bytes]) -> None:
+    """Makes these, and nothing else, the files of /program, which programs can only read."""
+    _replace(PROGRAM, _PROGRAM_OPTIONS)
+    for name, data in files.items():
+        with open(os.open(os.path.join(PROGRAM, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755), "wb") as file:
+            file.write(data)
+    _mount(None, PROGRAM, None, _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV, None)
+
+
+def _replace(folder: str, options: str) -> None:
     os.chdir("/")
-    _call("umount /tmp", _libc.umount2, b"/tmp", _MNT_DETACH)
-    _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, _TMP_OPTIONS)
+    _call(f"umount {folder}", _libc.umount2, folder.encode(), _MNT_DETACH)
+    _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
-def _write_maps(process: str, outside: tuple[int, int]) -> None:
-    user, group = outside
+def _write_maps(process: str, user: int, group: int) -> None:
     if process == "self":
         # Without privilege over the host's groups the kernel wants them frozen first.
         _write(f"/proc/{process}/setgroups", "deny")
@@ -119,20 +178,26 @@ def _write_maps(process: str, outside: tuple[int, int]) -> None:
     _write(f"/proc/{process}/gid_map", f"{INSIDE_ID} {group} 1")
 
 
-def _build_root(extra: list[str]) -> None:
+def _become_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
+    os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
+
+
+def _build_root(extra: list[tuple[str, str]]) -> None:
     """Makes a new, read-only root and lets go of the old one."""
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE, None)
     _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=0755")
     os.mkdir("/tmp/host")
     _call("pivot_root", _libc.pivot_root, b"/tmp", b"/tmp/host")
     os.chdir("/")
-    for name in ("etc", "dev", "proc", "tmp"):
+    for name in ("etc", "dev", "proc", "tmp", "program"):
         os.mkdir("/" + name)
     for name in _SYSTEM:
-        _show("/" + name)
-    for folder in extra:
-        if not folder.startswith("/usr/"):
-            _show(folder)
+        _show("/" + name, "/" + name)
+    for folder, path in extra:
+        if not path.startswith("/usr/"):
+            _show(folder, path)
     for name in _DEVICES:
         _write("/dev/" + name, "")
         _mount("/host/dev/" + name, "/dev/" + name, None, _MS_BIND, None)
@@ -152,9 +217,9 @@ def _build_root(extra: list[str]) -> None:
     _mount(None, "/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV, None)
 
 
-def _show(path: str) -> None:
-    """Makes a path of the host visible, read-only, under its own name."""
-    source = "/host" + path
+def _show(folder: str, path: str) -> None:
+    """Makes a path of the host visible, read-only."""
+    source = "/host" + folder
     if os.path.islink(source):
         os.symlink(os.readlink(source), path)
         return

@@ -5,6 +5,8 @@ their fallbacks. Left out on purpose: sockets of every family, namespaces and mo
 other processes, keys, bpf, io_uring, userfaultfd, System V and POSIX message queues and shared memory,
 memory that limits do not see (memfd), scheduling and limits of other processes.
 
+recvmsg is there for the spawner alone: no program has, or can get, a socket to receive from.
+
 Not covered: bugs in the calls that are allowed.
 """
 
@@ -32,7 +34,7 @@ mkdirat:258:34 mlock:149:228 mmap:9:222 mprotect:10:226 mremap:25:216 msync:26:2
 nanosleep:35:101 newfstatat:262:79 open:2:- openat:257:56 openat2:437:437 pause:34:- pidfd_open:434:434
 pidfd_send_signal:424:424 pipe:22:- pipe2:293:59 poll:7:- ppoll:271:73 prctl:157:167 pread64:17:67 preadv:295:69
 preadv2:327:286 pselect6:270:72 pwrite64:18:68 pwritev:296:70 pwritev2:328:287 read:0:63 readahead:187:213
-readlink:89:- readlinkat:267:78 readv:19:65 rename:82:- renameat:264:38 renameat2:316:276 restart_syscall:219:128
+readlink:89:- readlinkat:267:78 readv:19:65 recvmsg:47:212 rename:82:- renameat:264:38 renameat2:316:276 restart_syscall:219:128
 rmdir:84:- rseq:334:293 rt_sigaction:13:134 rt_sigpending:127:136 rt_sigprocmask:14:135 rt_sigqueueinfo:129:138
 rt_sigreturn:15:139 rt_sigsuspend:130:133 rt_sigtimedwait:128:137 rt_tgsigqueueinfo:297:240
 sched_get_priority_max:146:125 sched_get_priority_min:147:126 sched_getaffinity:204:123 sched_getparam:143:121
@@ -45,6 +47,12 @@ timerfd_gettime:287:87 timerfd_settime:286:86 times:100:153 tkill:200:130 trunca
 unlink:87:- unlinkat:263:35 utime:132:- utimensat:280:88 utimes:235:- vfork:58:- wait4:61:260 waitid:247:95
 write:1:64 writev:20:66
 """
+
+_AGENTS = """
+capset clone memfd_create mount prlimit64 recvfrom seccomp sendmsg sendto setgroups setresgid setresuid socketpair
+umount2 unshare
+"""
+"""What an agent and the engine's own start of it need in a container besides; programs never get these."""
 
 _ENOSYS, _EPERM = 38, 1
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E, 56, 302), "aarch64": (1, 0xC00000B7, 220, 261)}
@@ -104,6 +112,16 @@ def program() -> bytes:
         steps += [step(_JUMP_AT_LEAST, low, 0, 2), step(_JUMP_AT_LEAST, high + 1, 1, 0), step(_RETURN, _ALLOW)]
     steps.append(step(_RETURN, _ERRNO | _ENOSYS))
     return b"".join(steps)
+
+
+def docker_profile() -> dict[str, object]:
+    """The filter for a container as a whole, in the engine's form: what programs may do, and what the agent must."""
+    names = [entry.split(":")[0] for entry in _ALLOWED.split()]
+    return {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": _ENOSYS,
+        "syscalls": [{"names": names + _AGENTS.split(), "action": "SCMP_ACT_ALLOW"}],
+    }
 
 
 class _SockFprog(ctypes.Structure):

@@ -1,0 +1,86 @@
+"""Compiled programs and precompiled headers on disk, by the hash of all that they were made from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+_MAX_BYTES = 1 << 30
+_LOOK_EVERY = 64
+
+
+def default_folder() -> Path:
+    """`$XDG_CACHE_HOME/mimo-sandbox`, or the same below the home folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "mimo-sandbox"
+
+
+def key(*parts: bytes | str) -> str:
+    """The name of what was made from these parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+class ProgramCache:
+    """A folder of at most 1 GiB; the least recently used go first. Without a disk that takes it, it forgets.
+
+    What is in it runs in the sandbox only: a file that somebody has tampered with is one more hostile program.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "programs"
+        self._num_puts = 0
+
+    def get(self, name: str) -> bytes | None:
+        """What was put under this name, if it is still there."""
+        path = self._folder / name
+        try:
+            data = path.read_bytes()
+            os.utime(path)
+        except OSError:
+            return None
+        return data
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keeps a file, whole or not at all; a full disk is no error."""
+        write_whole(self._folder / name, data)
+        self._num_puts += 1
+        if self._num_puts % _LOOK_EVERY == 0:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        found = []
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self._folder):
+                status = entry.stat()
+                found.append((status.st_mtime, status.st_size, entry.path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= _MAX_BYTES:
+                break
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            total -= size
+
+
+def write_whole(path: Path, data: bytes) -> bool:
+    """Writes under another name and renames; False if the disk does not take it."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = file.name
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""What the processes of one test use together, and the limits that the kernel itself holds them to.
+
+From the control group (version 1 or 2) that the spawner and so every program is in: exact CPU time, waited for or not,
+and the peak of all memory, page tables and files in /tmp included. Where no control group can be had, from rusage and
+from looks at /proc while the program runs: that misses children that nobody waited for, a peak between two looks, and
+counts the interpreter that a program was forked from.
+"""
+
+# os.path, because importing pathlib costs an interpreter 10 ms:
+# ruff: noqa: PTH123, PTH208
+
+from __future__ import annotations
+
+import os
+import resource
+
+_SMALL_BYTES = 32 << 20
+
+
+class CgroupMeter:
+    """Reads and limits one control group. Its files are opened once, before the agent gives up its rights."""
+
+    label = "cgroup"
+
+    def __init__(self, folders: dict[str, str]) -> None:
+        """Opens the files.
+
+        Args:
+            folders: `unified` for version 2; `memory`, `cpuacct` and `pids` for version 1.
+
+        Raises:
+            OSError: a file is missing or may not be written.
+        """
+        self._is_unified = "unified" in folders
+        memory = folders.get("unified") or folders["memory"]
+        pids = folders.get("unified") or folders["pids"]
+
+        def opened(folder: str, name: str, flags: int = os.O_RDWR) -> int:
+            return os.open(os.path.join(folder, name), flags | os.O_CLOEXEC)
+
+        self._members = [opened(folder, "cgroup.procs", os.O_WRONLY) for folder in folders.values()]
+        self._num_processes = opened(pids, "pids.max")
+        if self._is_unified:
+            self._cpu = opened(memory, "cpu.stat", os.O_RDONLY)
+            self._usage = opened(memory, "memory.current", os.O_RDONLY)
+            self._peak = opened(memory, "memory.peak")
+            self._limits = [opened(memory, "memory.max")]
+            self._events = opened(memory, "memory.events", os.O_RDONLY)
+            _write_if_there(os.path.join(memory, "memory.swap.max"), b"0")
+        else:
+            self._cpu = opened(folders["cpuacct"], "cpuacct.usage", os.O_RDONLY)
+            self._usage = opened(memory, "memory.usage_in_bytes", os.O_RDONLY)
+            self._peak = opened(memory, "memory.max_usage_in_bytes")
+            self._limits = [opened(memory, "memory.limit_in_bytes")]
+            self._events = opened(memory, "memory.oom_control", os.O_RDONLY)
+            if os.path.exists(os.path.join(memory, "memory.memsw.limit_in_bytes")):
+                # Memory and swap together; raised before the first and lowered after it.
+                self._limits.append(opened(memory, "memory.memsw.limit_in_bytes"))
+        self._set: tuple[int, int] | None = None
+        self._limit_bytes = 1 << 62
+        self._start_cpu_s, self._start_bytes, self._start_kills = 0.0, 0, 0
+
+    def enter(self) -> None:
+        """Moves the calling process in; its children follow."""
+        for file in self._members:
+            os.write(file, b"0")
+
+    def begin(self, memory_bytes: int, num_processes: int) -> None:
+        """Before a test: sets the limits and starts counting at nothing.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        self._start_bytes = int(os.pread(self._usage, 32, 0))
+        if self._set != (memory_bytes, num_processes):
+            limit = memory_bytes + self._start_bytes
+            limits = self._limits if limit < self._limit_bytes else self._limits[::-1]
+            for file in limits:
+                os.pwrite(file, b"%d" % limit, 0)
+            os.pwrite(self._num_processes, b"%d" % (num_processes + 1), 0)  # and the spawner
+            self._set, self._limit_bytes = (memory_bytes, num_processes), limit
+        os.pwrite(self._peak, b"0", 0)
+        self._start_kills = self._kills()
+        self._start_cpu_s = self._total_cpu_s()
+
+    def cpu_s(self) -> float:
+        """CPU time since `begin`, of the living and the dead."""
+        return self._total_cpu_s() - self._start_cpu_s
+
+    def peak_bytes(self) -> int:
+        """Most memory at one time since `begin`, beyond what there was then."""
+        return max(0, int(os.pread(self._peak, 32, 0)) - self._start_bytes)
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has ended a process for want of memory since `begin`."""
+        return self._kills() != self._start_kills
+
+    def _kills(self) -> int:
+        return _value(os.pread(self._events, 512, 0), b"oom_kill ")
+
+    def _total_cpu_s(self) -> float:
+        if self._is_unified:
+            return _value(os.pread(self._cpu, 512, 0), b"usage_usec ") / 1e6
+        return int(os.pread(self._cpu, 32, 0)) / 1e9
+
+
+def look_around(own: set[int]) -> tuple[float, int]:
+    """CPU time and memory now of all processes in /proc but `own`, in a process id namespace of one's own.
+
+    Memory counts what processes share once, as far as the kernel tells; the quick sum that counts it in each is enough
+    when it is small.
+    """
+    cpu_s, memory = 0.0, {}
+    for process in processes(own):
+        process_cpu_s, memory[process] = _look_at(process)
+        cpu_s += process_cpu_s
+    if len(memory) > 1 and sum(memory.values()) > _SMALL_BYTES:
+        for process in memory:
+            try:
+                with open(f"/proc/{process}/smaps_rollup", "rb") as file:
+                    memory[process] = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
+            except (OSError, StopIteration):
+                # It has ended, and has none; or it hides, and is taken at the full sum.
+                _, memory[process] = _look_at(process)
+    return cpu_s, sum(memory.values())
+
+
+def processes(own: set[int]) -> list[int]:
+    """The processes that /proc shows, but `own`."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in own]
+
+
+def _look_at(process: int) -> tuple[float, int]:
+    """CPU time, with that of children it has waited for, and resident memory; zeros if it has ended."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0, 0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"), int(fields[21]) * resource.getpagesize()
+
+
+def _value(text: bytes, name: bytes) -> int:
+    at = text.find(name)
+    return int(text[at + len(name) :].split(None, 1)[0]) if at >= 0 else 0
+
+
+def _write_if_there(path: str, value: bytes) -> None:
+    if os.path.exists(path):
+        with open(path, "wb") as file:
+            file.write(value)
