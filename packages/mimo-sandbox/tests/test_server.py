@@ -423,7 +423,10 @@ def test_run_code_says_how_a_compiler_fared(http):
     def run(code: str) -> dict[str, object]:
         return http.post("/run_code", json={"language": "cpp", "code": code}).json()
 
-    right, wrong = run('#include <cstdio>\nint main() { puts("hi"); }'), run("int main() { return x; }")
+    right, wrong = (
+        run('extern "C" int puts(const char *);\nint main() { puts("hi"); }'),
+        run("int main() { return x; }"),
+    )
 
     assert (right["status"], right["run_result"]["stdout"]) == ("Success", "hi\n")
     assert (right["compile_result"]["status"], right["compile_result"]["return_code"]) == ("Finished", 0)
@@ -444,7 +447,9 @@ def test_run_code_says_how_a_compiler_fared(http):
         ({"stdin": 1}, "stdin: expected a string or null"),
         ({"run_timeout": 0}, "run_timeout: expected seconds above 0"),
         ({"compile_timeout": "10"}, "compile_timeout: expected seconds above 0"),
+        ({"run_timeout": 10**400}, "run_timeout: expected seconds above 0"),
         ({"memory_limit_MB": 1.5}, "memory_limit_MB: expected an integer"),
+        ({"memory_limit_MB": 10**30}, "memory_limit_MB: expected an integer"),
     ],
 )
 def test_run_code_refuses_in_sandbox_fusions_form(http, change, message):

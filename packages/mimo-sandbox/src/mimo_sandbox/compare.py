@@ -46,8 +46,8 @@ def comparator(spec: str) -> Comparator:
     match = _SPEC.fullmatch(spec)
     if match is None or match["name"] not in COMPARATORS:
         raise ValueError(
-            f"comparator {spec[:100]!r}: expected one of {', '.join(COMPARATORS)}; if wanted with a version (tokens@1), "
-            "and float with tolerances (float:1e-9 or float:abs=1e-6,rel=1e-9)."
+            f"comparator {spec[:100]!r}: expected one of {', '.join(COMPARATORS)}; if wanted with a version "
+            "(tokens@1), and float with tolerances (float:1e-9 or float:abs=1e-6,rel=1e-9)."
         )
     found = COMPARATORS[match["name"]]
     if match["version"] not in (None, str(found.version)):
@@ -68,19 +68,19 @@ _SPEC = re.compile(r"(?P<name>[a-z]+)(@(?P<version>[0-9]+))?(:(?P<options>.*))?"
 
 def _tolerances(spec: str, options: str) -> tuple[float, float]:
     """Absolute and relative."""
-    named = [option.split("=", 1) if "=" in option else ["both", option] for option in options.split(",")]
+    named = [option.split("=", 1) if "=" in option else ["abs,rel", option] for option in options.split(",")]
     try:
         found = {kind: float(number) for kind, number in named}
     except ValueError:
         found = {}
-    known = len(found) == len(named) and set(found) in ({"both"}, {"abs"}, {"rel"}, {"abs", "rel"})
+    known = len(found) == len(named) and set(found) in ({"abs,rel"}, {"abs"}, {"rel"}, {"abs", "rel"})
     # A relative tolerance of 1 takes 0 for any number.
     if not known or not all(0 <= found[kind] < (math.inf if kind == "abs" else 1) for kind in found):
         raise ValueError(
             f"comparator {spec[:100]!r}: expected float:1e-9 (both tolerances) or float:abs=1e-6,rel=1e-9, "
             "each 0 or more, and below 1 but for the absolute one alone."
         )
-    both = found.get("both", 0.0)
+    both = found.get("abs,rel", 0.0)
     return found.get("abs", both), found.get("rel", both)
 
 
@@ -130,8 +130,3 @@ COMPARATORS: dict[str, Comparator] = {
     )
 }
 """By name, at their present version and with their default options."""
-
-
-def json_values(expected: str, output: str, *, tolerant: bool) -> bool:
-    """The same JSON value by the rule of `float` if tolerant, of `tokens` if not."""
-    return COMPARATORS["float" if tolerant else "tokens"].values(expected, output)

@@ -78,7 +78,7 @@ def _control_groups() -> tuple[str, str]:
 
 
 def _languages() -> tuple[str, str]:
-    there = {name: os.path.exists(language.needs) or name == "python" for name, language in LANGUAGES.items()}
+    there = {name: Path(language.needs).exists() or name == "python" for name, language in LANGUAGES.items()}
     lacking = [f"{name} needs {LANGUAGES[name].needs}" for name, is_there in there.items() if not is_there]
     meaning = f"the local backend cannot judge the others: {', '.join(lacking)}" if lacking else ""
     return ", ".join(name for name, is_there in there.items() if is_there), meaning

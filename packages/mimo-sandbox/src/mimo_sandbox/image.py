@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 _CONTEXT = Path(__file__).parent / "judge_image"
 _SUITE = "bookworm"
-_LEFT_OUT = ("./tmp/*", "./var/cache/apt", "./var/lib/apt/lists", "./proc", "./sys", "./dev", "./usr/share/doc", "./usr/share/man")
+_LEFT_OUT = (
+    "./tmp/*",
+    "./var/cache/apt",
+    "./var/lib/apt/lists",
+    "./proc",
+    "./sys",
+    "./dev",
+    "./usr/share/doc",
+    "./usr/share/man",
+)
 
 METHODS = ("auto", "dockerfile", "debootstrap")
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from mimo_sandbox.sandbox import Sandbox
 
 
-async def interact(
-    sandbox: Sandbox, program: Program, interactor: Program, case: Case, limits: Limits
-) -> CaseResult:
+async def interact(sandbox: Sandbox, program: Program, interactor: Program, case: Case, limits: Limits) -> CaseResult:
     """Lets the two talk until both have ended; what the submission did wrong comes before what was said.
 
     Raises:

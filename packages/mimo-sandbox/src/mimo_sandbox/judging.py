@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ from mimo_sandbox.languages import (
     compile_program,
     may_fork,
     precompile_program,
-    python_modules,
     python_program,
     python_source,
     source_bytes,
@@ -100,9 +100,7 @@ async def judge_many(
         ValueError: as `judge`.
         SandboxUnavailable: the judge failed on one of them.
     """
-    return await sandbox.judge_many(
-        jobs, comparator=comparator, stop=stop, checker=checker, limits=limits, mode=mode
-    )
+    return await sandbox.judge_many(jobs, comparator=comparator, stop=stop, checker=checker, limits=limits, mode=mode)
 
 
 async def judge_requests(sandbox: Sandbox, requests: Sequence[Request]) -> list[Verdict]:
@@ -201,12 +199,12 @@ class _Session:
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
 
-    async def verdict(
-        self, request: Request, take: Callable[[CaseResult], None] = lambda result: None
-    ) -> Verdict:
+    async def verdict(self, request: Request, take: Callable[[CaseResult], None] = lambda result: None) -> Verdict:
         """Judges one request; `take` is given each result in order, as soon as it and all before it are known."""
         program = await self.program(request.submission, request.mode)
-        checker = None if request.checker is None else await self.program(request.checker, _checker_mode(request.checker))
+        checker = (
+            None if request.checker is None else await self.program(request.checker, _checker_mode(request.checker))
+        )
         results: dict[int, CaseResult] = {}
         num_taken = 0
 
@@ -369,37 +367,35 @@ class _Runs:
             self._waiting.append(stdin)
             if self._num_feeders < min(self._pool.size, len(self._waiting)):
                 self._num_feeders += 1
-                self._group.create_task(self._feed())
+                feeder = self._feed()
+                try:
+                    self._group.create_task(feeder)
+                except RuntimeError:
+                    feeder.close()  # the session is ending
+                    raise
         return await asyncio.shield(self._outcomes[stdin])
 
     async def _feed(self) -> None:
+        """Takes what waits, some inputs at a time, until nothing does."""
         try:
             while self._waiting:
-                share = max(1, len(self._waiting) // self._pool.size)
-                size = min(self._chunk, share, len(self._waiting))
+                size = max(1, min(self._chunk, len(self._waiting) // self._pool.size))
                 stdins = [self._waiting.popleft() for _ in range(size)]
                 crowded: list[bytes] = []
-
-                def deliver(number: int, outcome: Outcome, stdins: list[bytes] = stdins, crowded: list[bytes] = crowded) -> None:
-                    stdin = stdins[number]
-                    if outcome.ended_by == "wall" and is_crowded():
-                        crowded.append(stdin)
-                    else:
-                        self._settle(stdin, outcome)
-                    self._chunk = max(1, min(_MAX_CHUNK, int(_CHUNK_S / (outcome.wall_s + 1e-3))))
-
-                await self._pool.run(self._program, stdins, self._limits, deliver)
+                await self._pool.run(self._program, stdins, self._limits, partial(self._take, stdins, crowded))
                 # A clock that ran out while the host was overloaded gets one more chance.
                 for stdin in crowded:
-                    await self._pool.run(
-                        self._program, [stdin], self._limits, lambda _, outcome, stdin=stdin: self._settle(stdin, outcome)
-                    )
+                    await self._pool.run(self._program, [stdin], self._limits, partial(self._take, [stdin], None))
         finally:
             self._num_feeders -= 1
 
-    def _settle(self, stdin: bytes, outcome: Outcome) -> None:
-        if not self._outcomes[stdin].done():
-            self._outcomes[stdin].set_result(outcome)
+    def _take(self, stdins: list[bytes], crowded: list[bytes] | None, number: int, outcome: Outcome) -> None:
+        """One outcome; if its clock ran out in a crowd, and `crowded` is there to be told, it does not count."""
+        self._chunk = max(1, min(_MAX_CHUNK, int(_CHUNK_S / (outcome.wall_s + 1e-3))))
+        if crowded is not None and outcome.ended_by == "wall" and is_crowded():
+            crowded.append(stdins[number])
+        elif not self._outcomes[stdins[number]].done():
+            self._outcomes[stdins[number]].set_result(outcome)
 
 
 def is_crowded() -> bool:
@@ -474,9 +470,7 @@ def require_fit(request: Request) -> None:
         if submission.language not in LANGUAGES:
             raise ValueError(f"{what}language {submission.language!r}: expected one of {', '.join(LANGUAGES)}.")
         if submission.entry_point is not None and submission.language != "python":
-            raise ValueError(
-                f"{what}entry_point {submission.entry_point!r}: only Python submissions can be called."
-            )
+            raise ValueError(f"{what}entry_point {submission.entry_point!r}: only Python submissions can be called.")
     if request.comparator != INTERACTIVE:
         comparator(request.comparator)
     elif request.checker is None or request.checker.entry_point is not None:

@@ -1,19 +1,19 @@
 """Whether an answer is the expected one: ours (`exact`, `tokens`, `floats`) and three that benchmarks publish.
 
 Each rule is a pure function of two byte strings (what a program printed) or of two JSON texts (what a function
-returned), gives a verdict on any data, and takes time linear in it (sorting aside). What keeps the cost bounded, in every
+returned), gives a verdict on any data, and takes time linear in it (sorting aside). What bounds the cost, in every
 rule, and makes an answer wrong that unbounded arithmetic might accept:
 
-- of the words (or lines) that differ as text, only the first million are compared as numbers;
+- of the words that differ as text, only the first half a million are compared as numbers;
 - JSON of more than half a million parts, or nested deeper than Python's decoder goes (about a thousand), is compared as
   text.
 
 The same JSON text is the same value, unless it is blank or says NaN. Integers of any length are compared exactly.
 
 The published rules were read in, and written anew from, `lcb_runner/evaluation/testing_util.py` of LiveCodeBench at
-28fef95, `eval/testing_util.py` of hendrycks/apps at 362aedc, and `evalplus/eval/__init__.py` of EvalPlus at 26d6d00. What
-differs from them is in each docstring, with one difference common to all: functions' values come as JSON, where a tuple is
-a list and a key is a string, so those distinctions are not made.
+28fef95, `eval/testing_util.py` of hendrycks/apps at 362aedc, and `evalplus/eval/__init__.py` of EvalPlus at 26d6d00.
+What differs from them is in each docstring, with one difference common to all: values come as JSON, where a tuple is a
+list and every key is a string, so that neither is told from the other.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import json
 import math
 import operator
 import re
-from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
 
 WordT = TypeVar("WordT", bytes, str)
 
-_MAX_NUMBERS = 1_000_000
+_MAX_NUMBERS = 500_000
 _MAX_PARTS = 500_000
-_MAX_APPS_CHARACTERS = 1_000_000
+_MAX_APPS_CHARACTERS = 500_000
 _MAX_INTEGER_CHARACTERS = 400
 """Past every float. `int` takes quadratic time for longer ones, or refuses them."""
 
@@ -50,11 +50,7 @@ def exact(expected: bytes, output: bytes) -> bool:
 
 def tokens(expected: bytes, output: bytes) -> bool:
     """The same words in the same order; ASCII white space separates and does not count."""
-    if expected == output:
-        return True
-    if len(expected) + len(output) < _PIECE:
-        return expected.split() == output.split()
-    return all(left == right for left, right in zip_longest(_word_blocks(expected), _word_blocks(output)))
+    return expected == output or all(left == right for left, right in _paired_words(expected, output))
 
 
 def floats(expected: bytes, output: bytes, *, absolute: float, relative: float) -> bool:
@@ -62,7 +58,9 @@ def floats(expected: bytes, output: bytes, *, absolute: float, relative: float) 
     if expected == output:
         return True
     num_left = _MAX_NUMBERS
-    for left, right in zip_longest(_word_blocks(expected), _word_blocks(output), fillvalue=[]):
+    for left, right in _paired_words(expected, output):
+        if left == right:
+            continue
         if len(left) != len(right):
             return False
         differing = {(one, other) for one, other in zip(left, right, strict=True) if one != other}
@@ -96,10 +94,10 @@ def float_values(expected: str, output: str, *, absolute: float, relative: float
 
 
 def livecodebench(expected: bytes, output: bytes) -> bool:
-    """LiveCodeBench's rule for programs: as many lines, each the same when stripped, or the same decimals word by word.
+    """LiveCodeBench's rule for programs: as many lines, each the same when stripped, or the same decimals one by one.
 
-    Words are compared as exact decimals, so `1.50` is `1.5` and 50000000000000000 is not its successor; a word that is no
-    number must be the same, with all of its line. Bytes that are not UTF-8 are themselves.
+    Decimals are exact: `1.50` is `1.5`, and 50000000000000000 is not its successor. A line with a word that is no
+    number must be the same as a whole. Bytes that are not UTF-8 stand for themselves.
     """
     if expected == output:
         return True
@@ -135,10 +133,10 @@ def apps(expected: bytes, output: bytes) -> bool:
     4. The same set of lines, each as a set of words: order and repetition count neither within lines nor among them.
     5. As 4, with every word a number, rounded to three decimals.
 
-    So a wrong permutation, a missing duplicate, and 0.0001 for 0 pass: a model that is paid by this rule learns to print
+    So a wrong permutation, a missing duplicate and 0.0001 for 0 pass: a model that is paid by this rule learns to print
     less than the task asks. Use it to reproduce published figures.
 
-    Texts of more than a million characters get the first attempt alone, around the whole text, for bounded cost.
+    Texts of more than half a million characters get the first attempt alone, around the whole text, for bounded cost.
     """
     if expected == output:
         return True
@@ -158,8 +156,8 @@ def apps(expected: bytes, output: bytes) -> bool:
 def apps_values(expected: str, output: str) -> bool:
     """APPS's rule for functions: equal as in Python, to the expected value or to its first element.
 
-    **Unsafe for rewards**: where a list is expected, its first element will do. As in the original, of a list that begins
-    with an object whose keys are integers, only that object counts.
+    **Unsafe for rewards**: where a list is expected, its first element will do. As in the original, of a list that
+    begins with an object whose keys are integers, only that object counts.
     """
 
     def rule(left: object, right: object) -> bool:
@@ -184,9 +182,9 @@ def evalplus_values(expected: str, output: str) -> bool:
 
     Close is 1e-6 absolute and 1e-7 of the expected number, added, for a float or a list of as many numbers.
 
-    As published, without a tolerance that a problem brings, and without the oracles of single problems. The original also
-    keeps its tolerance for the later cases of a problem once one of them expected floats, and lets NumPy match `[[0.5]]`
-    with `[0.5]`; here a case is judged alone, and an inner list is no number.
+    Left out: the tolerances and the oracles that single problems bring. The original also keeps its tolerance for the
+    later cases of a problem once one of them expected floats, and lets NumPy match `[[0.5]]` with `[0.5]`; here each
+    case is judged alone, and a list is no number.
     """
 
     def rule(left: object, right: object) -> bool:
@@ -205,6 +203,13 @@ def evalplus_values(expected: str, output: str) -> bool:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+def _paired_words(expected: bytes, output: bytes) -> Iterable[tuple[list[bytes], list[bytes]]]:
+    """The words of both, list beside list; of different length only where one text has more words."""
+    if len(expected) + len(output) < _PIECE:
+        return ((expected.split(), output.split()),)
+    return zip_longest(_word_blocks(expected), _word_blocks(output), fillvalue=[])
 
 
 def _word_blocks(text: bytes) -> Iterator[list[bytes]]:
@@ -251,11 +256,8 @@ def _close_words(pairs: Collection[tuple[bytes, bytes]], absolute: float, relati
         numbers = list(map(float, words))
     except ValueError:
         return False
-    isclose = math.isclose
-    pairs_of_numbers = zip(numbers[::2], numbers[1::2], strict=True)
-    return all(map(math.isfinite, numbers)) and all(
-        [isclose(left, right, abs_tol=absolute, rel_tol=relative) for left, right in pairs_of_numbers]
-    )
+    close = partial(math.isclose, abs_tol=absolute, rel_tol=relative)
+    return all(map(math.isfinite, numbers)) and all(map(close, numbers[::2], numbers[1::2]))
 
 
 def _all_close(wanted: Sequence[float], found: Sequence[float], *, absolute: float, relative: float) -> bool:
@@ -280,7 +282,7 @@ def _num_same_decimals(pairs: Iterable[tuple[str, str]], most: int) -> int | Non
         if len(words) > most:
             return None
     try:
-        return len(words) if list(map(Decimal, words)) == list(map(Decimal, others)) else None
+        return len(words) if all(map(operator.eq, map(Decimal, words), map(Decimal, others))) else None
     except InvalidOperation:  # Not a number, out of range, or a signalling NaN.
         return None
 
@@ -296,8 +298,8 @@ def _close_lines(goal: list[str], lines: list[str]) -> bool:
 
 def _same_word_sets(goal: list[str], lines: list[str]) -> bool:
     # As in the original, an expected line of white space is an empty set, which no printed line is.
-    wanted = {frozenset(line.split()) for line in set(goal)}
-    printed = {words for line in set(lines) if (words := frozenset(line.split()))}
+    wanted = {_word_set(line.split()) for line in set(goal)}
+    printed = {_word_set(line.split()) for line in set(lines) if not line.isspace()}
     if wanted == printed:
         return True
     try:
@@ -306,15 +308,22 @@ def _same_word_sets(goal: list[str], lines: list[str]) -> bool:
         return False
 
 
-def _rounded(lines: set[frozenset[str]]) -> set[bytes]:
+def _word_set(words: Iterable[str]) -> str:
+    """The same text for the same set of words.
+
+    Not a frozenset, for its hash can be foreseen if it holds floats: sets of lines made to collide take quadratic time.
+    """
+    return " ".join(sorted(set(words)))
+
+
+def _rounded(lines: set[str]) -> set[str]:
     """The lines with rounded numbers for words.
 
     Raises:
         ValueError: a word is no number, or NaN, which is in no set that equals another.
     """
-    numbers = {word: _round(float(word)) for word in set().union(*lines)}
-    # As bytes, whose hash nobody can foresee: a set of sets of floats takes quadratic time for lines made to collide.
-    return {array("d", sorted({numbers[word] for word in line})).tobytes() for line in lines}
+    numbers = {word: repr(_round(float(word))) for word in set(" ".join(lines).split())}
+    return {_word_set(map(numbers.__getitem__, line.split())) for line in lines}
 
 
 def _round(number: float) -> float:

@@ -199,9 +199,7 @@ class Sandbox:
             SandboxUnavailable: the sandbox is not open.
         """
         if self._programs is None:
-            raise SandboxUnavailable(
-                "the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`."
-            )
+            raise SandboxUnavailable("the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`.")
         return self._programs
 
     @property
@@ -212,9 +210,7 @@ class Sandbox:
             SandboxUnavailable: the sandbox is not open.
         """
         if self._checkers is None:
-            raise SandboxUnavailable(
-                "the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`."
-            )
+            raise SandboxUnavailable("the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`.")
         return self._checkers
 
     def require_language(self, name: str) -> None:
@@ -223,8 +219,8 @@ class Sandbox:
         Raises:
             SandboxUnavailable: it is not.
         """
-        needs = LANGUAGES[name].needs
-        if self.backend != "docker" and not os.path.exists(needs):
+        needs = LANGUAGES[name].needs.replace("{python}", self.python)
+        if self.backend != "docker" and not Path(needs).exists():
             raise SandboxUnavailable(
                 f"{name} programs need {needs}, which this host lacks. Install it, or use the docker backend."
             )
@@ -396,6 +392,6 @@ def _host_toolchain(python: str) -> str:
     found = []
     for path in (python, "/usr/bin/g++", "/usr/bin/gcc", "/usr/bin/rustc"):
         with contextlib.suppress(OSError):
-            status = os.stat(os.path.realpath(path))
-            found.append(f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}")
+            file = Path(path).resolve()
+            found.append(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}")
     return "\n".join(found)

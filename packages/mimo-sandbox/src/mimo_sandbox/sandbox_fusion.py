@@ -8,13 +8,14 @@ allows is ended where SandboxFusion cuts its output.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
 from mimo_sandbox.judging import Run
 from mimo_sandbox.verdict import Limits, Status, Submission
 
 _UNSUPPORTED = ("files", "fetch_files", "args")
+_MOST = 1_000_000_000
+"""Of seconds or MiB: what is larger is a mistake, and no limit that a kernel takes."""
 
 
 def read_request(tree: object, limits: Limits) -> tuple[Submission, bytes, Limits]:
@@ -41,8 +42,8 @@ def read_request(tree: object, limits: Limits) -> tuple[Submission, bytes, Limit
     _seconds(tree, "compile_timeout")
     wall_s = _seconds(tree, "run_timeout")
     memory_mib = tree.get("memory_limit_MB", -1)
-    if isinstance(memory_mib, bool) or not isinstance(memory_mib, int):
-        raise ValueError(f"memory_limit_MB: expected an integer, not {memory_mib!r}.")
+    if isinstance(memory_mib, bool) or not isinstance(memory_mib, int) or memory_mib > _MOST:
+        raise ValueError(f"memory_limit_MB: expected an integer up to {_MOST:,}, not {memory_mib!r}.")
     return (
         Submission(tree["language"], tree["code"]),
         (stdin or "").encode("utf-8", "surrogatepass"),
@@ -91,8 +92,8 @@ def refusal(message: str) -> dict[str, object]:
 
 def _seconds(tree: Mapping[str, object], name: str) -> float:
     value = tree.get(name, 10)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{name}: expected seconds above 0, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST:
+        raise ValueError(f"{name}: expected seconds above 0 and up to {_MOST:,}, not {value!r}.")
     return value
 
 

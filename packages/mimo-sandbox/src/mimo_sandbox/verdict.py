@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -39,8 +38,18 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not 0 < value < math.inf:
-                raise ValueError(f"Limits({name}={value}): must be positive and finite.")
+            most = _MOST[name]
+            if not 0 < value <= most:
+                raise ValueError(f"Limits({name}={str(value)[:20]}): must be positive and at most {most:,}.")
+
+
+_MOST = {
+    "cpu_s": 3_600,
+    "wall_s": 36_000,
+    "memory_bytes": 1 << 40,
+    "output_bytes": 1 << 30,
+    "num_processes": 10_000,
+}
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,9 @@ class Request:
         """The request as a JSON object; what has its default value is left out."""
         tree: dict[str, object] = {
             "submission": asdict(self.submission),
-            "cases": [{name: value for name, value in asdict(case).items() if value is not None} for case in self.cases],
+            "cases": [
+                {name: value for name, value in asdict(case).items() if value is not None} for case in self.cases
+            ],
         }
         for name in ("comparator", "stop", "mode"):
             tree[name] = getattr(self, name)

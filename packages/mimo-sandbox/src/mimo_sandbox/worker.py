@@ -56,7 +56,7 @@ class Outcome:
 
 
 def start_command(python: str) -> list[str]:
-    """The interpreter with the few lines that receive the agent; flags as for a program, which may be forked from it."""
+    """The interpreter, with the flags that forked programs get, and the few lines that receive the agent."""
     return [python, "-I", "-B", "-X", "utf8", "-c", (_INSIDE / "start.py").read_text()]
 
 
@@ -87,7 +87,8 @@ class Worker:
         worker = cls(channel)
         try:
             channel.writer.write(agent_payload(settings))
-            hello, _ = await asyncio.wait_for(worker._receive(), _START_S)
+            async with asyncio.timeout(_START_S):
+                hello, _ = await worker._receive()
             worker._measured_by = cast(Literal["cgroup", "rusage"], hello["measures"])
         except (WorkerLostError, OSError, TimeoutError) as error:
             await channel.kill()
@@ -150,7 +151,9 @@ class Worker:
         encoded = json.dumps(header).encode()
         try:
             self._channel.writer.write(struct.pack("!II", len(encoded), len(body)) + encoded + body)
-            await asyncio.wait_for(self._channel.writer.drain(), _GRACE_S)
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes when the wait is just over.
+            async with asyncio.timeout(_GRACE_S):
+                await self._channel.writer.drain()
         except (OSError, TimeoutError) as error:
             raise WorkerLostError(f"{type(error).__name__}: {error}") from None
 

@@ -11,7 +11,7 @@ from it: it holds inputs and outputs, the spawner holds neither. It never learns
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
-# ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH112, PTH114, PTH115, PTH116, PTH118, PTH123, PTH208
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH112, PTH114, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ import stat
 import struct
 import sys
 import time
+from typing import Any
 
 from mimo_sandbox.inside import meter as meters
 from mimo_sandbox.inside import namespaces, seccomp, spawner
@@ -46,7 +47,7 @@ _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _UNLIMITED = (1 << 63) - 1
 
 
-def main(settings: dict[str, object]) -> None:
+def main(settings: dict[str, Any]) -> None:
     """Becomes an agent and its spawner, and serves requests until the host goes away.
 
     Args:
@@ -56,7 +57,7 @@ def main(settings: dict[str, object]) -> None:
     """
     world = str(settings["world"])
     confinement = seccomp.Confinement()
-    meter = meters.CgroupMeter(settings["cgroup"]) if settings["cgroup"] else None  # type: ignore[arg-type]
+    meter = meters.CgroupMeter(settings["cgroup"]) if settings["cgroup"] else None
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     if world == "none":
         folder = str(settings["folder"])
@@ -69,9 +70,9 @@ def main(settings: dict[str, object]) -> None:
         spawner_process = 0
         tmp, program = namespaces.TMP, namespaces.PROGRAM
         if world == "namespaces":
-            is_agent = namespaces.enter(settings["extra"], str(settings["network"]), int(settings["slot"]))  # type: ignore[call-overload]
+            is_agent = namespaces.enter(settings["extra"], str(settings["network"]), int(settings["slot"]))
         else:
-            user = int(settings["slot"])  # type: ignore[call-overload]
+            user = int(settings["slot"])
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
@@ -101,7 +102,8 @@ def main(settings: dict[str, object]) -> None:
     theirs.detach()
     os.closerange(4, 1 << 10)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    spawner.serve(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=keep), settings["modules"], tmp, streams)  # type: ignore[call-overload, arg-type]
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=keep)
+    spawner.serve(channel, settings["modules"], tmp, streams)
 
 
 def _confine(confinement: seccomp.Confinement) -> None:
@@ -155,21 +157,23 @@ class Agent:
                 self._reply({"error": f"{type(error).__name__}: {error}"}, b"")
 
     def _label(self) -> str:
-        return "rusage" if self._meter is None else "cgroup"
+        return "cgroup" if self._meter is not None and self._meter.has_peak else "rusage"
 
-    def _answer(self, header: dict[str, object], body: bytes) -> None:
+    def _answer(self, header: dict[str, Any], body: bytes) -> None:
         view = memoryview(body)
         parts: list[bytes] = []
-        for size in header["sizes"]:  # type: ignore[attr-defined]
+        for size in header["sizes"]:
             parts.append(bytes(view[:size]))
             view = view[size:]
         if header["do"] == "feed":
             return  # for a program that has ended
         if header["do"] == "load":
-            self._install(dict(zip(header["names"], parts, strict=True)))  # type: ignore[call-overload]
+            self._install(dict(zip(header["names"], parts, strict=True)))
             self._reply({}, b"")
             return
-        for stdin in parts or [None]:
+        if not parts:
+            self._reply(*self._run(header, None))
+        for stdin in parts:
             self._reply(*self._run(header, stdin))
 
     def _install(self, files: dict[str, bytes]) -> None:
@@ -181,9 +185,9 @@ class Agent:
             with open(os.open(os.path.join(self._program, name), os.O_WRONLY | os.O_CREAT, 0o755), "wb") as file:
                 file.write(data)
 
-    def _run(self, header: dict[str, object], stdin: bytes | None) -> tuple[dict[str, object], bytes]:
+    def _run(self, header: dict[str, Any], stdin: bytes | None) -> tuple[dict[str, Any], bytes]:
         """Runs the program until it ends or meets a limit, and sweeps up after it; no stdin: it is fed."""
-        limits: dict[str, float] = header["limits"]  # type: ignore[assignment]
+        limits: dict[str, float] = header["limits"]
         if not self._is_isolated:
             _empty(self._tmp)
         else:
@@ -200,11 +204,10 @@ class Agent:
                 _write_all(source, stdin)
                 os.lseek(source, 0, os.SEEK_SET)
         out, err = os.pipe(), os.pipe()
-        request = {key: header[key] for key in ("command", "fork", "function", "hooks") if key in header}
-        if "command" in request:
-            request["command"] = [part.replace("{program}", self._program) for part in header["command"]]  # type: ignore[attr-defined]
-        request["program"] = self._program
-        request["limits"] = self._resource_limits(limits)
+        request: dict[str, Any] = {key: header[key] for key in ("fork", "function", "hooks") if key in header}
+        if "command" in header:
+            request["command"] = [part.replace("{program}", self._program) for part in header["command"]]
+        request |= {"program": self._program, "limits": self._resource_limits(limits)}
         run = Run(limits, time.monotonic())
         try:
             files = array.array("i", [source, out[1], err[1]])
@@ -219,7 +222,7 @@ class Agent:
                 os.close(end)
         if run.errno:
             command = header.get("command", ["fork"])
-            if str(command[0]).startswith("/"):  # type: ignore[index]
+            if str(command[0]).startswith("/"):
                 raise OSError(run.errno, f"{command}: {os.strerror(run.errno)}")
             # What the compiler made of the submission: an interpreter of its own that is missing, say.
             run.exit_code = 127
@@ -285,6 +288,8 @@ class Agent:
                 if not is_exposed:
                     is_exposed = True
                     self._expose()
+                if self._meter is not None and not self._meter.has_peak:
+                    run.memory_bytes = max(run.memory_bytes, self._meter.usage_bytes())
                 if self._meter is None:
                     run.cpu_s, resident_bytes = meters.look_around(self._own)
                     run.memory_bytes = max(run.memory_bytes, resident_bytes)
@@ -334,7 +339,8 @@ class Agent:
             except ChildProcessError:
                 break
             children_s += used.ru_utime + used.ru_stime
-            run.memory_bytes = max(run.memory_bytes, used.ru_maxrss * 1024)
+            if self._label() == "rusage":
+                run.memory_bytes = max(run.memory_bytes, used.ru_maxrss * 1024)
         self._take(run, report, children_s)
 
     def _take(self, run: Run, report: bytes, children_s: float) -> None:
@@ -343,14 +349,15 @@ class Agent:
         if report:
             run.errno, status, cpu_s, started_s, peak_bytes = spawner.REPORT.unpack(report)
             run.exit_code = os.waitstatus_to_exitcode(status)
+            if self._label() == "rusage":
+                run.memory_bytes = max(run.memory_bytes, peak_bytes)
             if self._meter is None:
                 run.cpu_s = max(run.cpu_s, cpu_s + children_s)
-                run.memory_bytes = max(run.memory_bytes, peak_bytes)
         elif self._meter is None or not self._meter.out_of_memory():
             raise RuntimeError("the spawner is gone")
         if self._meter is not None:
             run.cpu_s = max(0.0, self._meter.cpu_s() - started_s)
-            run.memory_bytes = self._meter.peak_bytes()
+            run.memory_bytes = self._meter.peak_bytes() or run.memory_bytes
 
     def _sweep_children(self, run: Run, reported: bytes | None) -> None:
         """Without process ids of our own: the spawner's children and the adopted, until there are none."""
@@ -398,7 +405,7 @@ class Agent:
                 raise RuntimeError(f"the compiler's {name} is not a file")
             return stream.read()
 
-    def _receive(self) -> tuple[dict[str, object], bytes] | None:
+    def _receive(self) -> tuple[dict[str, Any], bytes] | None:
         """The next frame; None when the host has gone."""
         prefix = self._read(8)
         if prefix is None:
@@ -421,7 +428,7 @@ class Agent:
             whole += part
         return bytes(whole)
 
-    def _reply(self, header: dict[str, object], body: bytes) -> None:
+    def _reply(self, header: dict[str, Any], body: bytes) -> None:
         encoded = json.dumps(header).encode()
         _write_all(self._replies, struct.pack("!II", len(encoded), len(body)) + encoded + body)
 

@@ -7,7 +7,7 @@ counts the interpreter that a program was forked from.
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
-# ruff: noqa: PTH123, PTH208
+# ruff: noqa: PTH110, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ _SMALL_BYTES = 32 << 20
 
 class CgroupMeter:
     """Reads and limits one control group. Its files are opened once, before the agent gives up its rights."""
-
-    label = "cgroup"
 
     def __init__(self, folders: dict[str, str]) -> None:
         """Opens the files.
@@ -58,7 +56,13 @@ class CgroupMeter:
                 self._limits.append(opened(memory, "memory.memsw.limit_in_bytes"))
         self._set: tuple[int, int] | None = None
         self._limit_bytes = 1 << 62
-        self._start_cpu_s, self._start_bytes, self._start_kills = 0.0, 0, 0
+        self._start_cpu_s, self._start_bytes, self._start_peak, self._start_kills = 0.0, 0, 0, 0
+        try:
+            os.pwrite(self._peak, b"0", 0)
+            self.has_peak = True
+            """Whether the kernel tells each test's peak: version 2 does so from Linux 6.12 on."""
+        except OSError:
+            self.has_peak = False
 
     def enter(self) -> None:
         """Moves the calling process in; its children follow."""
@@ -79,7 +83,10 @@ class CgroupMeter:
                 os.pwrite(file, b"%d" % limit, 0)
             os.pwrite(self._num_processes, b"%d" % (num_processes + 1), 0)  # and the spawner
             self._set, self._limit_bytes = (memory_bytes, num_processes), limit
-        os.pwrite(self._peak, b"0", 0)
+        if self.has_peak:
+            os.pwrite(self._peak, b"0", 0)
+        else:
+            self._start_peak = int(os.pread(self._peak, 32, 0))
         self._start_kills = self._kills()
         self._start_cpu_s = self._total_cpu_s()
 
@@ -88,8 +95,14 @@ class CgroupMeter:
         return self._total_cpu_s() - self._start_cpu_s
 
     def peak_bytes(self) -> int:
-        """Most memory at one time since `begin`, beyond what there was then."""
-        return max(0, int(os.pread(self._peak, 32, 0)) - self._start_bytes)
+        """Most memory at one time since `begin`, beyond what there was then; 0 if it was less than another test's
+        and the kernel cannot tell."""
+        peak = int(os.pread(self._peak, 32, 0))
+        return max(0, peak - self._start_bytes) if peak > self._start_peak else 0
+
+    def usage_bytes(self) -> int:
+        """Memory now, beyond what there was at `begin`."""
+        return max(0, int(os.pread(self._usage, 32, 0)) - self._start_bytes)
 
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended a process for want of memory since `begin`."""

@@ -11,7 +11,7 @@ Not covered: a kernel bug that an unprivileged process can reach through the all
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
-# ruff: noqa: PTH102, PTH103, PTH106, PTH110, PTH112, PTH114, PTH115, PTH123, PTH211
+# ruff: noqa: PTH102, PTH103, PTH106, PTH110, PTH112, PTH114, PTH115, PTH118, PTH123, PTH211
 
 from __future__ import annotations
 

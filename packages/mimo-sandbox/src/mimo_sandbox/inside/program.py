@@ -8,7 +8,7 @@ As a script, `python program.py FUNCTION`, for programs whose function is called
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
-# ruff: noqa: PTH100, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH118, PTH120, PTH123, SIM115
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 SOURCE, CODE = "main.py", "main.code"
 
@@ -35,7 +35,7 @@ Streams = tuple[TextIO, TextIO, TextIO]
 
 
 def become(
-    request: dict[str, str], files: list[int], folder: str, streams: Streams, hooks: list[Callable[[], object]]
+    request: dict[str, Any], files: list[int], folder: str, streams: Streams, hooks: list[Callable[[], object]]
 ) -> None:
     """In the forked child: runs the program on the three descriptors, starting in `folder`; never returns.
 
@@ -50,7 +50,7 @@ def become(
             os.dup2(file, target)
         os.closerange(3, 256)
         os.chdir(folder)
-        sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
+        sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[assignment, misc]
         if request["fork"] == "compile":
             status = compile_source(request["program"])
         else:
@@ -87,7 +87,7 @@ def compile_source(folder: str) -> int:
 
 
 def run(folder: str, function: str) -> tuple[types.ModuleType, int]:
-    """Runs the compiled program, as `__main__` or, to call a function of it, as a module; returns that and the exit code.
+    """Runs the compiled program, as `__main__` or, to call a function of it, as a module; also returns the exit code.
 
     The arguments are the JSON on stdin: an array gives positional ones, an object keyword arguments. What the function
     returns goes to stdout as JSON; what the program prints goes to stderr.

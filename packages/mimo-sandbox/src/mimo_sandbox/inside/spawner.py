@@ -22,6 +22,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from mimo_sandbox.inside import program
 
@@ -85,7 +86,7 @@ def _import_all(names: tuple[str, ...]) -> list[Callable[[], object]]:
         if after_in_child is not None:
             hooks.append(after_in_child)
 
-    register, os.register_at_fork = os.register_at_fork, note  # type: ignore[assignment]
+    register, os.register_at_fork = os.register_at_fork, note
     for name in names:
         try:
             __import__(name)
@@ -96,7 +97,7 @@ def _import_all(names: tuple[str, ...]) -> list[Callable[[], object]]:
 
 
 def _start(
-    request: dict[str, object],
+    request: dict[str, Any],
     files: list[int],
     folder: str,
     streams: program.Streams,
@@ -105,10 +106,10 @@ def _start(
     """Starts one program on three descriptors, waits for it, and returns the report."""
     start_s = time.process_time()
     try:
-        for kind, value in request["limits"]:  # type: ignore[attr-defined]
+        for kind, value in request["limits"]:
             resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
         if "command" in request:
-            command: list[str] = request["command"]  # type: ignore[assignment]
+            command: list[str] = request["command"]
             os.chdir(folder)
             try:
                 child = os.posix_spawn(
