@@ -84,7 +84,10 @@ class Program:
     """Starts it afresh; empty if it is forked from a warm interpreter."""
 
     function: str = ""
-    """Of a forked program: what is called with the JSON on stdin; empty for one that reads stdin itself."""
+    """Of a forked program: what is called; empty for one that reads stdin itself."""
+
+    calls: bool = False
+    """Whether a function of it is called, with the JSON on stdin: then its stdout is what that returned, as JSON."""
 
     modules: tuple[str, ...] = ()
     """Modules that a warm interpreter should have loaded besides the usual ones."""
@@ -122,10 +125,18 @@ def python_program(source: str, code: bytes, entry_point: str | None, *, warm: b
     """A compiled Python submission, forked from a warm interpreter or started in one of its own."""
     files = (("main.py", source_bytes(source)), ("main.code", code))
     if warm:
-        return Program(files, (), entry_point or "", python_modules(source), hooks=not _imports_little(source))
+        return Program(
+            files,
+            (),
+            function=entry_point or "",
+            calls=entry_point is not None,
+            modules=python_modules(source),
+            hooks=not _imports_little(source),
+        )
     command = tuple(part.replace("{python}", python) for part in LANGUAGES["python"].run_command)
     if entry_point is not None:
-        return Program((*files, ("call.py", _PROGRAM_SCRIPT)), (*command[:-1], "{program}/call.py", entry_point))
+        called = (*command[:-1], "{program}/call.py", entry_point)
+        return Program((*files, ("call.py", _PROGRAM_SCRIPT)), called, calls=True)
     return Program(files, command)
 
 
@@ -157,10 +168,11 @@ def _imports_little(source: str) -> bool:
         for name in (match["module"] or match["modules"]).split(","):
             if name.split(".")[0].split()[:1] not in _UNMINDFUL:
                 return False
-    return True
+    return _DYNAMIC.search(source) is None
 
 
 _IMPORT = re.compile(r"\bfrom\s+(?P<module>[\w.]+)\s+import\b|\bimport\s+(?P<modules>[^\n;#(]+)")
+_DYNAMIC = re.compile(r"\b(?:exec|eval|compile|__builtins__)\b")
 _UNMINDFUL = [
     [name]
     for name in (

@@ -4,9 +4,9 @@ Each rule is a pure function of two byte strings (what a program printed) or of 
 returned), gives a verdict on any data, and takes time linear in it (sorting aside). What bounds the cost, in every
 rule, and makes an answer wrong that unbounded arithmetic might accept:
 
-- of the words that differ as text, only the first half a million are compared as numbers;
-- JSON of more than half a million parts, or nested deeper than Python's decoder goes (about a thousand), is compared as
-  text.
+- of the words that differ as text, only the first `_MAX_NUMBERS` are compared as numbers;
+- JSON of more than `_MAX_PARTS` commas, colons and brackets, or nested deeper than Python's decoder goes (about a
+  thousand), is compared as text.
 
 The same JSON text is the same value, unless it is blank or says NaN. Integers of any length are compared exactly.
 
@@ -30,8 +30,8 @@ from typing import TypeVar
 
 WordT = TypeVar("WordT", bytes, str)
 
-_MAX_NUMBERS = 500_000
-_MAX_PARTS = 500_000
+_MAX_NUMBERS = 400_000
+_MAX_PARTS = 400_000
 _MAX_APPS_CHARACTERS = 500_000
 _MAX_INTEGER_CHARACTERS = 400
 """Past every float. `int` takes quadratic time for longer ones, or refuses them."""
@@ -136,7 +136,7 @@ def apps(expected: bytes, output: bytes) -> bool:
     So a wrong permutation, a missing duplicate and 0.0001 for 0 pass: a model that is paid by this rule learns to print
     less than the task asks. Use it to reproduce published figures.
 
-    Texts of more than half a million characters get the first attempt alone, around the whole text, for bounded cost.
+    Texts of more than `_MAX_APPS_CHARACTERS` get the first attempt alone, around the whole text, for bounded cost.
     """
     if expected == output:
         return True
@@ -156,16 +156,19 @@ def apps(expected: bytes, output: bytes) -> bool:
 def apps_values(expected: str, output: str) -> bool:
     """APPS's rule for functions: equal as in Python, to the expected value or to its first element.
 
-    **Unsafe for rewards**: where a list is expected, its first element will do. As in the original, of a list that
-    begins with an object whose keys are integers, only that object counts.
+    **Unsafe for rewards**: where a list is expected, its first element will do. An object whose keys are all integers,
+    expected as the value or as the first element, may also come alone in a list. The original then refuses the rest of
+    an expected list; here what is expected passes.
     """
 
     def rule(left: object, right: object) -> bool:
+        if right == left:
+            return True
         if _has_integer_keys(left):
-            left = [left]
-        elif isinstance(left, list) and left and _has_integer_keys(left[0]):
-            left = left[:1]
-        return right == left or (isinstance(left, list) and left != [] and right == left[0])
+            return right == [left]
+        if not isinstance(left, list) or not left:
+            return False
+        return right == left[0] or (_has_integer_keys(left[0]) and right == left[:1])
 
     return _compare_values(expected, output, rule)
 

@@ -15,8 +15,8 @@ from mimo_sandbox.verdict import Limits, SandboxUnavailable
 
 _INSIDE = Path(__file__).parent / "inside"
 _START_S = 60.0
-_GRACE_S = 30.0
-"""How much longer than a program's own limit the agent may take before it counts as lost."""
+_GRACE_S, _PATIENCE = 30.0, 5.0
+"""How much longer, and how many times as long as a program's wall limit, an agent may take before it counts as lost."""
 
 
 class WorkerLostError(Exception):
@@ -117,7 +117,7 @@ class Worker:
         header = {**_how(program), "limits": asdict(limits), "keep": keep, "sizes": [len(stdin) for stdin in stdins]}
         await self._send({"do": "run", **header}, b"".join(stdins))
         for _ in stdins:
-            reply, out = await self._answer(limits.wall_s + _GRACE_S)
+            reply, out = await self._answer(_PATIENCE * limits.wall_s + _GRACE_S)
             yield self._outcome(reply, out)
 
     def interaction(self, program: Program, limits: Limits) -> Interaction:
@@ -195,7 +195,7 @@ class Interaction:
         await worker._load(self._program)
         await worker._send({"do": "run", **_how(self._program), "limits": asdict(self._limits), "sizes": []}, b"")
         while True:
-            reply, out = await worker._answer(self._limits.wall_s + _GRACE_S)
+            reply, out = await worker._answer(_PATIENCE * self._limits.wall_s + _GRACE_S)
             if "out" not in reply:
                 self._outcome = worker._outcome(reply, out)
                 return
@@ -218,7 +218,7 @@ class Interaction:
 
 def _how(program: Program) -> dict[str, object]:
     if program.compiles:
-        return {"fork": "compile", "hooks": False}
+        return {"fork": "compile", "hooks": False, "calls": False}
     if program.command:
-        return {"command": program.command}
-    return {"fork": "run", "function": program.function, "hooks": program.hooks}
+        return {"command": program.command, "calls": program.calls}
+    return {"fork": "run", "calls": program.calls, "function": program.function, "hooks": program.hooks}

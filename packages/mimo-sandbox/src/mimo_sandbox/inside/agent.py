@@ -18,6 +18,7 @@ from __future__ import annotations
 import _socket
 import array
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -37,14 +38,19 @@ from mimo_sandbox.inside import program as program_runner
 PROTOCOL = 2
 _STDERR_BYTES = 65_536
 _CHUNK_BYTES = 262_144
-_STACK_BYTES = 256 << 20
+_STACK_BYTES, _SMALL_STACK_BYTES = 256 << 20, 64 << 20
+"""The second where threads' stacks count as memory: without control groups."""
+
 _FILE_DESCRIPTORS = 256
 _LOOK_S = 0.05
 """How often all processes of a program are looked at while it runs; shorter programs hardly pay for it."""
 
 _FIRST_LOOK_S = 0.01
+_MOST_PATIENCE = 4
+"""How many times the wall limit a program may wait for a core and not be ended for it."""
+
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
-_UNLIMITED = (1 << 63) - 1
+_SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -93,8 +99,9 @@ def main(settings: dict[str, Any]) -> None:
     ours.close()
     if meter is not None:
         meter.enter()
+        namespaces.hide_groups()
     streams = program_runner.make_streams()
-    _confine(confinement)
+    _confine(confinement, _SMALL_STACK_BYTES if meter is None else _STACK_BYTES)
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
@@ -106,10 +113,10 @@ def main(settings: dict[str, Any]) -> None:
     spawner.serve(channel, settings["modules"], tmp, streams)
 
 
-def _confine(confinement: seccomp.Confinement) -> None:
+def _confine(confinement: seccomp.Confinement, stack_bytes: int) -> None:
     """Confines the spawner, and with it all that it will start."""
     for kind, value in (
-        (resource.RLIMIT_STACK, _STACK_BYTES),
+        (resource.RLIMIT_STACK, stack_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_NOFILE, _FILE_DESCRIPTORS),
@@ -140,6 +147,11 @@ class Agent:
         os.dup2(null, 0)
         os.dup2(null, 1)
         os.close(null)
+        self._wake, wake = os.pipe()
+        for end in (self._wake, wake):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._num_cores = len(os.sched_getaffinity(0))
         self._own = {1} if self._is_isolated else set()
         gc.freeze()
@@ -194,15 +206,13 @@ class Agent:
             namespaces.fresh_tmp()
         if self._meter is not None:
             self._meter.begin(int(limits["memory_bytes"]), int(limits["num_processes"]))
-        feed = -1
+        feed, word = -1, b""
         if stdin is None:
             source, feed = os.pipe()
             os.set_blocking(feed, False)
         else:
-            source = os.memfd_create("stdin")
-            if stdin:
-                _write_all(source, stdin)
-                os.lseek(source, 0, os.SEEK_SET)
+            word = os.urandom(16).hex().encode() if header["calls"] else b""
+            source = _stdin_file(stdin, word)
         out, err = os.pipe(), os.pipe()
         request: dict[str, Any] = {key: header[key] for key in ("fork", "function", "hooks") if key in header}
         if "command" in header:
@@ -228,6 +238,8 @@ class Agent:
             run.exit_code = 127
             run.stderr += f"cannot be executed: {os.strerror(run.errno)}\n".encode()
         stdout, stderr = (b"" if stdin is None else bytes(run.stdout)), bytes(run.stderr)
+        # A result that does not begin with the word is none of a function's: the program wrote it, or left early.
+        stdout = stdout[len(word) :] if stdout.startswith(word) else b""
         kept = self._keep(str(header["keep"])) if header.get("keep") and run.exit_code == 0 else b""
         return {
             "exit_code": run.exit_code,
@@ -255,7 +267,7 @@ class Agent:
         is_fed = feed >= 0
         poll = select.poll()
         channel = self._channel.fileno()
-        for file in (channel, out, err, *((self._requests,) if is_fed else ())):
+        for file in (channel, out, err, self._wake, *((self._requests,) if is_fed else ())):
             poll.register(file, select.POLLIN)
         for file in (out, err):
             os.set_blocking(file, False)
@@ -265,6 +277,9 @@ class Agent:
             for ready, _ in poll.poll(1 + 1000 * run.wait_s(self._num_cores, look_s - run.wall_s)):
                 if ready == channel:
                     reported = self._channel.recv(64)
+                elif ready == self._wake:
+                    os.read(self._wake, 4096)
+                    self._bury(run, os.WNOHANG)
                 elif ready == self._requests:
                     self._take_feed(run)
                 elif ready == feed or run.drain(ready, ready == out):
@@ -297,6 +312,9 @@ class Agent:
                     num_exceeded = num_exceeded + 1 if resident_bytes > run.limits["memory_bytes"] else 0
                     if num_exceeded == 2:
                         run.ended_by = "memory"
+            if run.is_late() and self._is_isolated:
+                # Time for which it got no core is no time for which it was idle.
+                run.waited_s = min(meters.waited_s(self._own), _MOST_PATIENCE * run.limits["wall_s"])
             run.check()
         run.wall_s = time.monotonic() - run.start_s
         self._sweep(run, reported)
@@ -332,18 +350,23 @@ class Agent:
             # If the spawner had not started it yet, it is killed the next time.
             if poll.poll(20):
                 report = self._channel.recv(64)
-        children_s = 0.0
+        self._bury(run, 0)
+        self._take(run, report)
+
+    def _bury(self, run: Run, flags: int) -> None:
+        """Waits for the dead among what the program left behind; without WNOHANG, for all of it."""
         while True:
             try:
-                _, _, used = os.wait4(-1, 0)
+                process, _, used = os.wait4(-1, flags)
             except ChildProcessError:
-                break
-            children_s += used.ru_utime + used.ru_stime
+                return
+            if process == 0:
+                return
+            run.children_s += used.ru_utime + used.ru_stime
             if self._label() == "rusage":
                 run.memory_bytes = max(run.memory_bytes, used.ru_maxrss * 1024)
-        self._take(run, report, children_s)
 
-    def _take(self, run: Run, report: bytes, children_s: float) -> None:
+    def _take(self, run: Run, report: bytes) -> None:
         """The end of the program, from the spawner's report, and what all its processes used."""
         started_s = 0.0
         if report:
@@ -352,7 +375,7 @@ class Agent:
             if self._label() == "rusage":
                 run.memory_bytes = max(run.memory_bytes, peak_bytes)
             if self._meter is None:
-                run.cpu_s = max(run.cpu_s, cpu_s + children_s)
+                run.cpu_s = max(run.cpu_s, cpu_s + run.children_s)
         elif self._meter is None or not self._meter.out_of_memory():
             raise RuntimeError("the spawner is gone")
         if self._meter is not None:
@@ -362,7 +385,6 @@ class Agent:
     def _sweep_children(self, run: Run, reported: bytes | None) -> None:
         """Without process ids of our own: the spawner's children and the adopted, until there are none."""
         report = reported
-        children_s = 0.0
         while True:
             doomed = [child for child in _children(os.getpid()) if child != self._spawner_process]
             doomed += _children(self._spawner_process)
@@ -376,8 +398,8 @@ class Agent:
             for child in doomed:
                 with contextlib.suppress(ChildProcessError):
                     _, _, used = os.wait4(child, 0)
-                    children_s += used.ru_utime + used.ru_stime
-        self._take(run, report, children_s)
+                    run.children_s += used.ru_utime + used.ru_stime
+        self._take(run, report)
 
     def _expose(self) -> None:
         """When memory runs out, the kernel is to take the program and not its spawner."""
@@ -444,6 +466,7 @@ class Run:
         self.exit_code = -int(signal.SIGKILL)
         self.errno = 0
         self.cpu_s, self.wall_s, self.memory_bytes = 0.0, 0.0, 0
+        self.waited_s, self.children_s = 0.0, 0.0
         self.feed = bytearray()
         self.is_fed, self.feed_is_over = True, False
         self.num_sent = 0
@@ -451,7 +474,12 @@ class Run:
     def wait_s(self, num_cores: int, look_left_s: float) -> float:
         """How long nothing can happen that must be noticed but an event."""
         cpu_left_s = (self.limits["cpu_s"] - self.cpu_s) / num_cores
-        return max(0.0, min(cpu_left_s, self.limits["wall_s"] - self.wall_s, max(look_left_s, 0.002)))
+        wall_left_s = self.limits["wall_s"] + self.waited_s - self.wall_s
+        return max(0.0, min(cpu_left_s, wall_left_s, max(look_left_s, 0.002)))
+
+    def is_late(self) -> bool:
+        """Whether the clock has run out, as far as is known."""
+        return self.wall_s - self.waited_s > self.limits["wall_s"]
 
     def check(self, *, is_over: bool = False) -> None:
         """Notes the limit that has been met, if one has; after its end a program has not met the wall limit."""
@@ -459,7 +487,7 @@ class Run:
             self.ended_by = "output"
         elif self.cpu_s > self.limits["cpu_s"]:
             self.ended_by = "cpu"
-        elif self.wall_s > self.limits["wall_s"] and not is_over:
+        elif self.is_late() and not is_over:
             self.ended_by = "wall"
 
     def pour(self, feed: int) -> bool:
@@ -486,6 +514,19 @@ class Run:
         room = (int(self.limits["output_bytes"]) + 1 if is_stdout else _STDERR_BYTES) - len(kept)
         kept += data if len(data) <= room else data[: max(room, 0)]
         return bool(data)
+
+
+def _stdin_file(stdin: bytes, word: bytes) -> int:
+    """A file with the input, which the program cannot change; of a called function, with the word before it."""
+    file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    if word:
+        stdin = word + b"\n" + stdin
+    if stdin:
+        _write_all(file, stdin)
+        os.lseek(file, 0, os.SEEK_SET)
+    # The function's caller removes the word when it has read it.
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS if word else _SEALS | fcntl.F_SEAL_SHRINK)
+    return file
 
 
 def _children(process: int) -> list[int]:

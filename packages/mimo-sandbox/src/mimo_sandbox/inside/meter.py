@@ -138,6 +138,18 @@ def look_around(own: set[int]) -> tuple[float, int]:
     return cpu_s, sum(memory.values())
 
 
+def waited_s(own: set[int]) -> float:
+    """The longest that one of the processes in /proc but `own` was ready to run and got no core."""
+    longest_ns = 0
+    for process in processes(own):
+        try:
+            with open(f"/proc/{process}/schedstat", "rb") as file:
+                longest_ns = max(longest_ns, int(file.read().split()[1]))
+        except (OSError, IndexError):
+            continue
+    return longest_ns / 1e9
+
+
 def processes(own: set[int]) -> list[int]:
     """The processes that /proc shows, but `own`."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in own]

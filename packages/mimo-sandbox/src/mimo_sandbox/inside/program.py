@@ -12,10 +12,12 @@ As a script, `python program.py FUNCTION`, for programs whose function is called
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import json
 import marshal
 import os
+import resource
 import signal
 import sys
 import types
@@ -54,6 +56,8 @@ def become(
         if request["fork"] == "compile":
             status = compile_source(request["program"])
         else:
+            for kind, value in request["limits"]:
+                resource.setrlimit(kind, (value, value))
             # Frames of the spawner are no frames of the program's.
             sys.setrecursionlimit(1000 + _depth())
             for hook in hooks:
@@ -62,7 +66,7 @@ def become(
                 sys.modules["numpy.random"].seed()
             num_exit_functions = atexit._ncallbacks()
             main, status = run(request["program"], request["function"])
-            if hooks:
+            if _thread._count() > 0:
                 sys.modules["threading"]._shutdown()
             if atexit._ncallbacks() > num_exit_functions:
                 atexit._run_exitfuncs()
@@ -87,11 +91,7 @@ def compile_source(folder: str) -> int:
 
 
 def run(folder: str, function: str) -> tuple[types.ModuleType, int]:
-    """Runs the compiled program, as `__main__` or, to call a function of it, as a module; also returns the exit code.
-
-    The arguments are the JSON on stdin: an array gives positional ones, an object keyword arguments. What the function
-    returns goes to stdout as JSON; what the program prints goes to stderr.
-    """
+    """Runs the compiled program, as `__main__` or, to call a function of it, as a module; also the exit code."""
     with open(os.path.join(folder, CODE), "rb") as file:
         code = marshal.loads(file.read())
     path = os.path.join(folder, SOURCE)
@@ -100,21 +100,10 @@ def run(folder: str, function: str) -> tuple[types.ModuleType, int]:
     main.__dict__.update(__file__=path, __builtins__=sys.modules["builtins"], __annotations__={}, __cached__=None)
     sys.argv = [path]
     try:
-        if not function:
-            exec(code, main.__dict__)
+        if function:
+            _call(code, main.__dict__, function)
         else:
-            arguments = json.load(sys.stdin)
-            result_file = os.dup(1)
-            os.dup2(2, 1)
-            if "Solution" in code.co_names:
-                exec(_PRELUDE, main.__dict__)
             exec(code, main.__dict__)
-            target = main.__dict__.get(function)
-            if target is None:
-                target = getattr(main.__dict__["Solution"](), function)
-            result = target(**arguments) if isinstance(arguments, dict) else target(*arguments)
-            with open(result_file, "w") as out:
-                out.write(json.dumps(result))
         return main, 0
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):
@@ -130,6 +119,49 @@ def run(folder: str, function: str) -> tuple[types.ModuleType, int]:
         shown = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         sys.excepthook(type(shown), shown, shown.__traceback__)
         return main, 1
+
+
+def _call(code: types.CodeType, names: dict[str, Any], function: str) -> None:
+    """Calls a function of the program, or a method of its class `Solution`.
+
+    On stdin are a word that the agent has just made up and the arguments as JSON: an array gives positional ones, an
+    object keyword arguments. The word and what the function returns, as JSON, go to stdout, and nothing else: what the
+    program prints goes to stderr, and what it writes there by itself spoils the result. All that is needed afterwards
+    is bound before the program can change it.
+    """
+    stdin = bytearray()
+    while data := os.read(0, 1 << 20):
+        stdin += data
+    os.ftruncate(0, 0)
+    word, _, arguments_json = stdin.partition(b"\n")
+    arguments = json.loads(arguments_json)
+    result_file = os.dup(1)
+    os.dup2(2, 1)
+    encode, write, close = _encoder(), os.write, os.close
+    if "Solution" in code.co_names:
+        exec(_PRELUDE, names)
+    imported = names.get(function)
+    exec(code, names)
+    target = names.get(function)
+    if target is None or target is imported:
+        target = getattr(names["Solution"](), function)
+    result = target(**arguments) if isinstance(arguments, dict) else target(*arguments)
+    reply = memoryview(word + encode(result).encode())
+    while reply:
+        reply = reply[write(result_file, reply) :]
+    close(result_file)
+
+
+def _encoder() -> Callable[[Any], str]:
+    """JSON of a value, by the C encoder that `json.dumps` uses, with nothing of it in Python that could be patched."""
+
+    def refuse(value: object) -> None:
+        raise TypeError(f"a {type(value).__name__} cannot be returned as JSON")
+
+    encode = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+        {}, refuse, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
+    )
+    return lambda value: "".join(encode(value, 0))
 
 
 def make_streams() -> Streams:
