@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mimo_sandbox import cgroups
 from mimo_sandbox.inside import seccomp
+from mimo_sandbox.languages import PRECOMPILED
 from mimo_sandbox.verdict import Limits, SandboxUnavailable
 from mimo_sandbox.worker import Channel, Worker, start_command
 
@@ -29,9 +30,8 @@ IMAGE = "mimo-sandbox:2"
 
 LABEL = "mimo-sandbox"
 _GROUPS = "/groups"
-"""Where the container finds its control groups; the agent opens their files and hides them."""
+"""Where the container finds its control groups. The agent opens their files; the programs' world has no such folder."""
 
-_TMP_OPTIONS = "rw,exec,nosuid,nodev,size=64m,nr_inodes=16k,mode=1777"
 _AGENT_BYTES = 128 << 20
 """Memory of the container beyond one program's: the agent, its copy of input and output, and the tmpfs."""
 
@@ -117,6 +117,8 @@ async def start_docker_worker(
     settings = {
         "world": "container",
         "slot": user,
+        "network": None,
+        "extra": [(PRECOMPILED, PRECOMPILED)],
         "cgroup": {controller: f"{_GROUPS}/{controller}" for controller in groups},
         "modules": modules,
     }
@@ -141,7 +143,6 @@ def _create(
         read_only=True,
         # The agent makes process ids and mounts of its own, as an ordinary user. Programs get a narrower filter.
         security_opt=["no-new-privileges", "apparmor=unconfined", f"seccomp={json.dumps(seccomp.docker_profile())}"],
-        tmpfs={"/tmp": _TMP_OPTIONS, "/program": _TMP_OPTIONS},
         binds={folder: {"bind": f"{_GROUPS}/{controller}", "mode": "rw"} for controller, folder in groups.items()},
         mem_limit=memory_bytes,
         memswap_limit=memory_bytes,

@@ -75,16 +75,14 @@ def main(settings: dict[str, Any]) -> None:
     else:
         spawner_process = 0
         tmp, program = namespaces.TMP, namespaces.PROGRAM
-        if world == "namespaces":
-            is_agent = namespaces.enter(settings["extra"], str(settings["network"]), int(settings["slot"]))
-        else:
-            user = int(settings["slot"])
+        if world == "container":
+            user = settings["slot"]
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
             # The change of user made /proc/self root's.
             confinement.prctl(_PR_SET_DUMPABLE, 1)
-            is_agent = namespaces.enter_container()
+        is_agent = namespaces.enter(settings["extra"], settings["network"], settings["slot"])
     confinement.prctl(_PR_SET_DUMPABLE, 0)
     # Process 1 is immune to signals without a handler: Python's own for SIGINT would be one.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

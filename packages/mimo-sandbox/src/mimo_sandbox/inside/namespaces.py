@@ -61,12 +61,12 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def enter(extra: list[tuple[str, str]], network: str, slot: int) -> bool:
+def enter(extra: list[tuple[str, str]], network: str | None, slot: int) -> bool:
     """Forks into a new set of namespaces: True in the agent, process 1 of it, and False in the spawner.
 
     Args:
         extra: folders to show read-only besides the system's, and where.
-        network: path of an empty network namespace to share, or "" to make one.
+        network: path of an empty network namespace to share, or "" to make one; None: this one is empty.
         slot: makes the user id, when root starts the sandbox, this slot's alone.
 
     Raises:
@@ -84,7 +84,7 @@ def enter(extra: list[tuple[str, str]], network: str, slot: int) -> bool:
             file = os.open(network, os.O_RDONLY)
             shared = _libc.setns(file, _NEWNET) == 0
             os.close(file)
-    if not shared:
+    if network is not None and not shared:
         _call("unshare(network)", _libc.unshare, _NEWNET)
     ready, go = os.pipe(), os.pipe()
     if os.fork() != 0:
@@ -119,35 +119,6 @@ def enter(extra: list[tuple[str, str]], network: str, slot: int) -> bool:
         os.close(end)
     for folder, options in ((TMP, _TMP_OPTIONS), (PROGRAM, _PROGRAM_OPTIONS)):
         _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
-    return True
-
-
-def enter_container() -> bool:
-    """As `enter`, in a container that has everything but process ids of its own for the programs.
-
-    Raises:
-        OSError: the engine or the kernel refused a step; the message names it.
-    """
-    user, group = os.geteuid(), os.getegid()
-    _call("unshare(user)", _libc.unshare, _NEWUSER)
-    _write_maps("self", user, group)
-    _call("unshare", _libc.unshare, _NEWPID | _NEWIPC | _NEWNS)
-    ready = os.pipe()
-    if os.fork() != 0:
-        os.close(ready[1])
-        if not os.read(ready[0], 1):
-            sys.exit(1)  # the child has said why
-        os.close(ready[0])
-        return False
-    os.close(ready[0])
-    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None)
-    for folder in ("/sys", "/groups"):
-        if os.path.isdir(folder):
-            _mount("tmpfs", folder, "tmpfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "size=4k")
-    for folder, options in ((TMP, _TMP_OPTIONS), (PROGRAM, _PROGRAM_OPTIONS)):
-        _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
-    os.write(ready[1], b"x")
-    os.close(ready[1])
     return True
 
 

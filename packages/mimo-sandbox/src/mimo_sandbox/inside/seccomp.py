@@ -50,8 +50,8 @@ write:1:64 writev:20:66
 """
 
 _AGENTS = """
-capset clone memfd_create mount prlimit64 recvfrom seccomp sendmsg sendto setgroups setresgid setresuid socketpair
-umount2 unshare
+capset clone memfd_create mount pivot_root prlimit64 recvfrom seccomp sendmsg sendto setgroups sethostname setresgid
+setresuid socketpair umount2 unshare
 """
 """What an agent and the engine's own start of it need in a container besides; programs never get these."""
 
