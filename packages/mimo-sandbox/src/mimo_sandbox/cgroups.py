@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -12,6 +13,18 @@ _CONTROLLERS = ("memory", "cpuacct", "pids")
 _PREFIX = "mimo-sandbox-"
 _REMOVE_S = 5.0
 _numbers = itertools.count(1)
+
+
+def owner() -> str:
+    """Names this process in a way that no later one, and none in another namespace of process ids, is named."""
+    return f"{_namespace()}-{os.getpid()}-{_start_of(os.getpid())}"
+
+
+def is_gone(name: str) -> bool:
+    """Whether this is the `owner` of a process that has ended; False for one whose /proc is not ours."""
+    namespace, _, process_start = name.partition("-")
+    process, _, start = process_start.partition("-")
+    return namespace == str(_namespace()) and process.isdigit() and _start_of(int(process)) != start
 
 
 def version() -> int:
@@ -37,7 +50,7 @@ def create() -> tuple[dict[str, str], str]:
         return {}, "no control groups with a memory controller are mounted"
     mounts, own = _mounts(), _own_groups()
     names = ("unified",) if kind == 2 else _CONTROLLERS
-    name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
+    name = f"{_PREFIX}{owner()}-{next(_numbers)}"
     folders: dict[str, str] = {}
     try:
         for controller in names:
@@ -60,20 +73,11 @@ def create() -> tuple[dict[str, str], str]:
 
 
 def remove(folders: dict[str, str]) -> None:
-    """Removes what `create` made, once the last process has left it."""
+    """Removes what `create` made, and ends what is still in it."""
     limit_s = time.monotonic() + _REMOVE_S
     for folder in folders.values():
-        while True:
-            try:
-                Path(folder).rmdir()
-            except FileNotFoundError:
-                break
-            except OSError:
-                if time.monotonic() > limit_s:
-                    break
-                time.sleep(0.002)
-            else:
-                break
+        while not _is_removed(Path(folder)) and time.monotonic() < limit_s:
+            time.sleep(0.002)
 
 
 def _delegating(parent: Path) -> Path:
@@ -93,12 +97,38 @@ def _delegating(parent: Path) -> Path:
 
 
 def _remove_stale(parent: Path) -> None:
-    """Groups of processes that were killed before they could remove them; a group in use cannot be removed."""
+    """Groups of processes that were killed before they could remove them, with what they left running."""
     for folder in parent.glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if not Path(f"/proc/{owner}").exists():
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        if is_gone(folder.name.removeprefix(_PREFIX).rpartition("-")[0]):
+            _is_removed(folder)
+
+
+def _is_removed(folder: Path) -> bool:
+    """Removes a group, or at least kills what keeps it from being removed."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        with contextlib.suppress(OSError):
+            for process in (folder / "cgroup.procs").read_text().split():
+                # Process 0 is one that this /proc does not show.
+                if process != "0":
+                    os.kill(int(process), signal.SIGKILL)
+        return False
+    return True
+
+
+def _namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def _start_of(process: int) -> str:
+    """When a process started, in ticks since the host did; empty if it has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def _mounts() -> dict[str, tuple[Path, str]]:

@@ -13,6 +13,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimo_sandbox import cgroups
@@ -29,6 +30,8 @@ IMAGE = "mimo-sandbox:2"
 """The judge image, as `mimo-sandbox build` names it."""
 
 LABEL = "mimo-sandbox"
+"""Every container has it, and the process that it belongs to as its value."""
+
 _GROUPS = "/groups"
 """Where the container finds its control groups. The agent opens their files; the programs' world has no such folder."""
 
@@ -74,6 +77,23 @@ def require_image(client: DockerClient) -> str:
         raise SandboxUnavailable(f"the Docker engine failed: {error}") from None
 
 
+def remove_stale(client: DockerClient) -> None:
+    """Removes containers of processes that were killed before they had started them."""
+    import docker
+
+    with contextlib.suppress(docker.errors.DockerException, OSError):
+        for found in client.api.containers(all=True, filters={"label": LABEL}):
+            host, _, process = found["Labels"][LABEL].partition(" ")
+            if host == _host() and cgroups.is_gone(process):
+                with contextlib.suppress(docker.errors.DockerException, OSError):
+                    client.api.remove_container(found["Id"], force=True)
+
+
+def _host() -> str:
+    """Names this host until it starts again."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 async def start_docker_worker(
     client: DockerClient, limits: Limits, runtime: str | None, modules: tuple[str, ...]
 ) -> Worker:
@@ -92,7 +112,8 @@ async def start_docker_worker(
     # A user of its own, so that the kernel counts its processes apart from every other container's.
     user = 100_000 + secrets.randbelow(1_000_000_000)
     # Only of use if the engine runs on this host, under the same root.
-    groups, _ = await asyncio.to_thread(cgroups.create) if os.geteuid() == 0 else ({}, "")
+    is_here = os.geteuid() == 0 and client.api.base_url.startswith("http+docker:")
+    groups, _ = await asyncio.to_thread(cgroups.create) if is_here else ({}, "")
     try:
         container, connection = await asyncio.to_thread(_create, client, limits, runtime, groups)
     except (docker.errors.DockerException, OSError) as error:
@@ -160,7 +181,7 @@ def _create(
         user="0:0",
         working_dir="/",
         environment={"LANG": "C.UTF-8"},
-        labels=[LABEL],
+        labels={LABEL: f"{_host()} {cgroups.owner()}"},
         stdin_open=True,
         tty=False,
         hostname="sandbox",
@@ -196,4 +217,6 @@ async def _separate(raw: asyncio.StreamReader, out: asyncio.StreamReader, words:
             else:
                 words += data[: 65_536 - len(words)]
     except (asyncio.IncompleteReadError, OSError):
+        pass
+    finally:
         out.feed_eof()

@@ -166,10 +166,13 @@ async def precompile(folder: Path, make: Callable[[Program], Awaitable[bytes]]) 
     """Puts into a folder what it lacks of the precompiled standard headers."""
     for header in PRECOMPILED_HEADERS:
         path = folder / f"{header}.gch"
-        if not path.exists():
+        if not await asyncio.to_thread(cache.is_whole, path):
+            # The compiler would take a damaged one at its word.
+            with contextlib.suppress(OSError):
+                path.unlink()
             data = await make(precompile_program(header))
             if data:
-                await asyncio.to_thread(cache.write_whole, path, data)
+                await asyncio.to_thread(cache.put_whole, path, data)
 
 
 @dataclass(frozen=True)

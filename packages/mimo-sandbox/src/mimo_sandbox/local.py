@@ -7,10 +7,12 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from functools import cache
+from pathlib import Path
 
 from mimo_sandbox import cgroups
 from mimo_sandbox.verdict import SandboxUnavailable
@@ -59,33 +61,54 @@ async def start_local_worker(
     if not sys.platform.startswith("linux"):
         raise SandboxUnavailable("the local sandbox needs Linux namespaces; use the docker backend on this host.")
     python, extra = find_python()
-    folder = "" if isolated else tempfile.mkdtemp(prefix="mimo-sandbox-")
+    try:
+        folder = "" if isolated else tempfile.mkdtemp(prefix="mimo-sandbox-")
+    except OSError as error:
+        raise SandboxUnavailable(f"no folder for temporary files: {error}. Make room in it, or set TMPDIR.") from None
     groups, _ = cgroups.create()
-    process = await asyncio.create_subprocess_exec(
-        *start_command(python),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-        cwd="/",
-        start_new_session=True,
-        limit=1 << 20,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *start_command(python),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            cwd="/",
+            start_new_session=True,
+            limit=1 << 20,
+        )
+    except BaseException as error:
+        cgroups.remove(groups)
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise SandboxUnavailable(f"no process could be started: {error}.") from None
+        raise
     reader, writer, errors = process.stdout, process.stdin, process.stderr
     assert reader is not None
     assert writer is not None
     assert errors is not None
 
+    agents: list[int] = []
+
     async def kill() -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
         writer.close()
-        await process.wait()
-        # The agent meets the end of its requests, and its death takes everything else with it.
+        if isolated:
+            # All processes inside die with the agent, and the kernel sees to that.
+            while agents:
+                agent = agents.pop()
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(agent, signal.SIGKILL)
+                os.close(agent)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        # Otherwise the agent meets the end of its requests, and ends what it has started.
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(_END_S):
                 while await reader.read(1 << 20):
                     pass
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
         await asyncio.to_thread(cgroups.remove, groups)
         if not isolated:
             shutil.rmtree(folder, ignore_errors=True)
@@ -107,6 +130,9 @@ async def start_local_worker(
         "folder": folder,
     }
     worker = await Worker.start(channel, settings)
+    if isolated:
+        with contextlib.suppress(OSError, ValueError):
+            agents.append(os.pidfd_open(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())))
     if isolated and not network.path:
         network.path = f"/proc/{process.pid}/ns/net"
     return worker

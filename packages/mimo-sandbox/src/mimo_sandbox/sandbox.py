@@ -235,7 +235,8 @@ class Sandbox:
             return
         if self._headers is None:
             self._headers = asyncio.create_task(judging.precompile(self._headers_folder, make))
-        await asyncio.shield(self._headers)
+        # If the judge failed at it, the compilation that it was meant for will say so.
+        await asyncio.wait([self._headers])
 
     async def _choose(self) -> StartWorker:
         """Settles the backend; returns what starts one of its workers."""
@@ -244,6 +245,7 @@ class Sandbox:
             try:
                 client = await asyncio.to_thread(engine.connect)
                 image = await asyncio.to_thread(engine.require_image, client)
+                await asyncio.to_thread(engine.remove_stale, client)
             except SandboxUnavailable as error:
                 if self.backend == "docker":
                     raise
@@ -253,11 +255,12 @@ class Sandbox:
                 return lambda modules: engine.start_docker_worker(client, self.limits, self._runtime, modules)
         self.python, _ = await asyncio.to_thread(find_python)
         self.toolchain = _host_toolchain(self.python)
-        self._headers_folder = self._cache_folder / f"headers-{cache.key(self.toolchain)[:16]}"
+        folder = self._cache_folder / f"headers-{cache.key(self.toolchain)[:16]}"
         shown: tuple[tuple[str, str], ...] = ()
         with contextlib.suppress(OSError):
-            self._headers_folder.mkdir(parents=True, exist_ok=True)
-            shown = ((str(self._headers_folder.resolve()), PRECOMPILED),)
+            folder.mkdir(parents=True, exist_ok=True)
+            shown = ((str(folder.resolve()), PRECOMPILED),)
+            self._headers_folder = folder
         network = Network()
         isolated = self.backend != "unsafe"
 
@@ -278,7 +281,7 @@ class Sandbox:
         self._programs = self._checkers = None
         if self._headers is not None:
             self._headers.cancel()
-        await asyncio.gather(*(pool.empty() for pool in pools))
+        await asyncio.shield(asyncio.gather(*(pool.empty() for pool in pools)))
 
 
 class Pool:
@@ -290,6 +293,7 @@ class Pool:
         self._idle: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
         for slot in self._slots:
             self._idle.put_nowait(slot)
+        self._is_closed = False
 
     async def fill(self) -> None:
         """Starts a worker in every slot.
@@ -305,7 +309,8 @@ class Pool:
             raise errors.exceptions[0] from None
 
     async def empty(self) -> None:
-        """Ends all workers."""
+        """Ends all workers, for good."""
+        self._is_closed = True
         await asyncio.gather(*(slot.drop() for slot in self._slots))
 
     @contextlib.asynccontextmanager
@@ -316,17 +321,18 @@ class Pool:
             SandboxUnavailable: none could be started.
         """
         slot = await self._idle.get()
-        whole = False
         try:
-            yield await slot.ready(modules)
-            whole = True
-        finally:
-            # Also when the caller was cancelled: the agent is in the middle of something that nobody waits for.
+            if self._is_closed:
+                raise SandboxUnavailable("the sandbox was closed while it was judging.")
+            worker = await slot.ready(modules)
             try:
-                if not whole:
-                    await asyncio.shield(slot.drop())
-            finally:
-                self._idle.put_nowait(slot)
+                yield worker
+            except BaseException:
+                # Also when the caller was cancelled: the agent is in the middle of something that nobody waits for.
+                await slot.drop()
+                raise
+        finally:
+            self._idle.put_nowait(slot)
 
     async def run(
         self,
@@ -342,7 +348,7 @@ class Pool:
         When a worker is lost, what it had not delivered is run once more elsewhere.
 
         Raises:
-            SandboxUnavailable: two workers were lost over the same input, or none could be started.
+            SandboxUnavailable: two workers were lost over the same input, or did not start.
         """
         reasons: list[str] = []
         num_done = 0
@@ -354,11 +360,11 @@ class Pool:
                         deliver(num_done, outcome)
                         num_done += 1
                 return
-            except WorkerLostError as error:
+            except (WorkerLostError, SandboxUnavailable) as error:
                 if num_done > at_start:
                     reasons = []
                 reasons.append(str(error))
-                if len(reasons) == 2:
+                if self._is_closed or len(reasons) == 2:
                     raise lost(reasons) from None
 
 
@@ -375,16 +381,46 @@ class _Slot:
 
     def __init__(self, start: StartWorker) -> None:
         self._start = start
-        self._workers: dict[tuple[str, ...], Worker] = {}
+        self._workers: dict[tuple[str, ...], asyncio.Task[Worker]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def ready(self, modules: tuple[str, ...]) -> Worker:
+        """The worker with these modules; one that ended while it was idle is replaced.
+
+        A start goes on if its caller is cancelled, since half a worker cannot be undone: the next caller gets it.
+
+        Raises:
+            SandboxUnavailable: it did not start.
+        """
+        known = self._workers.get(modules)
+        if known is not None and known.done() and (_failed(known) or known.result().is_over):
+            self._end(modules)
         if modules not in self._workers:
-            self._workers[modules] = await self._start(modules)
-        return self._workers[modules]
+            self._workers[modules] = asyncio.ensure_future(self._start(modules))
+        return await asyncio.shield(self._workers[modules])
 
     async def drop(self) -> None:
-        workers, self._workers = self._workers, {}
-        await asyncio.gather(*(worker.kill() for worker in workers.values()))
+        """Ends its workers, once they have started; goes on if its caller is cancelled."""
+        for modules in list(self._workers):
+            self._end(modules)
+        if self._ending:
+            await asyncio.shield(asyncio.gather(*self._ending))
+
+    def _end(self, modules: tuple[str, ...]) -> None:
+        ending = asyncio.create_task(_kill(self._workers.pop(modules)))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+
+def _failed(start: asyncio.Task[Worker]) -> bool:
+    return start.cancelled() or start.exception() is not None
+
+
+async def _kill(start: asyncio.Task[Worker]) -> None:
+    """Ends a worker, which may still be starting."""
+    await asyncio.wait([start])
+    if not _failed(start):
+        await start.result().kill()
 
 
 def _host_toolchain(python: str) -> str:

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -57,16 +58,22 @@ class Outcome:
 
 def start_command(python: str) -> list[str]:
     """The interpreter, with the flags that forked programs get, and the few lines that receive the agent."""
-    return [python, "-I", "-B", "-X", "utf8", "-c", (_INSIDE / "start.py").read_text()]
+    return [python, "-I", "-B", "-X", "utf8", "-c", _source("start")]
 
 
 def agent_payload(settings: Mapping[str, object]) -> bytes:
     """What `start_command` reads first: the agent's modules and its settings."""
     names = ("seccomp", "namespaces", "meter", "program", "spawner", "agent")
     modules = [("mimo_sandbox", ""), ("mimo_sandbox.inside", "")]
-    modules += [(f"mimo_sandbox.inside.{name}", (_INSIDE / f"{name}.py").read_text()) for name in names]
+    modules += [(f"mimo_sandbox.inside.{name}", _source(name)) for name in names]
     payload = json.dumps({"modules": modules, "settings": dict(settings)}).encode()
     return f"{len(payload):16d}".encode() + payload
+
+
+@cache
+def _source(name: str) -> str:
+    """As it was when first read: a package that is upgraded meanwhile does not mix two versions."""
+    return (_INSIDE / f"{name}.py").read_text()
 
 
 class Worker:
@@ -123,6 +130,11 @@ class Worker:
     def interaction(self, program: Program, limits: Limits) -> Interaction:
         """A run whose input comes and whose output goes while it goes on."""
         return Interaction(self, program, limits)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the agent is known to have ended."""
+        return self._channel.reader.at_eof()
 
     async def kill(self) -> None:
         """Ends the agent; safe at any time."""

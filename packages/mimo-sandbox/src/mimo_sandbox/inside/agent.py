@@ -139,6 +139,7 @@ class Agent:
         self._meter = meter
         self._tmp = tmp
         self._program = program
+        self._unsent = bytearray()
         self._requests = os.dup(0)
         self._replies = os.dup(1)
         null = os.open("/dev/null", os.O_RDWR)
@@ -184,7 +185,12 @@ class Agent:
         if not parts:
             self._reply(*self._run(header, None))
         for stdin in parts:
-            self._reply(*self._run(header, stdin))
+            # Not in one step: the run sends what is unsent.
+            frame = _frame(*self._run(header, stdin))
+            self._unsent += frame
+            if len(self._unsent) > _CHUNK_BYTES:
+                self._flush()
+        self._flush()
 
     def _install(self, files: dict[str, bytes]) -> None:
         if self._is_isolated:
@@ -265,11 +271,13 @@ class Agent:
         is_fed = feed >= 0
         poll = select.poll()
         channel = self._channel.fileno()
-        for file in (channel, out, err, self._wake, *((self._requests,) if is_fed else ())):
+        for file in (channel, out, err, self._wake):
             poll.register(file, select.POLLIN)
+        # Or only to hear that the host has gone.
+        poll.register(self._requests, select.POLLIN if is_fed else 0)
         for file in (out, err):
             os.set_blocking(file, False)
-        look_s, num_exceeded, is_exposed = _FIRST_LOOK_S, 0, False
+        look_s, waiting = _FIRST_LOOK_S, meters.Waiting(self._own)
         reported = None
         while run.ended_by is None:
             for ready, _ in poll.poll(1 + 1000 * run.wait_s(self._num_cores, look_s - run.wall_s)):
@@ -279,7 +287,7 @@ class Agent:
                     os.read(self._wake, 4096)
                     self._bury(run, os.WNOHANG)
                 elif ready == self._requests:
-                    self._take_feed(run)
+                    self._take_feed(run, is_over=not is_fed)
                 elif ready == feed or run.drain(ready, ready == out):
                     continue
                 else:
@@ -296,23 +304,16 @@ class Agent:
             run.wall_s = time.monotonic() - run.start_s
             if self._meter is not None:
                 run.cpu_s = self._meter.cpu_s()
-            if run.wall_s >= look_s and self._is_isolated:
+            if run.wall_s >= look_s:
                 look_s = run.wall_s + _LOOK_S
-                if not is_exposed:
-                    is_exposed = True
-                    self._expose()
-                if self._meter is not None and not self._meter.has_peak:
-                    run.memory_bytes = max(run.memory_bytes, self._meter.usage_bytes())
-                if self._meter is None:
-                    run.cpu_s, resident_bytes = meters.look_around(self._own)
-                    run.memory_bytes = max(run.memory_bytes, resident_bytes)
-                    # One look is not enough: what processes share moves to those left while others end.
-                    num_exceeded = num_exceeded + 1 if resident_bytes > run.limits["memory_bytes"] else 0
-                    if num_exceeded == 2:
-                        run.ended_by = "memory"
+                self._flush()
+                if self._is_isolated:
+                    self._look(run)
+                    waiting.look(run.wall_s, run.cpu_s)
             if run.is_late() and self._is_isolated:
                 # Time for which it got no core is no time for which it was idle.
-                run.waited_s = min(meters.waited_s(self._own), _MOST_PATIENCE * run.limits["wall_s"])
+                waited_s = max(waiting.total_s, meters.waited_s(self._own))
+                run.waited_s = min(waited_s, _MOST_PATIENCE * run.limits["wall_s"])
             run.check()
         run.wall_s = time.monotonic() - run.start_s
         self._sweep(run, reported)
@@ -323,8 +324,10 @@ class Agent:
             self._send_output(run)
         if run.ended_by is None:
             run.check(is_over=True)
-        if run.ended_by is None and self._meter is not None and self._meter.out_of_memory():
-            run.ended_by = "memory"
+        if self._meter is not None and self._meter.out_of_memory():
+            if not self._meter.has_met_limit():
+                raise RuntimeError("the host ran out of memory, not the program")
+            run.ended_by = run.ended_by or "memory"
 
     def _send_output(self, run: Run) -> None:
         """What an interactive program has said and the host has not heard yet."""
@@ -399,18 +402,39 @@ class Agent:
                     run.children_s += used.ru_utime + used.ru_stime
         self._take(run, report)
 
-    def _expose(self) -> None:
-        """When memory runs out, the kernel is to take the program and not its spawner."""
-        for process in meters.processes(self._own):
-            try:
-                with open(f"/proc/{process}/oom_score_adj", "w") as file:
+    def _look(self, run: Run) -> None:
+        """What is done now and then while a program runs."""
+        if not run.is_exposed:
+            # When memory runs out, the kernel is to take the program, and what it starts, and not its spawner.
+            run.is_exposed = True
+            for process in meters.processes(self._own):
+                with contextlib.suppress(OSError), open(f"/proc/{process}/oom_score_adj", "w") as file:
                     file.write("1000")
-            except OSError:
-                continue
+        if self._meter is None:
+            self._bound(run)
+            run.cpu_s, resident_bytes = meters.look_around(self._own)
+            # One look is not enough: what processes share moves to those left while others end.
+            run.num_exceeded = run.num_exceeded + 1 if resident_bytes > run.limits["memory_bytes"] else 0
+            if run.num_exceeded == 2:
+                run.ended_by = "memory"
+        elif not self._meter.has_peak:
+            resident_bytes = self._meter.usage_bytes()
+        else:
+            return
+        run.memory_bytes = max(run.memory_bytes, resident_bytes)
 
-    def _take_feed(self, run: Run) -> None:
+    def _bound(self, run: Run) -> None:
+        """Takes from native programs the right to raise the limits that they were started with."""
+        for process in meters.processes(self._own):
+            if process not in run.bounded:
+                run.bounded.add(process)
+                with contextlib.suppress(OSError):
+                    for kind, value in self._resource_limits(run.limits):
+                        resource.prlimit(process, kind, (value, value))
+
+    def _take_feed(self, run: Run, *, is_over: bool) -> None:
         """One `feed` frame: more of the program's input; an empty one is its end."""
-        frame = self._receive()
+        frame = None if is_over else self._receive()
         if frame is None:
             run.ended_by = "host"
             return
@@ -449,8 +473,14 @@ class Agent:
         return bytes(whole)
 
     def _reply(self, header: dict[str, Any], body: bytes) -> None:
-        encoded = json.dumps(header).encode()
-        _write_all(self._replies, struct.pack("!II", len(encoded), len(body)) + encoded + body)
+        self._unsent += _frame(header, body)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Sends the replies that are held back: every send wakes the host, and in a container the engine too."""
+        if self._unsent:
+            _write_all(self._replies, self._unsent)
+            self._unsent = bytearray()
 
 
 class Run:
@@ -465,6 +495,8 @@ class Run:
         self.errno = 0
         self.cpu_s, self.wall_s, self.memory_bytes = 0.0, 0.0, 0
         self.waited_s, self.children_s = 0.0, 0.0
+        self.is_exposed, self.num_exceeded = False, 0
+        self.bounded: set[int] = set()
         self.feed = bytearray()
         self.is_fed, self.feed_is_over = True, False
         self.num_sent = 0
@@ -532,7 +564,12 @@ def _children(process: int) -> list[int]:
         return [int(word) for word in file.read().split()]
 
 
-def _write_all(file: int, data: bytes) -> None:
+def _frame(header: dict[str, Any], body: bytes) -> bytes:
+    encoded = json.dumps(header).encode()
+    return struct.pack("!II", len(encoded), len(body)) + encoded + body
+
+
+def _write_all(file: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]

@@ -13,8 +13,14 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 
 _SMALL_BYTES = 32 << 20
+_DRIFT_BYTES = 1 << 20
+"""How far what lies in the group between tests may move before the limit follows, or is looked into."""
+
+_MISSING_S = 0.005
+"""What a program that has a core to itself may miss of it between two looks."""
 
 
 class CgroupMeter:
@@ -51,12 +57,16 @@ class CgroupMeter:
             self._peak = opened(memory, "memory.max_usage_in_bytes")
             self._limits = [opened(memory, "memory.limit_in_bytes")]
             self._events = opened(memory, "memory.oom_control", os.O_RDONLY)
+            self._failures = opened(memory, "memory.failcnt", os.O_RDONLY)
             if os.path.exists(os.path.join(memory, "memory.memsw.limit_in_bytes")):
                 # Memory and swap together; raised before the first and lowered after it.
                 self._limits.append(opened(memory, "memory.memsw.limit_in_bytes"))
+        self._contents = opened(memory, "memory.stat", os.O_RDONLY)
+        self._file_bytes = 0
         self._set: tuple[int, int] | None = None
         self._limit_bytes = 1 << 62
-        self._start_cpu_s, self._start_bytes, self._start_peak, self._start_kills = 0.0, 0, 0, 0
+        self._start_cpu_s, self._start_bytes, self._start_peak = 0.0, 0, 0
+        self._start_kills, self._start_meetings = 0, 0
         try:
             os.pwrite(self._peak, b"0", 0)
             self.has_peak = True
@@ -76,7 +86,9 @@ class CgroupMeter:
             OSError: the kernel refused.
         """
         self._start_bytes = int(os.pread(self._usage, 32, 0))
-        if self._set != (memory_bytes, num_processes):
+        drift_bytes = abs(memory_bytes + self._start_bytes - self._limit_bytes)
+        if self._set != (memory_bytes, num_processes) or drift_bytes > _DRIFT_BYTES:
+            self._file_bytes = self._read_file_bytes()
             limit = memory_bytes + self._start_bytes
             limits = self._limits if limit < self._limit_bytes else self._limits[::-1]
             for file in limits:
@@ -87,7 +99,7 @@ class CgroupMeter:
             os.pwrite(self._peak, b"0", 0)
         else:
             self._start_peak = int(os.pread(self._peak, 32, 0))
-        self._start_kills = self._kills()
+        self._start_kills, self._start_meetings = self._kills(), self._meetings()
         self._start_cpu_s = self._total_cpu_s()
 
     def cpu_s(self) -> float:
@@ -95,10 +107,21 @@ class CgroupMeter:
         return self._total_cpu_s() - self._start_cpu_s
 
     def peak_bytes(self) -> int:
-        """Most memory at one time since `begin`, beyond what there was then; 0 if it was less than another test's
-        and the kernel cannot tell."""
+        """Most memory at one time since `begin`, beyond what there was then, once the last process has ended.
+
+        0 if it was less than another test's and the kernel cannot tell.
+        """
         peak = int(os.pread(self._peak, 32, 0))
-        return max(0, peak - self._start_bytes) if peak > self._start_peak else 0
+        if peak <= self._start_peak:
+            return 0
+        used = max(0, peak - self._start_bytes)
+        left = int(os.pread(self._usage, 32, 0)) - self._start_bytes
+        if left > _DRIFT_BYTES:
+            # Files of the host that it was the first to read: the kernel counts its copies of them as ours.
+            file_bytes, before = self._read_file_bytes(), self._file_bytes
+            self._file_bytes = file_bytes
+            used -= min(used, left, max(0, file_bytes - before))
+        return used
 
     def usage_bytes(self) -> int:
         """Memory now, beyond what there was at `begin`."""
@@ -107,6 +130,20 @@ class CgroupMeter:
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended a process for want of memory since `begin`."""
         return self._kills() != self._start_kills
+
+    def has_met_limit(self) -> bool:
+        """Whether this group's own limit has held something up since `begin`, and not only a limit further up."""
+        return self._meetings() != self._start_meetings
+
+    def _read_file_bytes(self) -> int:
+        """Memory that holds copies of files on disk, which the kernel can drop at any time."""
+        text = os.pread(self._contents, 8192, 0)
+        return max(0, _value(text, b"\nfile " if self._is_unified else b"cache ") - _value(text, b"\nshmem "))
+
+    def _meetings(self) -> int:
+        if self._is_unified:
+            return _value(os.pread(self._events, 512, 0), b"max ")
+        return int(os.pread(self._failures, 32, 0))
 
     def _kills(self) -> int:
         return _value(os.pread(self._events, 512, 0), b"oom_kill ")
@@ -138,16 +175,65 @@ def look_around(own: set[int]) -> tuple[float, int]:
     return cpu_s, sum(memory.values())
 
 
+class Waiting:
+    """How long a program was ready to run and got no core, from looks at it: also in children that have ended since."""
+
+    def __init__(self, own: set[int]) -> None:
+        """The program is all processes in /proc but `own`."""
+        self._own = own
+        self._wall_s, self._cpu_s, self._crowded_s = 0.0, 0.0, _crowded_s()
+        self.total_s = 0.0
+
+    def look(self, wall_s: float, cpu_s: float) -> None:
+        """Counts what is missing in its CPU time since the last look, if it is ready and the host had no core."""
+        missing_s = wall_s - self._wall_s - max(0.0, cpu_s - self._cpu_s)
+        self._wall_s, self._cpu_s = wall_s, cpu_s
+        if missing_s > _MISSING_S:
+            crowded_s = _crowded_s()
+            if any(_is_ready(process) for process in processes(self._own)):
+                self.total_s += min(missing_s, crowded_s - self._crowded_s)
+            self._crowded_s = crowded_s
+
+
 def waited_s(own: set[int]) -> float:
-    """The longest that one of the processes in /proc but `own` was ready to run and got no core."""
+    """The longest that a thread of the living processes in /proc but `own` was ready to run and got no core."""
     longest_ns = 0
     for process in processes(own):
+        for task in _tasks(process):
+            try:
+                with open(f"/proc/{process}/task/{task}/schedstat", "rb") as file:
+                    longest_ns = max(longest_ns, int(file.read().split()[1]))
+            except (OSError, IndexError):
+                continue
+    return longest_ns / 1e9
+
+
+def _is_ready(process: int) -> bool:
+    """Whether one of its threads runs or could."""
+    for task in _tasks(process):
         try:
-            with open(f"/proc/{process}/schedstat", "rb") as file:
-                longest_ns = max(longest_ns, int(file.read().split()[1]))
+            with open(f"/proc/{process}/task/{task}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split(None, 1)[0] == b"R":
+                    return True
         except (OSError, IndexError):
             continue
-    return longest_ns / 1e9
+    return False
+
+
+def _tasks(process: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{process}/task")
+    except OSError:
+        return []
+
+
+def _crowded_s() -> float:
+    """For how long, in all, something on this host has waited for a core; where the kernel does not tell, always."""
+    try:
+        with open("/proc/pressure/cpu", "rb") as file:
+            return int(file.readline().rpartition(b"=")[2]) / 1e6
+    except (OSError, ValueError):
+        return time.monotonic()
 
 
 def processes(own: set[int]) -> list[int]:
