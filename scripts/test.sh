@@ -7,7 +7,16 @@ quick=${1:-}
 export OMP_NUM_THREADS=1
 command -v chromedriver >/dev/null || echo "test: no chromedriver here; the tests of mimo-model's chat page skip"
 
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
 step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
+
+# The last lines of a run: what it did not test, and why.
+not_run() {
+    step "not run"
+    sed -n 's/^SKIPPED \(.*\)/\1/p' "$logs"/* | sort | uniq
+}
 
 step "lint"
 ruff check .
@@ -22,20 +31,37 @@ uv lock --check
 
 step "tests"
 if [ "$quick" = --quick ]; then
-    exec pytest -q -n 2 --dist loadfile -m "not slow and not gpu"
+    pytest -q -n 2 --dist loadfile -m "not slow and not gpu" | tee "$logs/all"
+    not_run
+    exit
 fi
 # The pipeline first: it is the longest file.
-pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" --durations 15 tests/test_pipeline.py tests packages
+pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" --durations 15 tests/test_pipeline.py tests packages |
+    tee "$logs/all"
 
 step "each member alone"
 # Without the extras that bring an engine; tests of those say so and skip.
-declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local" [mimo-model]="--extra=serve --extra=cuda")
+declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local" [mimo-model]="--extra=serve --extra=cuda"
+    [mimo-sandbox]="--extra=server --extra=client")
+alone() {
+    name=$(basename "$1")
+    uv run --quiet --frozen --isolated --package "$name" ${2:-} \
+        pytest -q -m "not slow and not gpu and not docker" -p no:cacheprovider --rootdir "$1" "$1/tests" \
+        > "$logs/$name" 2>&1 || touch "$logs/failed"
+    echo "$name: $(tail -n 1 "$logs/$name")"
+}
 for member in packages/*/; do
-    name=$(basename "$member")
-    echo "$name"
-    uv run --quiet --frozen --isolated --package "$name" ${extra[$name]:-} \
-        pytest -q -m "not slow and not gpu and not docker" -p no:cacheprovider --rootdir "$member" "$member/tests"
+    # Two at a time.
+    while [ "$(jobs -pr | wc -l)" -ge 2 ]; do wait -n; done
+    alone "$member" "${extra[$(basename "$member")]:-}" &
 done
+wait
+if [ -e "$logs/failed" ]; then
+    rm "$logs/failed" "$logs/all"
+    cat "$logs"/*
+    exit 1
+fi
 
 step "vLLM"
 bash scripts/test-vllm.sh
+not_run

@@ -192,19 +192,6 @@ def test_a_caller_that_gives_up_leaves_a_sandbox_that_works(judged):
     assert judged.cases(ADD, [Case(id="1", stdin="1 2", expected="3")]).passed == (True,)
 
 
-def test_a_worker_that_dies_is_replaced_and_its_test_run_again(judged):
-    async def kill_in_the_middle() -> bool:
-        wait = Submission("python", "import time\ntime.sleep(1)\nprint(3)")
-        judging = asyncio.create_task(judge(judged.sandbox, wait, [Case(id="1", stdin="", expected="3")]))
-        await asyncio.sleep(0.5)
-        for slot in judged.sandbox.programs._slots:
-            for worker in slot._workers.values():
-                await worker.kill()
-        return all((await judging).passed)
-
-    assert judged.run(kill_in_the_middle())
-
-
 def test_a_judge_that_loses_every_worker_raises_and_gives_no_verdict(judged, monkeypatch):
     from mimo_sandbox.worker import Outcome, Worker, WorkerLostError
 

@@ -3,8 +3,9 @@
 Read `judging.py` first, then `inside/agent.py`.
 """
 
+from mimo_sandbox.client import SandboxClient
 from mimo_sandbox.compare import COMPARATORS
-from mimo_sandbox.judging import judge, judge_many
+from mimo_sandbox.judge import judge, judge_many
 from mimo_sandbox.sandbox import Sandbox
 from mimo_sandbox.verdict import Case, CaseResult, Limits, SandboxUnavailable, Status, Submission, Verdict
 
@@ -14,6 +15,7 @@ __all__ = [
     "CaseResult",
     "Limits",
     "Sandbox",
+    "SandboxClient",
     "SandboxUnavailable",
     "Status",
     "Submission",

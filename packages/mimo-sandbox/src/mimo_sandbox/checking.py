@@ -21,6 +21,9 @@ INPUT, OUTPUT, ANSWER = "{program}/input", "{program}/output", "{program}/answer
 _ACCEPTED, _REJECTED = (0,), (1, 2)
 """Exit codes of testlib: ok; wrong answer and presentation error. The others say that the checker failed."""
 
+_TRACEBACK = b"Traceback (most recent call last):"
+"""Of a checker in Python that crashed: its exit code is that of a wrong answer."""
+
 
 async def checked(
     pool: Pool, checker: Program, entry_point: str | None, case: Case, outcome: Outcome, result: CaseResult
@@ -51,7 +54,8 @@ def decide(outcome: Outcome) -> tuple[Status, str]:
     message = outcome.stderr.decode(errors="replace").strip()
     if outcome.ended_by is None and outcome.exit_code in _ACCEPTED:
         return Status.ACCEPTED, ""
-    if outcome.ended_by is None and outcome.exit_code in _REJECTED:
+    is_crash = outcome.exit_code == 1 and _TRACEBACK in outcome.stderr
+    if outcome.ended_by is None and outcome.exit_code in _REJECTED and not is_crash:
         return Status.WRONG_ANSWER, _head(message)
     return Status.CHECKER_ERROR, _head(f"the checker {_end(outcome)}. {message}")
 

@@ -18,18 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from mimo_sandbox.verdict import (
-    Case,
-    CaseResult,
-    Limits,
-    Mode,
-    Request,
-    SandboxUnavailable,
-    Stop,
-    Submission,
-    Verdict,
-    read_record,
-)
+from mimo_sandbox.judge import Judge
+from mimo_sandbox.verdict import Case, CaseResult, Request, SandboxUnavailable, Verdict, read_record
 
 if TYPE_CHECKING:
     import httpx
@@ -48,7 +38,7 @@ _KEEP_ALIVE = [
 _JITTER = random.SystemRandom()
 
 
-class SandboxClient:
+class SandboxClient(Judge):
     """Asks a server to judge. An async context manager.
 
     Attributes:
@@ -105,67 +95,8 @@ class SandboxClient:
             await self._http.aclose()
             self._http = None
 
-    async def judge(
-        self,
-        submission: Submission,
-        cases: Sequence[Case],
-        *,
-        comparator: str = "tokens",
-        stop: Stop = "all",
-        checker: Submission | None = None,
-        limits: Limits | None = None,
-        mode: Mode = "fork",
-    ) -> Verdict:
-        """As `Sandbox.judge`.
-
-        Args:
-            limits: None: the server's.
-
-        Raises:
-            ValueError: the request is wrong.
-            SandboxUnavailable: there is no whole verdict; this says nothing about the submission.
-        """
-        request = Request(
-            submission=submission,
-            cases=tuple(cases),
-            comparator=comparator,
-            stop=stop,
-            checker=checker,
-            limits=limits,
-            mode=mode,
-        )
-        tree = await self._ask("/v1/judge", request.to_json())
-        with self._whole_answer():
-            return _verdict(tree, request.cases)
-
-    async def judge_many(
-        self,
-        jobs: Sequence[tuple[Submission, Sequence[Case]]],
-        *,
-        comparator: str = "tokens",
-        stop: Stop = "all",
-        checker: Submission | None = None,
-        limits: Limits | None = None,
-        mode: Mode = "fork",
-    ) -> list[Verdict]:
-        """As `Sandbox.judge_many`, in one request.
-
-        Raises:
-            ValueError: a request is wrong, or there are more cases than the server admits at one time.
-            SandboxUnavailable: a verdict is missing.
-        """
-        requests = [
-            Request(
-                submission=submission,
-                cases=tuple(cases),
-                comparator=comparator,
-                stop=stop,
-                checker=checker,
-                limits=limits,
-                mode=mode,
-            )
-            for submission, cases in jobs
-        ]
+    async def judge_requests(self, requests: Sequence[Request]) -> list[Verdict]:
+        """See `Judge.judge_requests`; all in one HTTP request, which may hold no more cases than the server admits."""
         tree = await self._ask("/v1/judge_many", {"requests": [request.to_json() for request in requests]})
         with self._whole_answer():
             trees = tree.get("verdicts") if isinstance(tree, dict) else None
@@ -173,34 +104,10 @@ class SandboxClient:
                 raise ValueError(f"expected {len(requests)} verdicts")
             return [_verdict(item, request.cases) for item, request in zip(trees, requests, strict=True)]
 
-    async def stream(
-        self,
-        submission: Submission,
-        cases: Sequence[Case],
-        *,
-        comparator: str = "tokens",
-        stop: Stop = "all",
-        checker: Submission | None = None,
-        limits: Limits | None = None,
-        mode: Mode = "fork",
-    ) -> AsyncIterator[CaseResult]:
-        """As `Sandbox.stream`.
-
-        Raises:
-            ValueError: the request is wrong.
-            SandboxUnavailable: the judge failed or the answer was cut; the results so far are right.
-        """
+    async def stream_request(self, request: Request) -> AsyncIterator[CaseResult]:
+        """See `Judge.stream_request`."""
         import httpx
 
-        request = Request(
-            submission=submission,
-            cases=tuple(cases),
-            comparator=comparator,
-            stop=stop,
-            checker=checker,
-            limits=limits,
-            mode=mode,
-        )
         num_results = 0
         response = await self._send("/v1/stream", request.to_json())
         async with contextlib.aclosing(response):

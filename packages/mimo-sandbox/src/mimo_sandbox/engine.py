@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import struct
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,7 +144,10 @@ async def start_docker_worker(
         "cgroup": {controller: f"{_GROUPS}/{controller}" for controller in groups},
         "modules": modules,
     }
-    return await Worker.start(channel, settings)
+    worker = await Worker.start(channel, settings)
+    # One that is forgotten with its event loop.
+    weakref.finalize(worker, cgroups.remove, groups)
+    return worker
 
 
 def _create(

@@ -42,30 +42,37 @@ async def interact(sandbox: Sandbox, program: Program, interactor: Program, case
                 sandbox.programs.worker(program.modules) as worker,
             ):
                 judge_side, side = judge_worker.interaction(shown, patience), worker.interaction(program, limits)
+                ended: list[Interaction] = []
                 async with asyncio.TaskGroup() as group:
-                    said = group.create_task(_pass_on(judge_side, side))
-                    done = group.create_task(_pass_on(side, judge_side))
-                return _result(case, done.result(), said.result(), limits, program)
+                    group.create_task(_pass_on(judge_side, side, ended))
+                    group.create_task(_pass_on(side, judge_side, ended))
+                result = judging.result_of(case, side.outcome(), limits, program, lambda: True)
+                return _decided(result, judge_side.outcome(), left_alone=ended[0] is judge_side)
         except* WorkerLostError as errors:
             reasons.append(str(errors.exceptions[0]))
         if len(reasons) == 2:
             raise lost(reasons)
 
 
-async def _pass_on(speaker: Interaction, listener: Interaction) -> Outcome:
-    """Gives what one side prints to the other, and its silence too; returns how it ended."""
+async def _pass_on(speaker: Interaction, listener: Interaction, ended: list[Interaction]) -> None:
+    """Gives what one side prints to the other, and its silence too; notes that it has ended."""
     try:
         async for words in speaker.words():
             await listener.tell(words)
+        ended.append(speaker)
     finally:
         await listener.tell(b"")
-    return speaker.outcome()
 
 
-def _result(case: Case, done: Outcome, said: Outcome, limits: Limits, program: Program) -> CaseResult:
-    result = judging.result_of(case, done, limits, program, lambda: True)
+def _decided(result: CaseResult, said: Outcome, *, left_alone: bool) -> CaseResult:
+    """The submission's result with what the interactor decided.
+
+    Args:
+        left_alone: the interactor ended first. A submission that is told it is wrong, and then finds nobody to talk
+            with, may well crash: that does not count.
+    """
     status, message = checking.decide(said)
-    if result.status is Status.ACCEPTED or (result.status is Status.RUNTIME_ERROR and status is Status.WRONG_ANSWER):
-        # A submission that is told it is wrong, and then finds nobody to talk with, may well crash.
+    is_excused = left_alone and result.status is Status.RUNTIME_ERROR and status is not Status.ACCEPTED
+    if result.status is Status.ACCEPTED or is_excused:
         return dataclasses.replace(result, status=status, stderr_head=message or result.stderr_head)
     return result

@@ -30,11 +30,10 @@ from mimo_sandbox.languages import (
     python_source,
     source_bytes,
 )
-from mimo_sandbox.verdict import Case, CaseResult, Limits, Mode, Request, Status, Stop, Submission, Verdict
+from mimo_sandbox.verdict import Case, CaseResult, Limits, Mode, Request, Status, Submission, Verdict
 from mimo_sandbox.worker import Outcome
 
 if TYPE_CHECKING:
-    from mimo_sandbox.client import SandboxClient
     from mimo_sandbox.sandbox import Pool, Sandbox
 
 INTERACTIVE = "interactive"
@@ -51,60 +50,8 @@ _CROWDED = 0.2
 """Share of the last ten seconds in which something waited for a core, from which on a wall limit proves little."""
 
 
-async def judge(
-    sandbox: Sandbox | SandboxClient,
-    submission: Submission,
-    cases: Sequence[Case],
-    *,
-    comparator: str = "tokens",
-    stop: Stop = "all",
-    checker: Submission | None = None,
-    limits: Limits | None = None,
-    mode: Mode = "fork",
-) -> Verdict:
-    """Runs a submission against its cases, over the sandbox's workers.
-
-    Args:
-        comparator: a name of `COMPARATORS`, if wanted with a version or tolerances (`tokens@1`, `float:1e-9`), or
-            `interactive`.
-        stop: `all` runs every case; `first-failure` skips what follows a failed one, `first-failure-per-group` what
-            follows it in its group.
-        checker: decides in place of the comparator, or talks with the program if that is `interactive`: a program
-            called as testlib's are (input, output and answer files; exit code 0, 1 or 2), or a Python submission whose
-            entry point gets input, output and expected output and returns a bool, or a bool and a message.
-        limits: of each test; None: the sandbox's.
-        mode: see `Mode`.
-
-    Raises:
-        ValueError: unknown language, comparator, stop policy or mode, or a case that does not fit the submission.
-        SandboxUnavailable: the judge failed; this says nothing about the submission.
-    """
-    return await sandbox.judge(
-        submission, cases, comparator=comparator, stop=stop, checker=checker, limits=limits, mode=mode
-    )
-
-
-async def judge_many(
-    sandbox: Sandbox | SandboxClient,
-    jobs: Sequence[tuple[Submission, Sequence[Case]]],
-    *,
-    comparator: str = "tokens",
-    stop: Stop = "all",
-    checker: Submission | None = None,
-    limits: Limits | None = None,
-    mode: Mode = "fork",
-) -> list[Verdict]:
-    """As `judge`, for many submissions at once; a program meets each distinct input once, however often it occurs.
-
-    Raises:
-        ValueError: as `judge`.
-        SandboxUnavailable: the judge failed on one of them.
-    """
-    return await sandbox.judge_many(jobs, comparator=comparator, stop=stop, checker=checker, limits=limits, mode=mode)
-
-
 async def judge_requests(sandbox: Sandbox, requests: Sequence[Request]) -> list[Verdict]:
-    """See `Sandbox.judge_requests`."""
+    """See `Judge.judge_requests`."""
     for request in requests:
         require_fit(request)
     async with _Session.open(sandbox) as session:
@@ -113,7 +60,7 @@ async def judge_requests(sandbox: Sandbox, requests: Sequence[Request]) -> list[
 
 
 async def stream_request(sandbox: Sandbox, request: Request) -> AsyncIterator[CaseResult]:
-    """See `Sandbox.stream_request`."""
+    """See `Judge.stream_request`."""
     require_fit(request)
     results: asyncio.Queue[CaseResult | None] = asyncio.Queue()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,9 @@ class Program:
     hooks: bool = True
     """Of a forked program: whether it may use modules that must be told that they were forked (threading, random)."""
 
+    collects: bool = True
+    """Of a forked program: whether it may leave objects whose end can be seen (files, generators)."""
+
     compiles: bool = False
     """This is no program yet: the spawner compiles `main.py`."""
 
@@ -132,6 +136,7 @@ def python_program(source: str, code: bytes, entry_point: str | None, *, warm: b
             calls=entry_point is not None,
             modules=python_modules(source),
             hooks=not _imports_little(source),
+            collects=_leaves_objects(source),
         )
     command = tuple(part.replace("{python}", python) for part in LANGUAGES["python"].run_command)
     if entry_point is not None:
@@ -143,17 +148,26 @@ def python_program(source: str, code: bytes, entry_point: str | None, *, warm: b
 def may_fork(source: str) -> bool:
     """Whether a Python program means the same in a forked interpreter as in one of its own.
 
-    It may not where it looks at frames, modules or the interpreter itself, or relies on objects that only an
-    interpreter's end finalises. The words are looked for anywhere in the text: a needless `exec` only costs time.
+    It may not where it looks at frames, modules or the interpreter itself, or has finalisers of its own. Words are
+    looked for anywhere in the text: a needless `exec` only costs time. The same in words that are put together only
+    when it runs is not found; it is a program's way to know how it was started, and to gain nothing by it.
     """
-    return _TELLING.search(source) is None
+    return _TELLING.search(source) is None and _TELLING_MODULES.isdisjoint(_imported(source))
 
+
+# Every pattern here takes time that grows with the text and no faster, whatever the text.
+_TELLING_MODULES = frozenset(
+    "\\ _thread bdb code codeop ctypes faulthandler inspect multiprocessing pdb resource runpy site trace tracemalloc "
+    "weakref".split()
+)
+"""With the sign of a statement that goes on in the next line."""
 
 _TELLING = re.compile(
-    r"__del__|_getframe|_current_frames|getrecursionlimit|gettrace|settrace|setprofile|\b(?:"
-    r"inspect|traceback|tracemalloc|gc|modules|importlib|runpy|multiprocessing|concurrent|faulthandler|weakref|ctypes|"
-    r"__main__\.|__import__|__loader__|__spec__|__subclasses__|resource|pdb|code|argv|flags|orig_argv|executable|"
-    r"preexec_fn|daemon|sysconfig|_thread|getswitchinterval|setswitchinterval|unraisablehook|intern|site)\b|/proc\b"
+    r"__del__|__loader__|__subclasses__|_getframe|_current_(?:frames|exceptions)|/proc\b|\b(?:f_back|breakpoint|"
+    r"unraisablehook|gettrace|settrace|setprofile|print_stack|format_stack|extract_stack|walk_stack|stack_info|"
+    r"orig_argv)\b|\.(?:modules|intern)\b|\bfrom\s+(?:sys|gc)\s+import\b[^\n]{,200}?\b(?:modules|intern|get_\w+)|"
+    r"\bgc\.(?!(?:disable|enable|isenabled|collect|set_threshold|get_threshold|freeze)\b)|"
+    r"\b(?:__import__|import_module)\s*\(\s*['\"](?:" + "|".join(sorted(_TELLING_MODULES - {"\\"})) + ")\\b"
 )
 
 
@@ -164,20 +178,30 @@ def python_modules(source: str) -> tuple[str, ...]:
 
 def _imports_little(source: str) -> bool:
     """Whether a program imports nothing but modules that do not mind being forked."""
+    return _UNMINDFUL.issuperset(_imported(source)) and _DYNAMIC.search(source) is None
+
+
+def _imported(source: str) -> Iterator[str]:
+    """Names of the modules, without what is in them, that the text imports or seems to."""
     for match in _IMPORT.finditer(source):
         for name in (match["module"] or match["modules"]).split(","):
-            if name.split(".")[0].split()[:1] not in _UNMINDFUL:
-                return False
-    return _DYNAMIC.search(source) is None
+            yield name.strip().split(".")[0].split(" ")[0]
+
+
+def _leaves_objects(source: str) -> bool:
+    """Whether a program may leave objects whose end can be seen: files, generators with something left to do."""
+    return _FILE.search(source) is not None or (
+        _GENERATOR.search(source) is not None and _LAST_WORDS.search(source) is not None
+    )
 
 
 _IMPORT = re.compile(r"\bfrom\s+(?P<module>[\w.]+)\s+import\b|\bimport\s+(?P<modules>[^\n;#(]+)")
-_DYNAMIC = re.compile(r"\b(?:exec|eval|compile|__builtins__)\b")
-_UNMINDFUL = [
-    [name]
-    for name in (
-        *("sys", "os", "io", "math", "collections", "heapq", "itertools", "functools", "bisect", "operator", "re"),
-        *("string", "copy", "typing", "time", "datetime", "array", "fractions", "decimal", "json", "__future__"),
-    )
-]
-_NUMPY = re.compile(r"^\s*(?:import|from)\s+numpy\b", re.MULTILINE)
+_DYNAMIC = re.compile(r"\b(?:exec|eval|compile|__builtins__|__import__|importlib)\b")
+_UNMINDFUL = frozenset(
+    "sys os io math collections heapq itertools functools bisect operator re string copy typing time datetime array "
+    "fractions decimal json __future__".split()
+)
+_FILE = re.compile(r"\bp?open\b(?!\(0\))|\bfdopen\b|IOBase\b|TextIOWrapper\b|\bBuffered|\bdetach\b")
+_GENERATOR = re.compile(r"\b(?:yield|contextmanager)\b")
+_LAST_WORDS = re.compile(r"\b(?:finally|with|GeneratorExit|contextmanager)\b")
+_NUMPY = re.compile(r"^[ \t]*(?:import|from)[ \t]+numpy\b", re.MULTILINE)

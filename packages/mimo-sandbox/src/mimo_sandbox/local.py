@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import weakref
 from functools import cache
 from pathlib import Path
 
@@ -94,13 +95,10 @@ async def start_local_worker(
         writer.close()
         if isolated:
             # All processes inside die with the agent, and the kernel sees to that.
-            while agents:
-                agent = agents.pop()
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(agent, signal.SIGKILL)
-                os.close(agent)
+            _kill_agents(agents)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            await process.wait()
         # Otherwise the agent meets the end of its requests, and ends what it has started.
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(_END_S):
@@ -133,6 +131,18 @@ async def start_local_worker(
     if isolated:
         with contextlib.suppress(OSError, ValueError):
             agents.append(os.pidfd_open(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())))
+        # One that is forgotten with its event loop: a thread that waits for the process would keep its streams open.
+        weakref.finalize(worker, _kill_agents, agents)
+    weakref.finalize(worker, cgroups.remove, groups)
     if isolated and not network.path:
         network.path = f"/proc/{process.pid}/ns/net"
     return worker
+
+
+def _kill_agents(agents: list[int]) -> None:
+    """Ends the agents behind these descriptors, and closes them."""
+    while agents:
+        agent = agents.pop()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(agent, signal.SIGKILL)
+        os.close(agent)

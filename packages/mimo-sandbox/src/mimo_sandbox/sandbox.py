@@ -11,26 +11,17 @@ from types import TracebackType
 from typing import Self
 
 from mimo_sandbox import cache, engine, judging
+from mimo_sandbox.judge import Judge
 from mimo_sandbox.languages import LANGUAGES, PRECOMPILED, Program
 from mimo_sandbox.local import Network, find_python, start_local_worker
-from mimo_sandbox.verdict import (
-    Case,
-    CaseResult,
-    Limits,
-    Mode,
-    Request,
-    SandboxUnavailable,
-    Stop,
-    Submission,
-    Verdict,
-)
+from mimo_sandbox.verdict import CaseResult, Limits, Mode, Request, SandboxUnavailable, Submission, Verdict
 from mimo_sandbox.worker import Outcome, Worker, WorkerLostError
 
 StartWorker = Callable[[tuple[str, ...]], Awaitable[Worker]]
 """Starts a worker whose warm interpreter has these modules loaded."""
 
 
-class Sandbox:
+class Sandbox(Judge):
     """Runs programs in isolation, `num_workers` at a time.
 
     An async context manager: the workers start when it is entered and are gone when it is left.
@@ -100,84 +91,12 @@ class Sandbox:
     ) -> None:
         await self._stop()
 
-    async def judge(
-        self,
-        submission: Submission,
-        cases: Sequence[Case],
-        *,
-        comparator: str = "tokens",
-        stop: Stop = "all",
-        checker: Submission | None = None,
-        limits: Limits | None = None,
-        mode: Mode = "fork",
-    ) -> Verdict:
-        """See `judge`, which says what arguments and errors mean."""
-        (verdict,) = await self.judge_many(
-            [(submission, cases)], comparator=comparator, stop=stop, checker=checker, limits=limits, mode=mode
-        )
-        return verdict
-
-    async def judge_many(
-        self,
-        jobs: Sequence[tuple[Submission, Sequence[Case]]],
-        *,
-        comparator: str = "tokens",
-        stop: Stop = "all",
-        checker: Submission | None = None,
-        limits: Limits | None = None,
-        mode: Mode = "fork",
-    ) -> list[Verdict]:
-        """See `judge_many`."""
-        return await self.judge_requests(
-            [
-                Request(
-                    submission=submission,
-                    cases=tuple(cases),
-                    comparator=comparator,
-                    stop=stop,
-                    checker=checker,
-                    limits=limits,
-                    mode=mode,
-                )
-                for submission, cases in jobs
-            ]
-        )
-
-    def stream(
-        self,
-        submission: Submission,
-        cases: Sequence[Case],
-        *,
-        comparator: str = "tokens",
-        stop: Stop = "all",
-        checker: Submission | None = None,
-        limits: Limits | None = None,
-        mode: Mode = "fork",
-    ) -> AsyncIterator[CaseResult]:
-        """As `judge`, one result after the other, in the order of the cases."""
-        return self.stream_request(
-            Request(
-                submission=submission,
-                cases=tuple(cases),
-                comparator=comparator,
-                stop=stop,
-                checker=checker,
-                limits=limits,
-                mode=mode,
-            )
-        )
-
     async def judge_requests(self, requests: Sequence[Request]) -> list[Verdict]:
-        """Judges requests with options of their own; a program meets each distinct input once in all of them.
-
-        Raises:
-            ValueError: a request cannot be judged as it is.
-            SandboxUnavailable: the judge failed on one of them.
-        """
+        """See `Judge.judge_requests`."""
         return await judging.judge_requests(self, requests)
 
     def stream_request(self, request: Request) -> AsyncIterator[CaseResult]:
-        """As `stream`."""
+        """See `Judge.stream_request`."""
         return judging.stream_request(self, request)
 
     async def run(
@@ -294,6 +213,7 @@ class Pool:
         for slot in self._slots:
             self._idle.put_nowait(slot)
         self._is_closed = False
+        self._loop = asyncio.get_running_loop()
 
     async def fill(self) -> None:
         """Starts a worker in every slot.
@@ -322,8 +242,7 @@ class Pool:
         """
         slot = await self._idle.get()
         try:
-            if self._is_closed:
-                raise SandboxUnavailable("the sandbox was closed while it was judging.")
+            self._require_usable()
             worker = await slot.ready(modules)
             try:
                 yield worker
@@ -354,6 +273,7 @@ class Pool:
         num_done = 0
         while num_done < len(stdins):
             at_start = num_done
+            self._require_usable()
             try:
                 async with self.worker(program.modules) as worker:
                     async for outcome in worker.run(program, stdins[num_done:], limits, keep=keep):
@@ -364,14 +284,20 @@ class Pool:
                 if num_done > at_start:
                     reasons = []
                 reasons.append(str(error))
-                if self._is_closed or len(reasons) == 2:
+                if len(reasons) == 2:
                     raise lost(reasons) from None
+
+    def _require_usable(self) -> None:
+        if self._is_closed:
+            raise SandboxUnavailable("the sandbox was closed while it was judging.")
+        if self._loop is not asyncio.get_running_loop():
+            raise SandboxUnavailable("the sandbox belongs to another event loop. Open one in the loop that uses it.")
 
 
 def lost(reasons: Sequence[str]) -> SandboxUnavailable:
     """What to raise when a worker was lost again over the same program."""
     return SandboxUnavailable(
-        f"the judge failed twice over one program: {'; '.join(reasons)}. "
+        f"the judge failed twice over one program: {'; '.join(reason.rstrip('.') for reason in reasons)}. "
         "`mimo-sandbox doctor` says what this host lacks."
     )
 

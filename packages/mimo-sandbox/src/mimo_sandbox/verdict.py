@@ -167,8 +167,9 @@ class Verdict:
         """
         try:
             tree = json.loads(text)
-            if not isinstance(tree, dict) or not isinstance(tree.get("results"), list) or len(tree) > 1:
-                raise ValueError(f"expected an object with the one key results, an array; found {text[:100]}")
+            if not isinstance(tree, dict) or set(tree) != {"results"} or not isinstance(tree["results"], list):
+                found = f"the keys {', '.join(tree)}" if isinstance(tree, dict) else f"a {type(tree).__name__}"
+                raise ValueError(f"expected an object with the one key results, an array; found {found}")
             return cls(tuple(read_record(CaseResult, row) for row in tree["results"]))
         except ValueError as error:
             raise ValueError(f"not a verdict: {error}") from None

@@ -196,6 +196,7 @@ class Interaction:
         self._program = program
         self._limits = limits
         self._outcome: Outcome | None = None
+        self._has_begun = asyncio.Event()
 
     async def words(self) -> AsyncIterator[bytes]:
         """Starts the program; yields what it prints as it comes.
@@ -206,6 +207,7 @@ class Interaction:
         worker = self._worker
         await worker._load(self._program)
         await worker._send({"do": "run", **_how(self._program), "limits": asdict(self._limits), "sizes": []}, b"")
+        self._has_begun.set()
         while True:
             reply, out = await worker._answer(_PATIENCE * self._limits.wall_s + _GRACE_S)
             if "out" not in reply:
@@ -214,11 +216,12 @@ class Interaction:
             yield out
 
     async def tell(self, words: bytes) -> None:
-        """Adds to the program's input; nothing is its end. One that has ended does not listen.
+        """Adds to the program's input, once it has begun; nothing is its end. One that has ended does not listen.
 
         Raises:
             WorkerLostError: the agent is gone.
         """
+        await self._has_begun.wait()
         if self._outcome is None:
             await self._worker._send({"do": "feed", "sizes": []}, words)
 
@@ -233,4 +236,10 @@ def _how(program: Program) -> dict[str, object]:
         return {"fork": "compile", "hooks": False, "calls": False}
     if program.command:
         return {"command": program.command, "calls": program.calls}
-    return {"fork": "run", "calls": program.calls, "function": program.function, "hooks": program.hooks}
+    return {
+        "fork": "run",
+        "calls": program.calls,
+        "function": program.function,
+        "hooks": program.hooks,
+        "collects": program.collects,
+    }

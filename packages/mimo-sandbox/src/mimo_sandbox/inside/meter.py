@@ -57,7 +57,6 @@ class CgroupMeter:
             self._peak = opened(memory, "memory.max_usage_in_bytes")
             self._limits = [opened(memory, "memory.limit_in_bytes")]
             self._events = opened(memory, "memory.oom_control", os.O_RDONLY)
-            self._failures = opened(memory, "memory.failcnt", os.O_RDONLY)
             if os.path.exists(os.path.join(memory, "memory.memsw.limit_in_bytes")):
                 # Memory and swap together; raised before the first and lowered after it.
                 self._limits.append(opened(memory, "memory.memsw.limit_in_bytes"))
@@ -99,7 +98,8 @@ class CgroupMeter:
             os.pwrite(self._peak, b"0", 0)
         else:
             self._start_peak = int(os.pread(self._peak, 32, 0))
-        self._start_kills, self._start_meetings = self._kills(), self._meetings()
+        events = os.pread(self._events, 512, 0)
+        self._start_kills, self._start_meetings = _value(events, b"oom_kill "), _value(events, b"max ")
         self._start_cpu_s = self._total_cpu_s()
 
     def cpu_s(self) -> float:
@@ -132,18 +132,16 @@ class CgroupMeter:
         return self._kills() != self._start_kills
 
     def has_met_limit(self) -> bool:
-        """Whether this group's own limit has held something up since `begin`, and not only a limit further up."""
-        return self._meetings() != self._start_meetings
+        """Whether memory has come up to this group's own limit since `begin`, and not only to one further up."""
+        if self._is_unified:
+            return _value(os.pread(self._events, 512, 0), b"max ") != self._start_meetings
+        # Version 1 has a counter too (failcnt), which recent kernels leave at 0.
+        return int(os.pread(self._peak, 32, 0)) >= self._limit_bytes - _DRIFT_BYTES
 
     def _read_file_bytes(self) -> int:
         """Memory that holds copies of files on disk, which the kernel can drop at any time."""
         text = os.pread(self._contents, 8192, 0)
         return max(0, _value(text, b"\nfile " if self._is_unified else b"cache ") - _value(text, b"\nshmem "))
-
-    def _meetings(self) -> int:
-        if self._is_unified:
-            return _value(os.pread(self._events, 512, 0), b"max ")
-        return int(os.pread(self._failures, 32, 0))
 
     def _kills(self) -> int:
         return _value(os.pread(self._events, 512, 0), b"oom_kill ")

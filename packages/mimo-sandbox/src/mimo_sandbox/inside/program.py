@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
+import gc
 import json
 import marshal
+import operator
 import os
 import resource
 import signal
@@ -58,19 +61,20 @@ def become(
         else:
             for kind, value in request["limits"]:
                 resource.setrlimit(kind, (value, value))
-            # Frames of the spawner are no frames of the program's.
-            sys.setrecursionlimit(1000 + _depth())
+            _hide_frames(_depth() + (_CALLED if request["function"] else _RUN))
             for hook in hooks:
                 hook()
+                os.register_at_fork(after_in_child=hook)
             if "numpy.random" in sys.modules:
                 sys.modules["numpy.random"].seed()
-            num_exit_functions = atexit._ncallbacks()
-            main, status = run(request["program"], request["function"])
-            if _thread._count() > 0:
-                sys.modules["threading"]._shutdown()
-            if atexit._ncallbacks() > num_exit_functions:
-                atexit._run_exitfuncs()
-            status = _end(main, streams[1], status)
+            failure = run(request["program"], request["function"])
+            status = 0 if failure is None else report(failure)
+            failure = None
+            if not _end(streams, collects=request["collects"]):
+                status = 120
+            if status == -signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGINT)
     finally:
         os._exit(status)
 
@@ -90,35 +94,52 @@ def compile_source(folder: str) -> int:
     return 0
 
 
-def run(folder: str, function: str) -> tuple[types.ModuleType, int]:
-    """Runs the compiled program, as `__main__` or, to call a function of it, as a module; also the exit code."""
+def run(folder: str, function: str) -> BaseException | None:
+    """Runs the compiled program, as `__main__` or, to call a function of it, as a module; returns what it raised."""
     with open(os.path.join(folder, CODE), "rb") as file:
         code = marshal.loads(file.read())
     path = os.path.join(folder, SOURCE)
     main = types.ModuleType("solution" if function else "__main__")
     sys.modules[main.__name__] = main
-    main.__dict__.update(__file__=path, __builtins__=sys.modules["builtins"], __annotations__={}, __cached__=None)
+    main.__dict__.update(__annotations__={}, __builtins__=sys.modules["builtins"], __file__=path, __cached__=None)
     sys.argv = [path]
     try:
         if function:
             _call(code, main.__dict__, function)
         else:
             exec(code, main.__dict__)
-        return main, 0
-    except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            return main, (error.code or 0) & 0xFF
-        print(error.code, file=sys.stderr)
-        return main, 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-        return main, 1
     except BaseException as error:
-        # Without the frame of this function.
-        shown = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-        sys.excepthook(type(shown), shown, shown.__traceback__)
-        return main, 1
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == run.__code__.co_filename:
+            trace = trace.tb_next
+        return error.with_traceback(trace)
+    return None
+
+
+def report(error: BaseException) -> int:
+    """Does what an interpreter does about an exception that nobody caught; returns the exit code, -SIGINT for a signal."""
+    if isinstance(error, SystemExit):
+        return _exit_code(error)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except SystemExit as wish:
+        return _exit_code(wish)
+    except BaseException:
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    return -signal.SIGINT if type(error) is KeyboardInterrupt else 1
+
+
+def _exit_code(error: SystemExit) -> int:
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF if abs(code) < 1 << 63 else 0xFF
+    with contextlib.suppress(BaseException):
+        if sys.stderr is not None:
+            print(code, file=sys.stderr)
+    return 1
 
 
 def _call(code: types.CodeType, names: dict[str, Any], function: str) -> None:
@@ -176,11 +197,34 @@ def make_streams() -> Streams:
         # Line by line; stdout, which is a pipe, in blocks.
         open(2, "w", 1, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False),
     )
+    for stream, name in zip(streams, ("<stdin>", "<stdout>", "<stderr>"), strict=True):
+        stream.buffer.raw.name = name  # type: ignore[attr-defined]
     for number, file in enumerate(own):
         os.dup2(file, number)
     for file in (stdin, pipe, stdout, *own):
         os.close(file)
     return streams
+
+
+_RUN, _CALLED = 2, -1
+"""Frames between `become` and the program (`run` and `exec`), or its function, less those that a script has there."""
+
+
+def _hide_frames(num_frames: int) -> None:
+    """Counts the recursion limit from above some frames, which are none of the program's."""
+    set_limit, get_limit = sys.setrecursionlimit, sys.getrecursionlimit
+    most = 2**31 - 1 - num_frames
+
+    def setrecursionlimit(limit: int, /) -> None:
+        limit = operator.index(limit)
+        set_limit(limit + num_frames if 0 < limit <= most else limit)
+
+    def getrecursionlimit() -> int:
+        limit = get_limit()
+        return limit - num_frames if limit <= most else limit
+
+    set_limit(get_limit() + num_frames)
+    sys.setrecursionlimit, sys.getrecursionlimit = setrecursionlimit, getrecursionlimit
 
 
 def _depth() -> int:
@@ -190,21 +234,54 @@ def _depth() -> int:
     return depth
 
 
-def _end(main: types.ModuleType, stdout: TextIO, status: int) -> int:
-    """The rest of what an interpreter does at its end, as far as it can be seen from outside; returns the exit code."""
-    names = main.__dict__
-    for name in list(names):
-        # Files that the program left open are flushed when their names go.
-        if name != "__builtins__":
-            names[name] = None
-    for stream in (stdout,) if sys.stdout is stdout else (sys.stdout, stdout):
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except BaseException:
-            return 120
-    return status
+def _end(streams: Streams, *, collects: bool) -> bool:
+    """What an interpreter does at its end, as far as it can be seen from outside; False if output was lost.
+
+    Args:
+        collects: whether the program may leave objects whose own end can be seen, such as files.
+    """
+    if _thread._count() > 0:
+        with contextlib.suppress(BaseException):
+            sys.modules["threading"]._shutdown()
+    if atexit._ncallbacks() > 0:
+        atexit._run_exitfuncs()
+    out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+    is_whole = _flush(out) & _flush(err)
+    if collects:
+        gc.collect()
+        # What holds the program's names, or what has them in its frames.
+        out = err = None
+        sys.stdin, sys.stdout, sys.stderr = streams
+        sys.excepthook = sys.__excepthook__
+        for name in ("last_type", "last_value", "last_traceback"):
+            sys.__dict__.pop(name, None)
+        atexit._clear()
+        for name in ("__main__", "solution"):
+            sys.modules.pop(name, None)
+        gc.collect()
+    if out is not streams[1]:
+        with contextlib.suppress(BaseException):
+            streams[1].flush()
+    return is_whole
+
+
+def _flush(stream: TextIO | None) -> bool:
+    try:
+        if stream is None or stream.closed:
+            return True
+    except BaseException:
+        pass
+    try:
+        stream.flush()
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            sys.__excepthook__(type(error), error.with_traceback(None), None)
+        return False
+    return True
 
 
 if __name__ == "__main__":
-    sys.exit(run(os.path.dirname(os.path.abspath(__file__)), sys.argv[1])[1])
+    _failure = run(os.path.dirname(os.path.abspath(__file__)), sys.argv[1])
+    if type(_failure) is KeyboardInterrupt:
+        raise _failure
+    sys.exit(0 if _failure is None else report(_failure))

@@ -56,6 +56,8 @@ def serve(channel: _socket.socket, modules: list[str], folder: str, streams: pro
         folder: where programs start.
         streams: see `program.make_streams`.
     """
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT)
     hooks = _import_all((*_WARM, *modules))
     for name in [name for name in sys.modules if name.startswith("mimo_sandbox")]:
         del sys.modules[name]
