@@ -84,11 +84,9 @@ class Program:
     command: tuple[str, ...]
     """Starts it afresh; empty if it is forked from a warm interpreter."""
 
-    function: str = ""
-    """Of a forked program: what is called; empty for one that reads stdin itself."""
-
     calls: bool = False
-    """Whether a function of it is called, with the JSON on stdin: then its stdout is what that returned, as JSON."""
+    """Whether the function that its file `function` names is called, with the JSON on stdin: then its stdout is what
+    that returned, as JSON."""
 
     modules: tuple[str, ...] = ()
     """Modules that a warm interpreter should have loaded besides the usual ones."""
@@ -127,12 +125,14 @@ def python_source(source: str) -> Program:
 
 def python_program(source: str, code: bytes, entry_point: str | None, *, warm: bool, python: str) -> Program:
     """A compiled Python submission, forked from a warm interpreter or started in one of its own."""
-    files = (("main.py", source_bytes(source)), ("main.code", code))
+    files = [("main.py", source_bytes(source)), ("main.code", code)]
+    if entry_point is not None:
+        # The name in a file, because it may be longer, or stranger, than an argument can be.
+        files += [("call.py", _PROGRAM_SCRIPT), ("function", source_bytes(entry_point))]
     if warm:
         return Program(
-            files,
+            tuple(files),
             (),
-            function=entry_point or "",
             calls=entry_point is not None,
             modules=python_modules(source),
             hooks=not _imports_little(source),
@@ -140,9 +140,8 @@ def python_program(source: str, code: bytes, entry_point: str | None, *, warm: b
         )
     command = tuple(part.replace("{python}", python) for part in LANGUAGES["python"].run_command)
     if entry_point is not None:
-        called = (*command[:-1], "{program}/call.py", entry_point)
-        return Program((*files, ("call.py", _PROGRAM_SCRIPT)), called, calls=True)
-    return Program(files, command)
+        command = (*command[:-1], "{program}/call.py")
+    return Program(tuple(files), command, calls=entry_point is not None)
 
 
 def may_fork(source: str) -> bool:
@@ -157,10 +156,12 @@ def may_fork(source: str) -> bool:
 
 # Every pattern here takes time that grows with the text and no faster, whatever the text.
 _TELLING_MODULES = frozenset(
-    "\\ _thread bdb code codeop ctypes faulthandler inspect multiprocessing pdb resource runpy site trace tracemalloc "
-    "weakref".split()
+    (
+        *("_thread", "bdb", "code", "codeop", "ctypes", "faulthandler", "inspect", "multiprocessing", "pdb"),
+        *("resource", "runpy", "site", "trace", "tracemalloc", "weakref", "\\"),
+    )
 )
-"""With the sign of a statement that goes on in the next line."""
+"""And the sign of a statement that goes on in the next line."""
 
 _TELLING = re.compile(
     r"__del__|__loader__|__subclasses__|_getframe|_current_(?:frames|exceptions)|/proc\b|\b(?:f_back|breakpoint|"
@@ -198,8 +199,10 @@ def _leaves_objects(source: str) -> bool:
 _IMPORT = re.compile(r"\bfrom\s+(?P<module>[\w.]+)\s+import\b|\bimport\s+(?P<modules>[^\n;#(]+)")
 _DYNAMIC = re.compile(r"\b(?:exec|eval|compile|__builtins__|__import__|importlib)\b")
 _UNMINDFUL = frozenset(
-    "sys os io math collections heapq itertools functools bisect operator re string copy typing time datetime array "
-    "fractions decimal json __future__".split()
+    (
+        *("sys", "os", "io", "math", "collections", "heapq", "itertools", "functools", "bisect", "operator", "re"),
+        *("string", "copy", "typing", "time", "datetime", "array", "fractions", "decimal", "json", "__future__"),
+    )
 )
 _FILE = re.compile(r"\bp?open\b(?!\(0\))|\bfdopen\b|IOBase\b|TextIOWrapper\b|\bBuffered|\bdetach\b")
 _GENERATOR = re.compile(r"\b(?:yield|contextmanager)\b")

@@ -239,7 +239,6 @@ def _how(program: Program) -> dict[str, object]:
     return {
         "fork": "run",
         "calls": program.calls,
-        "function": program.function,
         "hooks": program.hooks,
         "collects": program.collects,
     }

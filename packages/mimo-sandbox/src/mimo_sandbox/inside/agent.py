@@ -218,9 +218,7 @@ class Agent:
             word = os.urandom(16).hex().encode() if header["calls"] else b""
             source = _stdin_file(stdin, word)
         out, err = os.pipe(), os.pipe()
-        request: dict[str, Any] = {
-            key: header[key] for key in ("fork", "function", "hooks", "collects") if key in header
-        }
+        request: dict[str, Any] = {key: header[key] for key in ("fork", "calls", "hooks", "collects") if key in header}
         if "command" in header:
             request["command"] = [part.replace("{program}", self._program) for part in header["command"]]
         request |= {"program": self._program, "limits": self._resource_limits(limits)}

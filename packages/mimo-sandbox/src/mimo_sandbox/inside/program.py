@@ -4,7 +4,7 @@
 be the same (frames below the program's first, objects that only the end of an interpreter finalises) is looked for in
 the source beforehand, and such programs get an interpreter of their own: see `languages.py`.
 
-As a script, `python program.py FUNCTION`, for programs whose function is called, in an interpreter of its own.
+As a script, for programs whose function is called, in an interpreter of its own.
 """
 
 # os.path, because importing pathlib costs an interpreter 10 ms:
@@ -27,7 +27,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TextIO
 
-SOURCE, CODE = "main.py", "main.code"
+SOURCE, CODE, FUNCTION = "main.py", "main.code", "function"
 
 _PRELUDE = "\n".join(
     f"from {name} import *"
@@ -61,13 +61,13 @@ def become(
         else:
             for kind, value in request["limits"]:
                 resource.setrlimit(kind, (value, value))
-            _hide_frames(_depth() + (_CALLED if request["function"] else _RUN))
+            _hide_frames(_depth() + (_CALLED if request["calls"] else _RUN))
             for hook in hooks:
                 hook()
                 os.register_at_fork(after_in_child=hook)
             if "numpy.random" in sys.modules:
                 sys.modules["numpy.random"].seed()
-            failure = run(request["program"], request["function"])
+            failure = run(request["program"], calls=request["calls"])
             status = 0 if failure is None else report(failure)
             failure = None
             if not _end(streams, collects=request["collects"]):
@@ -94,17 +94,19 @@ def compile_source(folder: str) -> int:
     return 0
 
 
-def run(folder: str, function: str) -> BaseException | None:
+def run(folder: str, *, calls: bool) -> BaseException | None:
     """Runs the compiled program, as `__main__` or, to call a function of it, as a module; returns what it raised."""
     with open(os.path.join(folder, CODE), "rb") as file:
         code = marshal.loads(file.read())
     path = os.path.join(folder, SOURCE)
-    main = types.ModuleType("solution" if function else "__main__")
+    main = types.ModuleType("solution" if calls else "__main__")
     sys.modules[main.__name__] = main
     main.__dict__.update(__annotations__={}, __builtins__=sys.modules["builtins"], __file__=path, __cached__=None)
     sys.argv = [path]
     try:
-        if function:
+        if calls:
+            with open(os.path.join(folder, FUNCTION), "rb") as file:
+                function = file.read().decode("utf-8", "surrogatepass")
             _call(code, main.__dict__, function)
         else:
             exec(code, main.__dict__)
@@ -117,7 +119,7 @@ def run(folder: str, function: str) -> BaseException | None:
 
 
 def report(error: BaseException) -> int:
-    """Does what an interpreter does about an exception that nobody caught; returns the exit code, -SIGINT for a signal."""
+    """Says what an interpreter says about an exception that nobody caught; returns the exit code, or -SIGINT."""
     if isinstance(error, SystemExit):
         return _exit_code(error)
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
@@ -266,11 +268,14 @@ def _end(streams: Streams, *, collects: bool) -> bool:
 
 
 def _flush(stream: TextIO | None) -> bool:
+    if stream is None:
+        return True
     try:
-        if stream is None or stream.closed:
-            return True
+        is_closed = stream.closed
     except BaseException:
-        pass
+        is_closed = False
+    if is_closed:
+        return True
     try:
         stream.flush()
     except BaseException as error:
@@ -281,7 +286,7 @@ def _flush(stream: TextIO | None) -> bool:
 
 
 if __name__ == "__main__":
-    _failure = run(os.path.dirname(os.path.abspath(__file__)), sys.argv[1])
+    _failure = run(os.path.dirname(os.path.abspath(__file__)), calls=True)
     if type(_failure) is KeyboardInterrupt:
         raise _failure
     sys.exit(0 if _failure is None else report(_failure))
