@@ -325,3 +325,18 @@ def test_a_language_without_its_compiler_is_no_verdict(monkeypatch):
 
     with pytest.raises(SandboxUnavailable, match="/nowhere/rustc"):
         asyncio.run(judge_it())
+
+
+def test_a_first_failure_does_not_wait_for_what_it_skips(judged):
+    source = "import time\nn = int(input())\ntime.sleep(0 if n < 8 else 1.5)\nprint(n if n < 7 else -1)"
+    cases = [Case(id=str(number), stdin=str(number), expected=str(number)) for number in range(40)]
+
+    async def seconds() -> float:
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
+        verdict = await judged.sandbox.judge(Submission("python", source), cases, stop="first-failure")
+        assert statuses(verdict) == ["accepted"] * 7 + ["wrong answer"] + ["skipped"] * 32
+        return loop.time() - start_s
+
+    # The eight cases that are begun beside the failed one would take six seconds on two workers.
+    assert judged.run(seconds()) < 5

@@ -123,7 +123,7 @@ async def start_docker_worker(
     connection.setblocking(False)
     raw, writer = await asyncio.open_connection(sock=connection)
     reader, words = asyncio.StreamReader(limit=1 << 20), bytearray()
-    pump = asyncio.create_task(_separate(raw, reader, words))
+    pump = asyncio.create_task(_separate(raw, writer, reader, words))
 
     async def kill() -> None:
         pump.cancel()
@@ -210,7 +210,9 @@ def docker_log_config() -> object:
     return LogConfig(type="none")
 
 
-async def _separate(raw: asyncio.StreamReader, out: asyncio.StreamReader, words: bytearray) -> None:
+async def _separate(
+    raw: asyncio.StreamReader, writer: asyncio.StreamWriter, out: asyncio.StreamReader, words: bytearray
+) -> None:
     """Takes the engine's framing off: stream 1 is the agent's replies, stream 2 its last words."""
     try:
         while True:
@@ -224,3 +226,5 @@ async def _separate(raw: asyncio.StreamReader, out: asyncio.StreamReader, words:
         pass
     finally:
         out.feed_eof()
+        # The engine takes nothing more for a container that has ended; who is sending must not wait for it.
+        writer.transport.abort()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +45,9 @@ _MEMORY_SIGNS = (b"MemoryError", b"std::bad_alloc")
 _CHUNK_S = 0.1
 _MAX_CHUNK = 32
 """Inputs that a worker is given at once: as many as it should be done with in `_CHUNK_S`."""
+
+_MUCH_TEXT = 1 << 20
+"""Characters of output from which on it is compared in a thread."""
 
 _CROWDED = 0.2
 """Share of the last ten seconds in which something waited for a core, from which on a wall limit proves little."""
@@ -281,7 +284,11 @@ class _Judged:
         stdin = source_bytes(case.stdin if case.stdin is not None else case.arguments or "")
         outcome = await self._session.runs(self.request.submission, program, limits).outcome(stdin)
         if self._checker is None:
-            return result_of(case, outcome, limits, program, lambda: self._is_same(case, outcome))
+            if len(case.expected) + len(outcome.stdout) < _MUCH_TEXT:
+                return result_of(case, outcome, limits, program, lambda: self._is_same(case, outcome))
+            # A comparison may take a second, in which other workers' results should not wait.
+            is_same = outcome.exit_code == 0 and await asyncio.to_thread(self._is_same, case, outcome)
+            return result_of(case, outcome, limits, program, lambda: is_same)
         result = result_of(case, outcome, limits, program, lambda: True)
         if result.status is not Status.ACCEPTED:
             return result
@@ -307,6 +314,7 @@ class _Runs:
         self._limits = limits
         self._outcomes: dict[bytes, asyncio.Future[Outcome]] = {}
         self._waiting: deque[bytes] = deque()
+        self._num_asking: Counter[bytes] = Counter()
         self._num_feeders = 0
         self._chunk = 1
 
@@ -323,7 +331,15 @@ class _Runs:
                 except RuntimeError:
                     feeder.close()  # the session is ending
                     raise
-        return await asyncio.shield(self._outcomes[stdin])
+        self._num_asking[stdin] += 1
+        try:
+            return await asyncio.shield(self._outcomes[stdin])
+        finally:
+            self._num_asking[stdin] -= 1
+            if not self._num_asking[stdin] and stdin in self._waiting:
+                # Nobody wants to know any more.
+                self._waiting.remove(stdin)
+                del self._outcomes[stdin]
 
     async def _feed(self) -> None:
         """Takes what waits, some inputs at a time, until nothing does."""

@@ -186,7 +186,7 @@ def _imported(source: str) -> Iterator[str]:
     """Names of the modules, without what is in them, that the text imports or seems to."""
     for match in _IMPORT.finditer(source):
         for name in (match["module"] or match["modules"]).split(","):
-            yield name.strip().split(".")[0].split(" ")[0]
+            yield from name.split(".")[0].split()[:1]
 
 
 def _leaves_objects(source: str) -> bool:

@@ -45,6 +45,13 @@ class Network:
 
     path = ""
 
+    def keep(self, process: int) -> None:
+        """From here on it is this process's, which is alive; held open, for later its number may be another's."""
+        with contextlib.suppress(OSError):
+            file = os.open(f"/proc/{process}/ns/net", os.O_RDONLY)
+            weakref.finalize(self, os.close, file)
+            self.path = f"/proc/{os.getpid()}/fd/{file}"
+
 
 async def start_local_worker(
     *, isolated: bool, network: Network, modules: tuple[str, ...] = (), shown: tuple[tuple[str, str], ...] = ()
@@ -89,23 +96,22 @@ async def start_local_worker(
     assert writer is not None
     assert errors is not None
 
-    agents: list[int] = []
+    handles: list[int] = []
+    with contextlib.suppress(OSError):
+        handles.append(os.pidfd_open(process.pid))
 
     async def kill() -> None:
         writer.close()
         if isolated:
             # All processes inside die with the agent, and the kernel sees to that.
-            _kill_agents(agents)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(handles)
             await process.wait()
         # Otherwise the agent meets the end of its requests, and ends what it has started.
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(_END_S):
                 while await reader.read(1 << 20):
                     pass
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        _kill(handles)
         await process.wait()
         await asyncio.to_thread(cgroups.remove, groups)
         if not isolated:
@@ -130,19 +136,19 @@ async def start_local_worker(
     worker = await Worker.start(channel, settings)
     if isolated:
         with contextlib.suppress(OSError, ValueError):
-            agents.append(os.pidfd_open(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())))
-        # One that is forgotten with its event loop: a thread that waits for the process would keep its streams open.
-        weakref.finalize(worker, _kill_agents, agents)
+            handles.append(os.pidfd_open(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())))
+    # One that is forgotten with its event loop: a thread that waits for the process would keep its streams open.
+    weakref.finalize(worker, _kill, handles)
     weakref.finalize(worker, cgroups.remove, groups)
     if isolated and not network.path:
-        network.path = f"/proc/{process.pid}/ns/net"
+        network.keep(process.pid)
     return worker
 
 
-def _kill_agents(agents: list[int]) -> None:
-    """Ends the agents behind these descriptors, and closes them."""
-    while agents:
-        agent = agents.pop()
+def _kill(handles: list[int]) -> None:
+    """Ends the processes behind these descriptors, and closes them."""
+    while handles:
+        handle = handles.pop()
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(agent, signal.SIGKILL)
-        os.close(agent)
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)

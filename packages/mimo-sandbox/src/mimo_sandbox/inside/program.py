@@ -1,8 +1,10 @@
 """A Python program in an interpreter that is already running: what `python main.py` would do, without starting one.
 
-`become` turns a forked child into the program: its `__main__`, its streams, its exit code, its last words. What cannot
-be the same (frames below the program's first, objects that only the end of an interpreter finalises) is looked for in
-the source beforehand, and such programs get an interpreter of their own: see `languages.py`.
+`become` turns a forked child into the program: its `__main__`, its streams, its recursion limit, its exit code, its
+last words. What cannot be the same (frames below the program's first, modules that are loaded, the order in which an
+interpreter's end finalises) is looked for in the source beforehand, and such programs get an interpreter of their own:
+see `languages.py`. What is the same is in `tests/modes.toml`. Known to differ: strings hash alike in all forks of one
+spawner, and in threads the recursion limit is a few frames higher.
 
 As a script, for programs whose function is called, in an interpreter of its own.
 """
@@ -57,6 +59,7 @@ def become(
         os.chdir(folder)
         sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[assignment, misc]
         if request["fork"] == "compile":
+            _hide_frames(_depth() + _COMPILES)
             status = compile_source(request["program"])
         else:
             for kind, value in request["limits"]:
@@ -64,13 +67,14 @@ def become(
             _hide_frames(_depth() + (_CALLED if request["calls"] else _RUN))
             for hook in hooks:
                 hook()
+                # And for the children that the program itself forks.
                 os.register_at_fork(after_in_child=hook)
             if "numpy.random" in sys.modules:
                 sys.modules["numpy.random"].seed()
             failure = run(request["program"], calls=request["calls"])
             status = 0 if failure is None else report(failure)
             failure = None
-            if not _end(streams, collects=request["collects"]):
+            if not _end(streams, collects=request["collects"]) and status >= 0:
                 status = 120
             if status == -signal.SIGINT:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -208,8 +212,8 @@ def make_streams() -> Streams:
     return streams
 
 
-_RUN, _CALLED = 2, -1
-"""Frames between `become` and the program (`run` and `exec`), or its function, less those that a script has there."""
+_COMPILES, _RUN, _CALLED = 2, 2, -1
+"""Frames between `become` and the compiler, the program, or its function, less those that a script has there."""
 
 
 def _hide_frames(num_frames: int) -> None:
@@ -251,13 +255,16 @@ def _end(streams: Streams, *, collects: bool) -> bool:
     is_whole = _flush(out) & _flush(err)
     if collects:
         gc.collect()
-        # What holds the program's names, or what has them in its frames.
+        # What may hold the program's names lets go of them.
         out = err = None
         sys.stdin, sys.stdout, sys.stderr = streams
         sys.excepthook = sys.__excepthook__
         for name in ("last_type", "last_value", "last_traceback"):
             sys.__dict__.pop(name, None)
         atexit._clear()
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
         for name in ("__main__", "solution"):
             sys.modules.pop(name, None)
         gc.collect()
