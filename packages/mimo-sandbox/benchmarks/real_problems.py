@@ -6,8 +6,8 @@ FOLDER holds `problems/stdio_kodsport.jsonl` (problem packages of the Swedish ol
 `bench/` (LiveCodeBench's and LeetCode's problems with graded or reference solutions). None of it is in this repository.
 
 - kodsport: submissions that were accepted must be accepted in every group; how many groups the partial ones get is
-  listed. Tests above 60 kB are missing there, so slow submissions may pass. Problems with a checker of their own are left
-  out, because the checkers are missing, too.
+  listed. Tests above 60 kB are missing there, so slow submissions may pass. Problems with a checker of their own are
+  left out, because the checkers are missing, too.
 - LiveCodeBench: submissions that its official run accepted must pass the samples in the statement (AtCoder's form).
 - LeetCode: the reference solution must pass every assertion, called as a function.
 """

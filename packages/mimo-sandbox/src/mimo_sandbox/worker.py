@@ -16,7 +16,7 @@ from mimo_sandbox.verdict import Limits, SandboxUnavailable
 
 _INSIDE = Path(__file__).parent / "inside"
 _START_S = 60.0
-_GRACE_S, _PATIENCE = 30.0, 5.0
+_GRACE_S, _PATIENCE = 30.0, 10.0
 """How much longer, and how many times as long as a program's wall limit, an agent may take before it counts as lost."""
 
 

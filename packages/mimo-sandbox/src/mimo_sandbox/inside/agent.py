@@ -46,7 +46,7 @@ _LOOK_S = 0.05
 """How often all processes of a program are looked at while it runs; shorter programs hardly pay for it."""
 
 _FIRST_LOOK_S = 0.01
-_MOST_PATIENCE = 4
+_MOST_PATIENCE = 9
 """How many times the wall limit a program may wait for a core and not be ended for it."""
 
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36

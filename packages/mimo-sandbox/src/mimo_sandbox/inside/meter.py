@@ -84,10 +84,12 @@ class CgroupMeter:
         Raises:
             OSError: the kernel refused.
         """
-        self._start_bytes = int(os.pread(self._usage, 32, 0))
+        usage_bytes = int(os.pread(self._usage, 32, 0))
+        self._start_bytes = usage_bytes - self._file_bytes
         drift_bytes = abs(memory_bytes + self._start_bytes - self._limit_bytes)
         if self._set != (memory_bytes, num_processes) or drift_bytes > _DRIFT_BYTES:
             self._file_bytes = self._read_file_bytes()
+            self._start_bytes = usage_bytes - self._file_bytes
             limit = memory_bytes + self._start_bytes
             limits = self._limits if limit < self._limit_bytes else self._limits[::-1]
             for file in limits:
@@ -114,18 +116,13 @@ class CgroupMeter:
         peak = int(os.pread(self._peak, 32, 0))
         if peak <= self._start_peak:
             return 0
-        used = max(0, peak - self._start_bytes)
-        left = int(os.pread(self._usage, 32, 0)) - self._start_bytes
-        if left > _DRIFT_BYTES:
-            # Files of the host that it was the first to read: the kernel counts its copies of them as ours.
-            file_bytes, before = self._read_file_bytes(), self._file_bytes
-            self._file_bytes = file_bytes
-            used -= min(used, left, max(0, file_bytes - before))
-        return used
+        if abs(self.usage_bytes()) > _DRIFT_BYTES:
+            self._file_bytes = self._read_file_bytes()
+        return max(0, peak - self._start_bytes - self._file_bytes)
 
     def usage_bytes(self) -> int:
-        """Memory now, beyond what there was at `begin`."""
-        return max(0, int(os.pread(self._usage, 32, 0)) - self._start_bytes)
+        """Memory now, beyond what there was at `begin`; negative if that has become less."""
+        return int(os.pread(self._usage, 32, 0)) - self._start_bytes - self._file_bytes
 
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended a process for want of memory since `begin`."""
@@ -139,7 +136,10 @@ class CgroupMeter:
         return int(os.pread(self._peak, 32, 0)) >= self._limit_bytes - _DRIFT_BYTES
 
     def _read_file_bytes(self) -> int:
-        """Memory that holds copies of files on disk, which the kernel can drop at any time."""
+        """Memory that holds copies of files of the host.
+
+        The kernel counts them as ours if we were the first to read them, and drops them when room is wanted.
+        """
         text = os.pread(self._contents, 8192, 0)
         return max(0, _value(text, b"\nfile " if self._is_unified else b"cache ") - _value(text, b"\nshmem "))
 

@@ -115,11 +115,16 @@ def run(folder: str, *, calls: bool) -> BaseException | None:
         else:
             exec(code, main.__dict__)
     except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename == run.__code__.co_filename:
-            trace = trace.tb_next
-        return error.with_traceback(trace)
+        return _without_our_frames(error)
     return None
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    # Not in `run`, whose frame the program's frames refer to: it would keep alive what they hold.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == run.__code__.co_filename:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def report(error: BaseException) -> int:
