@@ -54,7 +54,7 @@ async def main() -> None:
         "LiveCodeBench": livecodebench(arguments.folder / "bench" / "livecodebench"),
         "LeetCode": leetcode(arguments.folder / "bench" / "lcb_like_leetcode" / "test.jsonl"),
     }
-    limits = Limits(cpu_s=5.0, wall_s=30.0, memory_bytes=1 << 30)
+    limits = Limits(cpu_s=3.0, wall_s=30.0, memory_bytes=1 << 30)
     differing, partial = [], []
     print("| set | submissions | tests run | as graded before | from a warm interpreter | wall s | tests/s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")

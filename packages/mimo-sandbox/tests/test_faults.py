@@ -713,21 +713,26 @@ def test_a_damaged_precompiled_header_is_no_compile_error(tmp_path):
 
 # Many tests
 
+# Programs that are to add two numbers, and what comes of them.
 MIXTURE = [
-    ("python", "print(sum(map(int, input().split())))"),
-    ("python", "print(0)"),
-    ("python", "raise ValueError('no')"),
-    ("python", "print('a'"),
-    ("python", DAEMON),
-    ("python", "import os\nfor n in range(50): open(f'/tmp/{n}', 'w').write('x' * 10_000)\nprint(n)"),
-    ("python", "import sys\nsys.stdout.write('x' * 300_000)"),
-    ("python", "import os\nos.kill(os.getpid(), 11)"),
-    ("python", "x = bytearray(1 << 30)"),
-    ("python", "import os\nwhile True: os.fork()"),
-    ("c", ADD_IN_C),
-    ("c", "int main() { return *(volatile int *) 0; }"),
-    ("c", "int main() { return x; }"),
-    ("cpp", '#include <cstdio>\nint main() { int a, b; scanf("%d %d", &a, &b); printf("%d", a + b); }'),
+    ("python", "print(sum(map(int, input().split())))", "accepted"),
+    ("python", "print(0)", "wrong answer"),
+    ("python", "raise ValueError('no')", "runtime error"),
+    ("python", "print('a'", "compile error"),
+    ("python", DAEMON, "wrong answer"),
+    ("python", "for n in range(50): open(f'/tmp/{n}', 'w').write('x' * 10_000)\nprint(n)", "wrong answer"),
+    ("python", "import sys\nsys.stdout.write('x' * 300_000)", "wrong answer"),
+    ("python", "import os\nos.kill(os.getpid(), 11)", "runtime error"),
+    ("python", "x = bytearray(1 << 30)", "memory limit"),
+    ("python", "import os\nwhile True: os.fork()", "runtime error, time limit, memory limit"),
+    ("c", ADD_IN_C, "accepted"),
+    ("c", "int main() { return *(volatile int *) 0; }", "runtime error"),
+    ("c", "int main() { return x; }", "compile error"),
+    (
+        "cpp",
+        '#include <cstdio>\nint main() { int a, b; scanf("%d %d", &a, &b); printf("%d", a + b); }',
+        "accepted",
+    ),
 ]
 
 
@@ -755,16 +760,18 @@ def memory(workers: Workers) -> dict[str, int]:
 
 def mixed_tests(judged: Judge, num_tests: int, seed: int) -> None:
     """Judges programs of the mixture on inputs of their own, until so many tests have run."""
-    chance, limits = random.Random(seed), Limits(cpu_s=0.5, wall_s=5.0, memory_bytes=64 << 20, num_processes=8)
+    chance, limits = random.Random(seed), Limits(cpu_s=2.0, wall_s=60.0, memory_bytes=64 << 20, num_processes=8)
     done = 0
     while done < num_tests:
-        programs = chance.sample(MIXTURE, 8)
-        jobs = [
-            (Submission(*program), [Case(id=str(n), stdin=f"{chance.random():.9f} 1", expected="") for n in range(5)])
-            for program in programs
-        ]
+        programs, jobs = chance.sample(MIXTURE, 8), []
+        for language, source, _ in programs:
+            numbers = [chance.randrange(10, 10**6) for _ in range(5)]
+            cases = [Case(id=str(number), stdin=f"{number} 1", expected=str(number + 1)) for number in numbers]
+            jobs.append((Submission(language, source), cases))
         verdicts = judged.run(judge_many(judged.sandbox, jobs, limits=limits))
-        done += sum(len(verdict.results) for verdict in verdicts)
+        for (_, source, statuses), verdict in zip(programs, verdicts, strict=True):
+            assert {result.status.value for result in verdict.results} <= set(statuses.split(", ")), source
+            done += len(verdict.results)
 
 
 @pytest.mark.parametrize("num_tests", [200, pytest.param(2_000, marks=pytest.mark.slow)])

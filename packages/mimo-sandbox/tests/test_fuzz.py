@@ -20,7 +20,7 @@ FUZZ = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=40,
+    max_examples=25,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
@@ -165,7 +165,7 @@ def test_a_damaged_program_does_the_same_forked_as_afresh(judged, source):
 
 
 @pytest.mark.slow
-@settings(FUZZ, max_examples=20)
+@settings(FUZZ, max_examples=12)
 @given(TEXT | BYTES_AS_TEXT | st.lists(st.sampled_from(CPP_WORDS), max_size=20).map(" ".join))
 def test_any_text_as_a_cpp_source_gets_a_verdict(judged, source):
     result_of(judged, Submission("cpp", source), stdin_case())

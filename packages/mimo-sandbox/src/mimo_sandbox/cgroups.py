@@ -72,6 +72,16 @@ def create() -> tuple[dict[str, str], str]:
     return folders, ""
 
 
+def tells_peaks(folders: dict[str, str]) -> bool:
+    """Whether the kernel tells the peak of each test's memory: in version 2 it does so from Linux 6.12 on."""
+    if "unified" not in folders:
+        return bool(folders)
+    with contextlib.suppress(OSError):
+        (Path(folders["unified"]) / "memory.peak").write_text("0")
+        return True
+    return False
+
+
 def remove(folders: dict[str, str]) -> None:
     """Removes what `create` made, and ends what is still in it."""
     limit_s = time.monotonic() + _REMOVE_S
@@ -84,16 +94,22 @@ def _delegating(parent: Path) -> Path:
     """The nearest group, from this one up, whose children may have the controllers (version 2).
 
     A group with processes of its own, but for the root, can give its children none.
+
+    Raises:
+        OSError: there is none, or this user may not move processes within it.
     """
     while True:
         with contextlib.suppress(OSError):
             (parent / "cgroup.subtree_control").write_text("+memory +pids")
         with contextlib.suppress(OSError):
             if {"memory", "pids"} <= set((parent / "cgroup.subtree_control").read_text().split()):
-                return parent
+                break
         if not (parent.parent / "cgroup.controllers").exists():
-            return parent
+            raise OSError(0, "no group from this process's up gives its children the controllers memory and pids")
         parent = parent.parent
+    if not os.access(parent / "cgroup.procs", os.W_OK):
+        raise OSError(0, f"no right to write {parent}/cgroup.procs")
+    return parent
 
 
 def _remove_stale(parent: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import secrets
@@ -39,7 +40,8 @@ _GROUPS = "/groups"
 _AGENT_BYTES = 128 << 20
 """Memory of the container beyond one program's: the agent, its copy of input and output, and the tmpfs."""
 
-_COMPILER_BYTES = 1 << 30
+_AGENT_PROCESSES = 32
+_COMPILER_BYTES, _COMPILER_PROCESSES = 1 << 30, 32
 PYTHON = "/usr/bin/python3"
 """The interpreter in the judge image."""
 
@@ -135,7 +137,9 @@ async def start_docker_worker(
     async def last_words() -> str:
         return words.decode(errors="replace")
 
-    channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words)
+    # Without control groups of their own, the programs share the container's.
+    room = None if groups else _room(limits)
+    channel = Channel(reader=reader, writer=writer, kill=kill, last_words=last_words, room=room)
     settings = {
         "world": "container",
         "slot": user,
@@ -150,11 +154,21 @@ async def start_docker_worker(
     return worker
 
 
+def _room(limits: Limits) -> Limits:
+    """Limits that a container for tests with these limits has room for: of a test, and of a compiler or checker."""
+    return dataclasses.replace(
+        limits,
+        memory_bytes=max(limits.memory_bytes, _COMPILER_BYTES),
+        num_processes=max(limits.num_processes, _COMPILER_PROCESSES),
+    )
+
+
 def _create(
     client: DockerClient, limits: Limits, runtime: str | None, groups: Mapping[str, str]
 ) -> tuple[Container, socket.socket]:
     """Creates, attaches to and starts a container; no state of the host is in it but its own control groups."""
-    memory_bytes = max(limits.memory_bytes, _COMPILER_BYTES) + _AGENT_BYTES
+    room = _room(limits)
+    memory_bytes = room.memory_bytes + _AGENT_BYTES
     api = client.api
     host = api.create_host_config(
         # With the host gone, however it went, the agent reads the end of its input, and the container is removed.
@@ -171,7 +185,7 @@ def _create(
         binds={folder: {"bind": f"{_GROUPS}/{controller}", "mode": "rw"} for controller, folder in groups.items()},
         mem_limit=memory_bytes,
         memswap_limit=memory_bytes,
-        pids_limit=limits.num_processes + 64,
+        pids_limit=room.num_processes + _AGENT_PROCESSES,
         log_config=docker_log_config(),
         runtime=runtime,
     )

@@ -151,10 +151,23 @@ def may_fork(source: str) -> bool:
     looked for anywhere in the text: a needless `exec` only costs time. The same in words that are put together only
     when it runs is not found; it is a program's way to know how it was started, and to gain nothing by it.
     """
-    return _TELLING.search(source) is None and _TELLING_MODULES.isdisjoint(_imported(source))
+    words = frozenset(_WORD.findall(source))
+    return (
+        words.isdisjoint(_TELLING)
+        and (words.isdisjoint(_DOUBTFUL) or _TELLING_USE.search(source) is None)
+        and (words.isdisjoint(_TELLING_MODULES) or _TELLING_MODULES.isdisjoint(_imported(source)))
+    )
 
 
 # Every pattern here takes time that grows with the text and no faster, whatever the text.
+_WORD = re.compile(r"\w+")
+_TELLING = frozenset(
+    (
+        *("__del__", "__loader__", "__subclasses__", "_getframe", "_current_frames", "_current_exceptions", "f_back"),
+        *("breakpoint", "gettrace", "settrace", "setprofile", "print_stack", "format_stack", "extract_stack"),
+        *("walk_stack", "stack_info", "orig_argv", "unraisablehook"),
+    )
+)
 _TELLING_MODULES = frozenset(
     (
         *("_thread", "bdb", "code", "codeop", "ctypes", "faulthandler", "inspect", "multiprocessing", "pdb"),
@@ -163,10 +176,11 @@ _TELLING_MODULES = frozenset(
 )
 """And the sign of a statement that goes on in the next line."""
 
-_TELLING = re.compile(
-    r"__del__|__loader__|__subclasses__|_getframe|_current_(?:frames|exceptions)|/proc\b|\b(?:f_back|breakpoint|"
-    r"unraisablehook|gettrace|settrace|setprofile|print_stack|format_stack|extract_stack|walk_stack|stack_info|"
-    r"orig_argv)\b|\.(?:modules|intern)\b|\bfrom\s+(?:sys|gc)\s+import\b[^\n]{,200}?\b(?:modules|intern|get_\w+)|"
+_DOUBTFUL = frozenset(("__import__", "gc", "import_module", "intern", "modules", "proc"))
+"""Words that tell only in some uses."""
+
+_TELLING_USE = re.compile(
+    r"/proc\b|\.(?:modules|intern)\b|\bfrom\s+(?:sys|gc)\s+import\b[^\n]{,200}?\b(?:modules|intern|get_\w+)|"
     r"\bgc\.(?!(?:disable|enable|isenabled|collect|set_threshold|get_threshold|freeze)\b)|"
     r"\b(?:__import__|import_module)\s*\(\s*['\"](?:" + "|".join(sorted(_TELLING_MODULES - {"\\"})) + ")\\b"
 )
@@ -191,9 +205,11 @@ def _imported(source: str) -> Iterator[str]:
 
 def _leaves_objects(source: str) -> bool:
     """Whether a program may leave objects whose end can be seen: files, generators with something left to do."""
-    return _FILE.search(source) is not None or (
-        _GENERATOR.search(source) is not None and _LAST_WORDS.search(source) is not None
-    )
+    if any(word in source for word in ("IOBase", "TextIOWrapper", "Buffered", "detach", "contextmanager")):
+        return True
+    if "yield" in source and any(word in source for word in ("finally", "with", "GeneratorExit")):
+        return True
+    return "open" in source and _OPEN.search(source) is not None
 
 
 _IMPORT = re.compile(r"\bfrom\s+(?P<module>[\w.]+)\s+import\b|\bimport\s+(?P<modules>[^\n;#(]+)")
@@ -204,7 +220,5 @@ _UNMINDFUL = frozenset(
         *("string", "copy", "typing", "time", "datetime", "array", "fractions", "decimal", "json", "__future__"),
     )
 )
-_FILE = re.compile(r"\bp?open\b(?!\(0\))|\bfdopen\b|IOBase\b|TextIOWrapper\b|\bBuffered|\bdetach\b")
-_GENERATOR = re.compile(r"\b(?:yield|contextmanager)\b")
-_LAST_WORDS = re.compile(r"\b(?:finally|with|GeneratorExit|contextmanager)\b")
+_OPEN = re.compile(r"open\b(?!\(0\))")
 _NUMPY = re.compile(r"^[ \t]*(?:import|from)[ \t]+numpy\b", re.MULTILINE)

@@ -296,9 +296,9 @@ class Pool:
 
 def lost(reasons: Sequence[str]) -> SandboxUnavailable:
     """What to raise when a worker was lost again over the same program."""
+    found = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in reasons))
     return SandboxUnavailable(
-        f"the judge failed twice over one program: {'; '.join(reason.rstrip('.') for reason in reasons)}. "
-        "`mimo-sandbox doctor` says what this host lacks."
+        f"the judge failed twice over one program: {found}. `mimo-sandbox doctor` says what this host lacks."
     )
 
 

@@ -36,6 +36,9 @@ class Channel:
     last_words: Callable[[], Awaitable[str]]
     """What a dead agent left on its stderr."""
 
+    room: Limits | None = None
+    """Memory and processes that fit in, where what holds the agent and all its programs is itself limited."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -120,6 +123,7 @@ class Worker:
         Raises:
             WorkerLostError: no answer, or the agent could not run it; kill this worker.
         """
+        self._require_room(limits)
         await self._load(program)
         header = {**_how(program), "limits": asdict(limits), "keep": keep, "sizes": [len(stdin) for stdin in stdins]}
         await self._send({"do": "run", **header}, b"".join(stdins))
@@ -129,6 +133,7 @@ class Worker:
 
     def interaction(self, program: Program, limits: Limits) -> Interaction:
         """A run whose input comes and whose output goes while it goes on."""
+        self._require_room(limits)
         return Interaction(self, program, limits)
 
     @property
@@ -139,6 +144,15 @@ class Worker:
     async def kill(self) -> None:
         """Ends the agent; safe at any time."""
         await self._channel.kill()
+
+    def _require_room(self, limits: Limits) -> None:
+        room = self._channel.room
+        if room is not None and (limits.memory_bytes > room.memory_bytes or limits.num_processes > room.num_processes):
+            raise SandboxUnavailable(
+                f"the containers of this sandbox have room for {room.memory_bytes:,} bytes and {room.num_processes} "
+                f"processes of a test, whose limits are {limits.memory_bytes:,} and {limits.num_processes}. "
+                "Open the sandbox with limits as large as the largest."
+            )
 
     async def _load(self, program: Program) -> None:
         if self._loaded is program:

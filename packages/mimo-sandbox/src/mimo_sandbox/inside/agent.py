@@ -95,6 +95,10 @@ def main(settings: dict[str, Any]) -> None:
         Agent(spawner_process, ours, meter, tmp, program).serve()
         return
     ours.close()
+    if world != "none":
+        # Programs cannot see the spawner, and the agent must see what is forked from it: its memory, and who is to go
+        # first when that runs out.
+        confinement.prctl(_PR_SET_DUMPABLE, 1)
     if meter is not None:
         meter.enter()
         namespaces.hide_groups()

@@ -47,7 +47,7 @@ class CgroupMeter:
         if self._is_unified:
             self._cpu = opened(memory, "cpu.stat", os.O_RDONLY)
             self._usage = opened(memory, "memory.current", os.O_RDONLY)
-            self._peak = opened(memory, "memory.peak")
+            self._peak = _open_peak(os.path.join(memory, "memory.peak"))
             self._limits = [opened(memory, "memory.max")]
             self._events = opened(memory, "memory.events", os.O_RDONLY)
             _write_if_there(os.path.join(memory, "memory.swap.max"), b"0")
@@ -99,7 +99,7 @@ class CgroupMeter:
         if self.has_peak:
             os.pwrite(self._peak, b"0", 0)
         else:
-            self._start_peak = int(os.pread(self._peak, 32, 0))
+            self._start_peak = self._read_peak()
         events = os.pread(self._events, 512, 0)
         self._start_kills, self._start_meetings = _value(events, b"oom_kill "), _value(events, b"max ")
         self._start_cpu_s = self._total_cpu_s()
@@ -113,7 +113,7 @@ class CgroupMeter:
 
         0 if it was less than another test's and the kernel cannot tell.
         """
-        peak = int(os.pread(self._peak, 32, 0))
+        peak = self._read_peak()
         if peak <= self._start_peak:
             return 0
         if abs(self.usage_bytes()) > _DRIFT_BYTES:
@@ -134,6 +134,9 @@ class CgroupMeter:
             return _value(os.pread(self._events, 512, 0), b"max ") != self._start_meetings
         # Version 1 has a counter too (failcnt), which recent kernels leave at 0.
         return int(os.pread(self._peak, 32, 0)) >= self._limit_bytes - _DRIFT_BYTES
+
+    def _read_peak(self) -> int:
+        return int(os.pread(self._peak, 32, 0)) if self._peak >= 0 else 0
 
     def _read_file_bytes(self) -> int:
         """Memory that holds copies of files of the host.
@@ -252,6 +255,18 @@ def _look_at(process: int) -> tuple[float, int]:
 def _value(text: bytes, name: bytes) -> int:
     at = text.find(name)
     return int(text[at + len(name) :].split(None, 1)[0]) if at >= 0 else 0
+
+
+def _open_peak(path: str) -> int:
+    """The file that tells the peak: nobody may write it before Linux 6.12, and before 5.19 there is none: -1."""
+    for flags in (os.O_RDWR, os.O_RDONLY):
+        try:
+            return os.open(path, flags | os.O_CLOEXEC)
+        except PermissionError:
+            continue
+        except FileNotFoundError:
+            break
+    return -1
 
 
 def _write_if_there(path: str, value: bytes) -> None:
