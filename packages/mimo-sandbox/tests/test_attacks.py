@@ -33,6 +33,8 @@ ATTACKS |= {
     if attack.get("disguise")
 }
 
+pytestmark = pytest.mark.slow
+
 HONEST = Submission("python", "print(sum(map(int, input().split())))")
 HONEST_FUNCTION = Submission("python", "def add(a, b): return a + b", "add")
 HONEST_BINARY = """

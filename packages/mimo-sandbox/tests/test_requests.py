@@ -283,12 +283,12 @@ def test_leetcode_s_imports_are_there_for_a_solution(judged):
 
 
 def test_a_program_is_compiled_once_and_kept_for_the_next_sandbox(tmp_path):
-    source = f"#include <cstdio>\n// {tmp_path}\nint main() {{ puts(__TIME__); }}"
+    source = f"#include <stdio.h>\n// {tmp_path}\nint main(void) {{ puts(__TIME__); }}"
     case = [Case(id="1", stdin="", expected="")]
 
     async def said() -> str:
         async with Sandbox("local", num_workers=1, cache_folder=tmp_path) as sandbox:
-            return (await sandbox.judge(Submission("cpp", source), case)).results[0].stdout_head
+            return (await sandbox.judge(Submission("c", source), case)).results[0].stdout_head
 
     first = asyncio.run(said())
     (kept,) = (tmp_path / "programs").iterdir()
