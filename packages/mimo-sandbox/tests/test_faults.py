@@ -179,7 +179,7 @@ class Workers:
 
 
 def kill(process: int | None) -> None:
-    if process is not None:
+    if process is not None and process > 1:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
@@ -310,10 +310,15 @@ def test_a_worker_killed_at_any_moment_loses_no_result_and_doubles_none(judged, 
     async def round_of_faults() -> None:
         tasks = [asyncio.create_task(streamed(program)) for program in programs]
         await asyncio.sleep(chance.uniform(0.0, 0.1))
+        agent = None
         if spawners := workers.spawners():
-            kill_worker(workers, chance.choice(["agent", "spawner", "both"]), chance.choice(spawners))
+            agent = workers.agent(victim := chance.choice(spawners))
+            kill_worker(workers, chance.choice(["agent", "spawner", "both"]), victim)
         for task in tasks:
             assert await task == [(case.id, Status.ACCEPTED) for case in ADD_CASES]
+        # Or the next round could lose two workers over one test: one that was found dead, and one that is killed.
+        kill(agent)
+        await soon(lambda: agent is None or not is_alive(agent))
 
     for _ in range(12):
         judged.run(round_of_faults())

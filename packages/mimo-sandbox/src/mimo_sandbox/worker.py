@@ -66,7 +66,7 @@ def start_command(python: str) -> list[str]:
 
 def agent_payload(settings: Mapping[str, object]) -> bytes:
     """What `start_command` reads first: the agent's modules and its settings."""
-    names = ("seccomp", "namespaces", "meter", "program", "spawner", "agent")
+    names = ("seccomp", "namespaces", "meter", "program", "spawner", "run", "agent")
     modules = [("mimo_sandbox", ""), ("mimo_sandbox.inside", "")]
     modules += [(f"mimo_sandbox.inside.{name}", _source(name)) for name in names]
     payload = json.dumps({"modules": modules, "settings": dict(settings)}).encode()

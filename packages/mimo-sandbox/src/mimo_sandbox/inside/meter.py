@@ -191,8 +191,10 @@ class Waiting:
         self._wall_s, self._cpu_s = wall_s, cpu_s
         if missing_s > _MISSING_S:
             crowded_s = _crowded_s()
-            if any(_is_ready(process) for process in processes(self._own)):
-                self.total_s += min(missing_s, crowded_s - self._crowded_s)
+            # The kernel's figure is a mean over the busy cores, of which only this program's may be crowded.
+            is_crowded = (crowded_s - self._crowded_s) * (os.cpu_count() or 1) > missing_s / 2
+            if is_crowded and any(_is_ready(process) for process in processes(self._own)):
+                self.total_s += missing_s
             self._crowded_s = crowded_s
 
 
