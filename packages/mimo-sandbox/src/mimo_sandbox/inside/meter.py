@@ -116,13 +116,15 @@ class CgroupMeter:
         peak = self._read_peak()
         if peak <= self._start_peak:
             return 0
-        if abs(self.usage_bytes()) > _DRIFT_BYTES:
-            self._file_bytes = self._read_file_bytes()
+        self.usage_bytes()
         return max(0, peak - self._start_bytes - self._file_bytes)
 
     def usage_bytes(self) -> int:
-        """Memory now, beyond what there was at `begin`; negative if that has become less."""
-        return int(os.pread(self._usage, 32, 0)) - self._start_bytes - self._file_bytes
+        """Memory now, beyond what there was at `begin`, copies of files apart; negative if that has become less."""
+        usage_bytes = int(os.pread(self._usage, 32, 0)) - self._start_bytes
+        if abs(usage_bytes - self._file_bytes) > _DRIFT_BYTES:
+            self._file_bytes = self._read_file_bytes()
+        return usage_bytes - self._file_bytes
 
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended a process for want of memory since `begin`."""
@@ -182,7 +184,9 @@ class Waiting:
     def __init__(self, own: set[int]) -> None:
         """The program is all processes in /proc but `own`."""
         self._own = own
-        self._wall_s, self._cpu_s, self._crowded_s = 0.0, 0.0, _crowded_s()
+        self._wall_s, self._cpu_s = 0.0, 0.0
+        # From the first look on: most programs end before it, and asking has its price.
+        self._crowded_s: float | None = None
         self.total_s = 0.0
 
     def look(self, wall_s: float, cpu_s: float) -> None:
@@ -192,7 +196,8 @@ class Waiting:
         if missing_s > _MISSING_S:
             crowded_s = _crowded_s()
             # The kernel's figure is a mean over the busy cores, of which only this program's may be crowded.
-            is_crowded = (crowded_s - self._crowded_s) * (os.cpu_count() or 1) > missing_s / 2
+            before_s = crowded_s if self._crowded_s is None else self._crowded_s
+            is_crowded = (crowded_s - before_s) * (os.cpu_count() or 1) > missing_s / 2
             if is_crowded and any(_is_ready(process) for process in processes(self._own)):
                 self.total_s += missing_s
             self._crowded_s = crowded_s

@@ -42,7 +42,9 @@ _UNUSED_ID = 2_000_000_000
 """What INSIDE_ID is outside when root starts the sandbox, plus the slot's number: nobody's files."""
 
 TMP, PROGRAM = "/tmp", "/program"
-_TMP_OPTIONS = "size=64m,nr_inodes=16k,mode=0700"
+_TMP_OPTIONS, _COMPILERS_TMP_OPTIONS = (f"size={size},nr_inodes=16k,mode=0700" for size in ("64m", "256m"))
+"""The second for compilers: precompiled headers are 100 MB."""
+
 _PROGRAM_OPTIONS = "size=256m,nr_inodes=64,mode=0755"
 _SYSTEM = (
     "usr",
@@ -127,9 +129,9 @@ def hide_groups() -> None:
     _libc.unshare(_NEWCGROUP)
 
 
-def fresh_tmp() -> None:
+def fresh_tmp(*, for_compiler: bool) -> None:
     """Replaces /tmp by an empty one; whatever the last program left in it is gone."""
-    _replace(TMP, _TMP_OPTIONS)
+    _replace(TMP, _COMPILERS_TMP_OPTIONS if for_compiler else _TMP_OPTIONS)
 
 
 def install(files: dict[str, bytes]) -> None:
