@@ -100,6 +100,17 @@ builtins.print = None
     assert results[0].stdout_head.startswith("1000 3.14159")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["iostream", "bits/stdc++.h"])
+@pytest.mark.parametrize("again", ["iostream", "bits/stdc++.h", "bits/extc++.h", "complex"])
+def test_a_header_that_is_precompiled_may_be_included_again(judged, first, again):
+    source = f"#include <{first}>\n#include <{again}>\n#include <{first}>\nint main() {{ std::cout << 3; }}"
+
+    result = judged.cases(Submission("cpp", source), [Case(id="1", stdin="", expected="3")]).results[0]
+
+    assert result.status is Status.ACCEPTED, result.stderr_head
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -23,6 +23,7 @@ from mimo_sandbox.languages import (
     LANGUAGES,
     PRECOMPILED_HEADERS,
     Program,
+    beside_precompiled,
     compile_program,
     may_fork,
     precompile_program,
@@ -116,12 +117,13 @@ async def precompile(folder: Path, make: Callable[[Program], Awaitable[bytes]]) 
     """Puts into a folder what it lacks of the precompiled standard headers."""
     for header in PRECOMPILED_HEADERS:
         path = folder / f"{header}.gch"
-        if not await asyncio.to_thread(cache.is_whole, path):
+        if not (await asyncio.to_thread(cache.is_whole, path) and (folder / header).exists()):
             # The compiler would take a damaged one at its word.
             with contextlib.suppress(OSError):
                 path.unlink()
             data = await make(precompile_program(header))
-            if data:
+            has_beside = await asyncio.to_thread(cache.write_whole, folder / header, beside_precompiled(header))
+            if data and has_beside:
                 await asyncio.to_thread(cache.put_whole, path, data)
 
 

@@ -74,6 +74,11 @@ PRECOMPILED_HEADERS = ("bits/stdc++.h", "iostream")
 """What nearly every program includes first; a compiler can use one, and only as the first include."""
 
 
+def beside_precompiled(header: str) -> bytes:
+    """What has to be in `PRECOMPILED` under a header's own name: one that is included again is looked for there."""
+    return f"#pragma GCC system_header\n#include_next <{header}>\n".encode()
+
+
 @dataclass(frozen=True)
 class Program:
     """What a worker needs to run a submission."""
