@@ -49,10 +49,12 @@ async def main() -> None:
     parser.add_argument("--backend", default="local")
     parser.add_argument("--mode", choices=("fork", "exec"), default="fork")
     arguments = parser.parse_args()
+    olympiad = kodsport(arguments.folder / "problems" / "stdio_kodsport.jsonl")
     sets = {
-        "kodsport": kodsport(arguments.folder / "problems" / "stdio_kodsport.jsonl"),
         "LiveCodeBench": livecodebench(arguments.folder / "bench" / "livecodebench"),
         "LeetCode": leetcode(arguments.folder / "bench" / "lcb_like_leetcode" / "test.jsonl"),
+        "kodsport, accepted": [one for one in olympiad if one.is_right],
+        "kodsport, partial": [one for one in olympiad if not one.is_right],
     }
     limits = Limits(cpu_s=3.0, wall_s=30.0, memory_bytes=1 << 30)
     differing, partial = [], []
@@ -80,7 +82,8 @@ async def main() -> None:
             share = f"{modes['fork']}" if num_python else "-"
             print(
                 f"| {name} | {len(graded)} | {num_tests} | {num_same} of {num_known} | {share} "
-                f"| {wall_s:.1f} | {num_tests / wall_s:.0f} |"
+                f"| {wall_s:.1f} | {num_tests / wall_s:.0f} |",
+                flush=True,
             )
     print(f"\n{sandbox.backend}, {sandbox.num_workers} workers, {arguments.mode}; CPU limit {limits.cpu_s:g} s")
     print("\nJudged otherwise than before:", *(differing or ["none"]), sep="\n- ")
@@ -138,7 +141,7 @@ def livecodebench(folder: Path) -> list[Graded]:
     for row in rows(folder / "problems.jsonl"):
         cases = tuple(
             Case(id=number, stdin=given + "\n", expected=wanted)
-            for number, given, wanted in SAMPLE.findall(row["question_content"])
+            for number, given, wanted in SAMPLE.findall(row["question_content"].replace("\r\n", "\n"))
         )
         if cases and not row["starter_code"]:
             samples[row["_uid"]] = cases
@@ -172,12 +175,21 @@ def leetcode(path: Path) -> list[Graded]:
             except (AssertionError, ValueError):
                 continue
             cases.append(Case(id=str(len(cases)), arguments=json.dumps(arguments), expected=expected))
-        names = re.findall(r"def (\w+)\(self", row["solutions"])
-        entry_points = [name for name in names if not name.startswith("_")]
-        if cases and entry_points:
-            submission = Submission("python", row["solutions"], entry_points[0])
+        entry_point = method(row["solutions"], set(json.loads(cases[0].arguments or "{}"))) if cases else None
+        if entry_point is not None:
+            submission = Submission("python", row["solutions"], entry_point)
             found.append(Graded(row["_uid"], submission, tuple(cases), "livecodebench", True))
     return found
+
+
+def method(source: str, parameters: set[str]) -> str | None:
+    """The method of the class `Solution` that takes these parameters."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and node.name == "Solution":
+            for function in node.body:
+                if isinstance(function, ast.FunctionDef) and {arg.arg for arg in function.args.args[1:]} == parameters:
+                    return function.name
+    return None
 
 
 def rows(path: Path) -> list[dict]:

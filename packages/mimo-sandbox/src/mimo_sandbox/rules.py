@@ -30,8 +30,8 @@ from typing import TypeVar
 
 WordT = TypeVar("WordT", bytes, str)
 
-_MAX_NUMBERS = 400_000
-_MAX_PARTS = 400_000
+_MAX_NUMBERS = 250_000
+_MAX_PARTS = 250_000
 _MAX_APPS_CHARACTERS = 500_000
 _MAX_INTEGER_CHARACTERS = 400
 """Past every float. `int` takes quadratic time for longer ones, or refuses them."""

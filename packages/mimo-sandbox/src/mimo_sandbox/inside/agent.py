@@ -161,7 +161,15 @@ class Agent:
         if not self._channel.recv(64):
             sys.exit("the spawner did not start")
         self._reply({"protocol": PROTOCOL, "python": sys.version.split()[0], "measures": self._label()}, b"")
-        while (frame := self._receive()) is not None:
+        idle = select.poll()
+        idle.register(self._requests, select.POLLIN)
+        idle.register(self._channel.fileno(), 0)
+        while True:
+            if any(ready != self._requests for ready, _ in idle.poll()):
+                sys.exit("the spawner is gone")
+            frame = self._receive()
+            if frame is None:
+                break
             header, body = frame
             try:
                 self._answer(header, body)
