@@ -5,8 +5,8 @@ returned), gives a verdict on any data, and takes time linear in it (sorting asi
 rule, and makes an answer wrong that unbounded arithmetic might accept:
 
 - of the words that differ as text, only the first `_MAX_NUMBERS` are compared as numbers;
-- JSON of more than `_MAX_PARTS` commas, colons and brackets, or nested deeper than Python's decoder goes (about a
-  thousand), is compared as text.
+- JSON of more than `_MAX_PARTS` commas and colons or `_MAX_CONTAINERS` arrays and objects, or nested deeper than
+  Python's decoder goes (about a thousand), is compared as text.
 
 The same JSON text is the same value, unless it is blank or says NaN. Integers of any length are compared exactly.
 
@@ -31,7 +31,7 @@ from typing import TypeVar
 WordT = TypeVar("WordT", bytes, str)
 
 _MAX_NUMBERS = 250_000
-_MAX_PARTS = 250_000
+_MAX_PARTS, _MAX_CONTAINERS = 500_000, 50_000
 _MAX_APPS_CHARACTERS = 500_000
 _MAX_INTEGER_CHARACTERS = 400
 """Past every float. `int` takes quadratic time for longer ones, or refuses them."""
@@ -378,7 +378,7 @@ def _parsed(text: str) -> object:
     """
     if len(text) <= _MAX_INTEGER_CHARACTERS:
         return _DECODER.decode(text)
-    if sum(map(text.count, ",:[{")) > _MAX_PARTS:
+    if sum(map(text.count, ",:")) > _MAX_PARTS or sum(map(text.count, "[{")) > _MAX_CONTAINERS:
         raise ValueError("too many parts")
     return _LONG_DECODER.decode(text)
 

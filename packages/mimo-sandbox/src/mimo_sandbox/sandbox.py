@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -269,7 +270,7 @@ class Pool:
         Raises:
             SandboxUnavailable: two workers were lost over the same input, or did not start.
         """
-        reasons: list[str] = []
+        reasons: list[Exception] = []
         num_done = 0
         while num_done < len(stdins):
             at_start = num_done
@@ -283,9 +284,10 @@ class Pool:
             except (WorkerLostError, SandboxUnavailable) as error:
                 if num_done > at_start:
                     reasons = []
-                reasons.append(str(error))
-                if len(reasons) == 2:
-                    raise lost(reasons) from None
+                reasons.append(error)
+                # Counted apart: a worker that did not start was never told of the program.
+                if max(Counter(map(type, reasons)).values()) == 2:
+                    raise lost([str(reason) for reason in reasons]) from None
 
     def _require_usable(self) -> None:
         if self._is_closed:
