@@ -546,6 +546,15 @@ def next_sandbox(backend: str) -> None:
 BACKENDS = ["local", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])]
 
 
+def nothing_is_left(backend: str, process: int, started: set[int]) -> None:
+    """Waits until all that a host process had started has ended, and until the next sandbox has swept up."""
+    until(partial(none_lives, started))
+    if backend == "docker":
+        until(lambda: not containers(process))
+    next_sandbox(backend)
+    assert groups(process) == []
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_host_that_is_killed_leaves_nothing_running(backend):
     spinner = "import os\nos.fork()\nwhile True: pass"
@@ -559,11 +568,7 @@ def test_a_host_that_is_killed_leaves_nothing_running(backend):
         process.kill()
         process.wait()
 
-        until(partial(none_lives, started))
-        if backend == "docker":
-            until(lambda: not containers(process.pid))
-        next_sandbox(backend)
-        assert groups(process.pid) == []
+        nothing_is_left(backend, process.pid, started)
 
 
 @pytest.mark.slow
@@ -600,11 +605,7 @@ def test_a_command_that_is_ended_leaves_nothing(backend, number, tmp_path):
         process.send_signal(number)
         process.wait()
 
-        until(partial(none_lives, started))
-        if backend == "docker":
-            until(lambda: not containers(process.pid))
-        next_sandbox(backend)
-        assert groups(process.pid) == []
+        nothing_is_left(backend, process.pid, started)
 
 
 @pytest.mark.docker

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mimo_sandbox.languages import Program, source_bytes
-from mimo_sandbox.verdict import Case, CaseResult, Limits, Status
+from mimo_sandbox.verdict import HEAD_CHARACTERS, Case, CaseResult, Limits, Status
 from mimo_sandbox.worker import Outcome
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ _TRACEBACK = b"Traceback (most recent call last):"
 """Of a checker in Python that crashed: its exit code is that of a wrong answer."""
 
 
+def given(case: Case) -> bytes:
+    """What a program finds on its standard input."""
+    return source_bytes(case.stdin if case.stdin is not None else case.arguments or "")
+
+
 async def checked(
     pool: Pool, checker: Program, entry_point: str | None, case: Case, outcome: Outcome, result: CaseResult
 ) -> CaseResult:
@@ -36,15 +41,14 @@ async def checked(
     Raises:
         SandboxUnavailable: the judge failed.
     """
-    stdin = source_bytes(case.stdin if case.stdin is not None else case.arguments or "")
-    expected = source_bytes(case.expected)
+    stdin, expected = given(case), source_bytes(case.expected)
     if entry_point is None:
         files = (("input", stdin), ("output", outcome.stdout), ("answer", expected))
         shown = Program((*checker.files, *files), (*checker.command, INPUT, OUTPUT, ANSWER))
-        decision = decide(await _run(pool, shown, b""))
+        decision = decide(await pool.run_once(shown, b"", LIMITS))
     else:
         texts = [data.decode(errors="replace") for data in (stdin, outcome.stdout, expected)]
-        decision = _decide_value(await _run(pool, checker, json.dumps(texts).encode()))
+        decision = _decide_value(await pool.run_once(checker, json.dumps(texts).encode(), LIMITS))
     status, message = decision
     return dataclasses.replace(result, status=status, stderr_head=message or result.stderr_head)
 
@@ -82,10 +86,4 @@ def _end(outcome: Outcome) -> str:
 
 
 def _head(text: str) -> str:
-    return text[:1_000]
-
-
-async def _run(pool: Pool, program: Program, stdin: bytes) -> Outcome:
-    outcomes: list[Outcome] = []
-    await pool.run(program, [stdin], LIMITS, lambda _, outcome: outcomes.append(outcome))
-    return outcomes[0]
+    return text[:HEAD_CHARACTERS]

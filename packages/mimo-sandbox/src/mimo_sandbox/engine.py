@@ -1,4 +1,4 @@
-"""The `docker` backend: one warm container per worker, with the agent as its process 1.
+"""The `docker` backend: one warm container per worker, with an agent and its spawner, which is process 1.
 
 The agent's frames travel over the container's attached stdin and stdout. A test costs no call of the engine.
 """
@@ -68,7 +68,7 @@ def require_image(client: DockerClient) -> str:
     """The judge image's id.
 
     Raises:
-        SandboxUnavailable: it is not.
+        SandboxUnavailable: the engine has none.
     """
     import docker
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mimo_sandbox import checking, judging
 from mimo_sandbox.languages import Program, source_bytes
 from mimo_sandbox.verdict import Case, CaseResult, Limits, Status
-from mimo_sandbox.worker import Interaction, Outcome, WorkerLostError
+from mimo_sandbox.worker import Interaction, Outcome, WorkerLostError, lost
 
 if TYPE_CHECKING:
     from mimo_sandbox.sandbox import Sandbox
@@ -26,10 +26,8 @@ async def interact(sandbox: Sandbox, program: Program, interactor: Program, case
     Raises:
         SandboxUnavailable: the judge failed twice.
     """
-    from mimo_sandbox.sandbox import lost
-
     shown = Program(
-        (*interactor.files, ("input", source_bytes(case.stdin or "")), ("answer", source_bytes(case.expected))),
+        (*interactor.files, ("input", checking.given(case)), ("answer", source_bytes(case.expected))),
         (*interactor.command, checking.INPUT, "output", checking.ANSWER),
     )
     # The interactor waits while the submission computes.

@@ -31,7 +31,7 @@ from mimo_sandbox.languages import (
     python_source,
     source_bytes,
 )
-from mimo_sandbox.verdict import Case, CaseResult, Limits, Mode, Request, Status, Submission, Verdict
+from mimo_sandbox.verdict import HEAD_CHARACTERS, Case, CaseResult, Limits, Mode, Request, Status, Submission, Verdict
 from mimo_sandbox.worker import Outcome
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 INTERACTIVE = "interactive"
 """In place of a comparator: the checker talks with the program and decides."""
 
-HEAD_CHARACTERS = 1_000
 _COMPILE_LIMITS = Limits(cpu_s=30.0, wall_s=60.0, memory_bytes=1 << 30, output_bytes=1 << 24, num_processes=32)
 _MEMORY_SIGNS = (b"MemoryError", b"std::bad_alloc")
 _CHUNK_S = 0.1
@@ -108,7 +107,7 @@ async def run_once(sandbox: Sandbox, submission: Submission, stdin: bytes, limit
         if isinstance(program, CompileError):
             result = CaseResult(case_id=case.id, status=Status.COMPILE_ERROR, stderr_head=program.message)
             return Run(result=result, stdout=b"", stderr=b"", compile_message=program.message)
-        outcome = await session.runs(submission, program, limits).outcome(stdin)
+        outcome = await session.runs(program, limits).outcome(stdin)
     result = result_of(case, outcome, limits, program, lambda: True)
     return Run(result=result, stdout=outcome.stdout, stderr=outcome.stderr, compile_message=None)
 
@@ -226,7 +225,7 @@ class _Session:
                 self._programs[key] = Program((("main", made),), LANGUAGES[submission.language].run_command)
         return self._programs[key]
 
-    def runs(self, submission: Submission, program: Program, limits: Limits) -> _Runs:
+    def runs(self, program: Program, limits: Limits) -> _Runs:
         """What this program does under these limits, run when first asked for."""
         key = (program, limits)
         if key not in self._runs:
@@ -235,7 +234,7 @@ class _Session:
 
     async def _compile(self, submission: Submission) -> bytes | CompileError:
         if submission.language == "python":
-            outcome = await self.run_alone(python_source(submission.source))
+            outcome = await self._run_compiler(python_source(submission.source))
             return outcome.stdout if outcome.exit_code == 0 and not outcome.ended_by else _compile_error(outcome)
         self.sandbox.require_language(submission.language)
         source = compile_program(submission.language, submission.source)
@@ -245,23 +244,19 @@ class _Session:
             return kept
         if submission.language == "cpp":
             await self.sandbox.precompiled(self._precompile)
-        outcome = await self.run_alone(source, keep="main")
+        outcome = await self._run_compiler(source, keep="main")
         if outcome.exit_code != 0 or outcome.ended_by is not None:
             return _compile_error(outcome)
         await asyncio.to_thread(self.sandbox.cache.put, name, outcome.kept)
         return outcome.kept
 
     async def _precompile(self, program: Program) -> bytes:
-        outcome = await self.run_alone(program, keep="main")
+        outcome = await self._run_compiler(program, keep="main")
         return outcome.kept if outcome.exit_code == 0 else b""
 
-    async def run_alone(self, program: Program, *, keep: str = "") -> Outcome:
+    async def _run_compiler(self, program: Program, *, keep: str = "") -> Outcome:
         """Runs a compiler."""
-        outcomes: list[Outcome] = []
-        await self.sandbox.programs.run(
-            program, [b""], _COMPILE_LIMITS, lambda _, outcome: outcomes.append(outcome), keep=keep
-        )
-        return outcomes[0]
+        return await self.sandbox.programs.run_once(program, b"", _COMPILE_LIMITS, keep=keep)
 
 
 class _Judged:
@@ -283,8 +278,7 @@ class _Judged:
         if self._comparator is None:
             assert self._checker is not None
             return await interact(sandbox, program, self._checker, case, limits)
-        stdin = source_bytes(case.stdin if case.stdin is not None else case.arguments or "")
-        outcome = await self._session.runs(self.request.submission, program, limits).outcome(stdin)
+        outcome = await self._session.runs(program, limits).outcome(checking.given(case))
         if self._checker is None:
             if len(case.expected) + len(outcome.stdout) < _MUCH_TEXT:
                 return result_of(case, outcome, limits, program, lambda: self._is_same(case, outcome))

@@ -133,7 +133,7 @@ def python_program(source: str, code: bytes, entry_point: str | None, *, warm: b
     files = [("main.py", source_bytes(source)), ("main.code", code)]
     if entry_point is not None:
         # The name in a file, because it may be longer, or stranger, than an argument can be.
-        files += [("call.py", _PROGRAM_SCRIPT), ("function", source_bytes(entry_point))]
+        files.append(("function", source_bytes(entry_point)))
     if warm:
         return Program(
             tuple(files),
@@ -145,6 +145,7 @@ def python_program(source: str, code: bytes, entry_point: str | None, *, warm: b
         )
     command = tuple(part.replace("{python}", python) for part in LANGUAGES["python"].run_command)
     if entry_point is not None:
+        files.append(("call.py", _PROGRAM_SCRIPT))
         command = (*command[:-1], "{program}/call.py")
     return Program(tuple(files), command, calls=entry_point is not None)
 

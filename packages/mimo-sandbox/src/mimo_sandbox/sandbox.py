@@ -16,7 +16,7 @@ from mimo_sandbox.judge import Judge
 from mimo_sandbox.languages import LANGUAGES, PRECOMPILED, Program
 from mimo_sandbox.local import Network, find_python, start_local_worker
 from mimo_sandbox.verdict import CaseResult, Limits, Mode, Request, SandboxUnavailable, Submission, Verdict
-from mimo_sandbox.worker import Outcome, Worker, WorkerLostError
+from mimo_sandbox.worker import Outcome, Worker, WorkerLostError, lost
 
 StartWorker = Callable[[tuple[str, ...]], Awaitable[Worker]]
 """Starts a worker whose warm interpreter has these modules loaded."""
@@ -64,8 +64,8 @@ class Sandbox(Judge):
             raise ValueError(f"num_workers={num_workers}: expected at least 1.")
         self.python = ""
         self.toolchain = ""
-        self.cache = cache.ProgramCache(cache_folder or cache.default_folder())
         self._cache_folder = cache_folder or cache.default_folder()
+        self.cache = cache.ProgramCache(self._cache_folder)
         self._runtime = runtime
         self._programs: Pool | None = None
         self._checkers: Pool | None = None
@@ -118,9 +118,7 @@ class Sandbox(Judge):
         Raises:
             SandboxUnavailable: the sandbox is not open.
         """
-        if self._programs is None:
-            raise SandboxUnavailable("the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`.")
-        return self._programs
+        return _opened(self._programs)
 
     @property
     def checkers(self) -> Pool:
@@ -129,9 +127,7 @@ class Sandbox(Judge):
         Raises:
             SandboxUnavailable: the sandbox is not open.
         """
-        if self._checkers is None:
-            raise SandboxUnavailable("the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`.")
-        return self._checkers
+        return _opened(self._checkers)
 
     def require_language(self, name: str) -> None:
         """Checks that what a language needs is there.
@@ -202,6 +198,12 @@ class Sandbox(Judge):
         if self._headers is not None:
             self._headers.cancel()
         await asyncio.shield(asyncio.gather(*(pool.empty() for pool in pools)))
+
+
+def _opened(pool: Pool | None) -> Pool:
+    if pool is None:
+        raise SandboxUnavailable("the sandbox is not open. Use it inside `async with Sandbox(...) as sandbox:`.")
+    return pool
 
 
 class Pool:
@@ -289,19 +291,17 @@ class Pool:
                 if max(Counter(map(type, reasons)).values()) == 2:
                     raise lost([str(reason) for reason in reasons]) from None
 
+    async def run_once(self, program: Program, stdin: bytes, limits: Limits, *, keep: str = "") -> Outcome:
+        """As `run`, for one standard input."""
+        outcomes: list[Outcome] = []
+        await self.run(program, [stdin], limits, lambda _, outcome: outcomes.append(outcome), keep=keep)
+        return outcomes[0]
+
     def _require_usable(self) -> None:
         if self._is_closed:
             raise SandboxUnavailable("the sandbox was closed while it was judging.")
         if self._loop is not asyncio.get_running_loop():
             raise SandboxUnavailable("the sandbox belongs to another event loop. Open one in the loop that uses it.")
-
-
-def lost(reasons: Sequence[str]) -> SandboxUnavailable:
-    """What to raise when a worker was lost again over the same program."""
-    found = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in reasons))
-    return SandboxUnavailable(
-        f"the judge failed twice over one program: {found}. `mimo-sandbox doctor` says what this host lacks."
-    )
 
 
 class _Slot:

@@ -90,6 +90,10 @@ class Case:
             raise ValueError(f"Case {self.id!r}: give stdin or arguments, and not both.")
 
 
+HEAD_CHARACTERS = 1_000
+"""So much of an output or message is kept in a result."""
+
+
 class Status(StrEnum):
     """How a test ended. Where several apply, the first in this order is reported."""
 

@@ -24,6 +24,14 @@ class WorkerLostError(Exception):
     """The agent died, or stopped answering: what it was doing must be done again elsewhere."""
 
 
+def lost(reasons: Sequence[str]) -> SandboxUnavailable:
+    """What to raise when a worker was lost again over the same program."""
+    found = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in reasons))
+    return SandboxUnavailable(
+        f"the judge failed twice over one program: {found}. `mimo-sandbox doctor` says what this host lacks."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Channel:
     """A running agent's streams."""

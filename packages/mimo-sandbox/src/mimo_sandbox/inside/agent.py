@@ -35,7 +35,6 @@ from mimo_sandbox.inside import namespaces, seccomp, spawner
 from mimo_sandbox.inside import program as program_runner
 from mimo_sandbox.inside.run import CHUNK_BYTES, Run, stdin_file, write_all
 
-PROTOCOL = 2
 _STACK_BYTES, _SMALL_STACK_BYTES = 256 << 20, 64 << 20
 """The second where threads' stacks count as memory: without control groups."""
 
@@ -73,10 +72,7 @@ def main(settings: dict[str, Any]) -> None:
         spawner_process = 0
         tmp, program = namespaces.TMP, namespaces.PROGRAM
         if world == "container":
-            user = settings["slot"]
-            os.setgroups([])
-            os.setresgid(user, user, user)
-            os.setresuid(user, user, user)
+            namespaces.become(settings["slot"])
             # The change of user made /proc/self root's.
             confinement.prctl(_PR_SET_DUMPABLE, 1)
         is_agent = namespaces.enter(settings["extra"], settings["network"], settings["slot"])
@@ -160,7 +156,7 @@ class Agent:
         """Answers requests in the order they come."""
         if not self._channel.recv(64):
             sys.exit("the spawner did not start")
-        self._reply({"protocol": PROTOCOL, "python": sys.version.split()[0], "measures": self._label()}, b"")
+        self._reply({"measures": self._label()}, b"")
         idle = select.poll()
         idle.register(self._requests, select.POLLIN)
         idle.register(self._channel.fileno(), 0)

@@ -101,7 +101,7 @@ def enter(extra: list[tuple[str, str]], network: str | None, slot: int) -> bool:
                 file = os.open(f"/proc/1/ns/{name}", os.O_RDONLY)
                 _call(f"setns({name})", _libc.setns, file, kind)
                 os.close(file)
-            _become_nobody()
+            become(INSIDE_ID)
         os.write(go[1], b"x")
         for end in (ready[0], go[1]):
             os.close(end)
@@ -116,7 +116,7 @@ def enter(extra: list[tuple[str, str]], network: str | None, slot: int) -> bool:
     os.write(ready[1], b"x")
     os.read(go[0], 1)
     if is_root:
-        _become_nobody()
+        become(INSIDE_ID)
     for end in (ready[1], go[0]):
         os.close(end)
     for folder, options in ((TMP, _TMP_OPTIONS), (PROGRAM, _PROGRAM_OPTIONS)):
@@ -157,10 +157,11 @@ def _write_maps(process: str, user: int, group: int) -> None:
     _write(f"/proc/{process}/gid_map", f"{INSIDE_ID} {group} 1")
 
 
-def _become_nobody() -> None:
+def become(user: int) -> None:
+    """Gives the process's user, group and groups up for one that has this number, for good."""
     os.setgroups([])
-    os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
-    os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def _build_root(extra: list[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Given whole to `python3 -I -S -c`: reads the agent's modules from the host and runs it.
+"""Given whole to `python3 -c`: reads the agent's modules from the host and runs it.
 
 First line: the length, padded to 16 characters. Then JSON: `modules` (name and source, in order) and `settings`.
 """
