@@ -5,9 +5,10 @@
 FOLDER holds `problems/stdio_kodsport.jsonl` (problem packages of the Swedish olympiad with graded submissions) and
 `bench/` (LiveCodeBench's and LeetCode's problems with graded or reference solutions). None of it is in this repository.
 
-- kodsport: submissions that were accepted must be accepted in every group; how many groups the partial ones get is
-  listed. Tests above 60 kB are missing there, so slow submissions may pass. Problems with a checker of their own are
-  left out, because the checkers are missing, too.
+- kodsport: submissions that were accepted must be accepted in every group. Of the partial ones, those are judged that
+  state the grade of each group (`EXPECTED_GRADES`): a group graded AC must pass, one graded WA or RTE must not. Tests
+  above 60 kB are missing there, so groups graded TLE may pass and are not compared. Problems with a checker of their
+  own are left out, because the checkers are missing, too.
 - LiveCodeBench: submissions that its official run accepted must pass the samples in the statement (AtCoder's form).
 - LeetCode: the reference solution must pass every assertion, called as a function.
 """
@@ -23,27 +24,29 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mimo_sandbox import Case, Limits, Sandbox, Submission, Verdict
-from mimo_sandbox.verdict import Mode
+from mimo_sandbox import Case, CaseResult, Limits, Sandbox, Submission, Verdict
 
 LANGUAGES = {"py": "python", "cpp": "cpp", "cc": "cpp"}
 LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_bytes=1 << 30)
-SHORT_LIMITS = Limits(cpu_s=2.0, wall_s=20.0, memory_bytes=1 << 30)
-"""For submissions that are meant to be too slow in some groups."""
+
+GRADES = re.compile(r"@EXPECTED_GRADES@((?: (?:AC|WA|RTE|TLE))+)")
+ACCEPTED = {"": "AC"}
+"""The grades where all cases are one group."""
 
 SAMPLE = re.compile(r"Sample Input (\d+)\n\n(.*?)\n\nSample Output \1\n\n(.*?)(?:\n\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A submission with its tests, and whether it should be accepted; None: in part."""
+    """A submission with its tests, and the grade of each group of them."""
 
     name: str
     submission: Submission
     cases: tuple[Case, ...]
     comparator: str
-    is_right: bool | None
+    grades: dict[str, str]
 
 
 async def main() -> None:
@@ -53,70 +56,61 @@ async def main() -> None:
     parser.add_argument("--backend", default="local")
     parser.add_argument("--mode", choices=("fork", "exec"), default="fork")
     arguments = parser.parse_args()
-    olympiad = kodsport(arguments.folder / "problems" / "stdio_kodsport.jsonl")
     sets = {
         "LiveCodeBench": livecodebench(arguments.folder / "bench" / "livecodebench"),
         "LeetCode": leetcode(arguments.folder / "bench" / "lcb_like_leetcode" / "test.jsonl"),
-        "kodsport, accepted": [one for one in olympiad if one.is_right],
-        "kodsport, partial": [one for one in olympiad if not one.is_right],
-    }
-    differing, partial = [], []
+    } | kodsport(arguments.folder / "problems" / "stdio_kodsport.jsonl")
+    differing = []
     print("| set | submissions | tests run | as graded before | from a warm interpreter | wall s | tests/s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     async with Sandbox(arguments.backend, limits=LIMITS) as sandbox:
         for name, graded in sets.items():
             start_s = time.perf_counter()
             modes: Counter[str] = Counter()
-            num_known = num_same = 0
+            num_same = 0
             for one in graded:
-                verdict = await judged(sandbox, one, arguments.mode)
-                modes.update(result.mode for result in verdict.results)
-                if one.is_right is None:
-                    partial.append(f"{one.name}: {groups(one, verdict)}")
-                    continue
-                num_known += 1
-                num_same += all(verdict.passed) == one.is_right
-                if all(verdict.passed) != one.is_right:
-                    first = next((result for result in verdict.results if result.status != "accepted"), None)
-                    differing.append(f"{name}: {one.name}: {first}")
+                verdict = await sandbox.judge(
+                    one.submission,
+                    one.cases,
+                    comparator=one.comparator,
+                    stop="first-failure-per-group",
+                    mode=arguments.mode,
+                )
+                modes.update(result.mode for result in verdict.results if result.status != "skipped")
+                found = differences(one, verdict)
+                num_same += not found
+                differing += [f"{name}: {one.name}: {difference}" for difference in found]
             wall_s = time.perf_counter() - start_s
             num_tests = modes["fork"] + modes["exec"]
             num_python = sum(one.submission.language == "python" for one in graded)
             share = f"{modes['fork']}" if num_python else "-"
             print(
-                f"| {name} | {len(graded)} | {num_tests} | {num_same} of {num_known} | {share} "
+                f"| {name} | {len(graded)} | {num_tests} | {num_same} of {len(graded)} | {share} "
                 f"| {wall_s:.1f} | {num_tests / wall_s:.0f} |",
                 flush=True,
             )
-    print(f"\n{sandbox.backend}, {sandbox.num_workers} workers, {arguments.mode}")
-    print(f"CPU limit {LIMITS.cpu_s:g} s, of partial submissions {SHORT_LIMITS.cpu_s:g} s")
+    print(f"\n{sandbox.backend}, {sandbox.num_workers} workers, {arguments.mode}, CPU limit {LIMITS.cpu_s:g} s")
     print("\nJudged otherwise than before:", *(differing or ["none"]), sep="\n- ")
-    print("\nPartial submissions, groups that are accepted of all:", *partial, sep="\n- ")
 
 
-async def judged(sandbox: Sandbox, graded: Graded, mode: Mode) -> Verdict:
-    """All cases of a right submission; of others, what follows a failure in a group is skipped."""
-    return await sandbox.judge(
-        graded.submission,
-        graded.cases,
-        comparator=graded.comparator,
-        stop="all" if graded.is_right else "first-failure-per-group",
-        limits=LIMITS if graded.is_right else SHORT_LIMITS,
-        mode=mode,
-    )
-
-
-def groups(graded: Graded, verdict: Verdict) -> str:
-    """The groups that passed as a whole, of all."""
-    passed: dict[str, bool] = {}
-    for case, is_passed in zip(graded.cases, verdict.passed, strict=True):
-        passed[case.group] = passed.get(case.group, True) and is_passed
-    return f"{sum(passed.values())} of {len(passed)}"
-
-
-def kodsport(path: Path) -> list[Graded]:
-    """Submissions in Python and C++ to the problems without a checker of their own."""
+def differences(graded: Graded, verdict: Verdict) -> list[str]:
+    """The groups that passed against their grade, or failed against it."""
+    failed: dict[str, CaseResult] = {}
+    for case, result in zip(graded.cases, verdict.results, strict=True):
+        if result.status != "accepted":
+            failed.setdefault(case.group, result)
     found = []
+    for group, grade in graded.grades.items():
+        if grade == "AC" and group in failed:
+            found.append(f"{group or 'a case'} was graded {grade}, here {failed[group]}")
+        if grade in ("WA", "RTE") and group not in failed:
+            found.append(f"{group} was graded {grade}, here it passes")
+    return found
+
+
+def kodsport(path: Path) -> dict[str, list[Graded]]:
+    """Submissions in Python and C++ to the problems without a checker of their own."""
+    found: dict[str, list[Graded]] = {"kodsport, accepted": [], "kodsport, partial": []}
     for row in rows(path):
         if row["custom_checker"]:
             continue
@@ -127,16 +121,17 @@ def kodsport(path: Path) -> list[Graded]:
             for test in tests
         )
         for submission in row["submissions"]:
-            if submission["lang"] in LANGUAGES:
-                found.append(
-                    Graded(
-                        f"{row['id']} {submission['verdict_dir']}/{submission['file']}",
-                        Submission(LANGUAGES[submission["lang"]], submission["source"]),
-                        cases,
-                        comparator,
-                        True if submission["verdict_dir"] == "accepted" else None,
-                    )
-                )
+            if submission["lang"] not in LANGUAGES:
+                continue
+            kind, grades = submission["verdict_dir"], dict.fromkeys(row["tests"], "AC")
+            if stated := GRADES.search(submission["source"]):
+                secret = [group for group in row["tests"] if group != "sample"]
+                kind, grades = "partial", dict(zip(secret, stated[1].split(), strict=True))
+            elif kind != "accepted":
+                continue
+            name = f"{row['id']} {submission['verdict_dir']}/{submission['file']}"
+            program = Submission(LANGUAGES[submission["lang"]], submission["source"])
+            found[f"kodsport, {kind}"].append(Graded(name, program, cases, comparator, grades))
     return found
 
 
@@ -156,7 +151,7 @@ def livecodebench(folder: Path) -> list[Graded]:
             Submission("python", row["code"]),
             samples[row["_uid"]],
             "livecodebench",
-            True,
+            ACCEPTED,
         )
         for row in rows(folder / "submissions_graded.jsonl")
         if row["_uid"] in samples and str(row["graded"]) == "True"
@@ -168,7 +163,7 @@ def leetcode(path: Path) -> list[Graded]:
     found = []
     for row in rows(path):
         tests = row["tests"] if isinstance(row["tests"], dict) else ast.literal_eval(row["tests"])
-        cases = []
+        cases: list[Case] = []
         for node in ast.walk(ast.parse(tests["functional"])):
             if not (isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare)):
                 continue
@@ -183,7 +178,7 @@ def leetcode(path: Path) -> list[Graded]:
         entry_point = method(row["solutions"], set(json.loads(cases[0].arguments or "{}"))) if cases else None
         if entry_point is not None:
             submission = Submission("python", row["solutions"], entry_point)
-            found.append(Graded(row["_uid"], submission, tuple(cases), "livecodebench", True))
+            found.append(Graded(row["_uid"], submission, tuple(cases), "livecodebench", ACCEPTED))
     return found
 
 
@@ -197,7 +192,7 @@ def method(source: str, parameters: set[str]) -> str | None:
     return None
 
 
-def rows(path: Path) -> list[dict]:
+def rows(path: Path) -> list[dict[str, Any]]:
     """The objects of a `.jsonl` file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
