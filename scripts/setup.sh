@@ -19,7 +19,7 @@ fi
 
 echo "setup: syncing the workspace from uv.lock"
 # Compiled once here: where Python may not write bytecode, every command would compile torch anew, for seconds.
-uv sync --quiet --frozen --all-packages --extra pdf --extra local --extra serve --extra cuda --extra server --extra client --compile-bytecode
+uv sync --quiet --frozen --all-packages --extra pdf --extra ray --extra synth --extra tag --extra local --extra serve --extra cuda --extra server --extra client --compile-bytecode
 export PATH="$PWD/.venv/bin:$PATH"
 
 # One line for each optional part that is missing, and what stands in for it.

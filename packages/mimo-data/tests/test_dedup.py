@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimo_data import DataError, Document, deduplicate
-from mimo_data.dedup import DeduplicateRecipe, find_duplicates, normalise_url
+from mimo_data.dedup.minhash import DeduplicateRecipe, find_duplicates, normalise_url
 
 WORDS = [f"word{number}" for number in range(60)]
 

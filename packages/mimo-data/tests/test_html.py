@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from lxml import html as lxml_html
 
 from mimo_data import extract_html
-from mimo_data.mathml import mathml_to_latex
+from mimo_data.html.mathml import mathml_to_latex
 
 FILLER = "<p>Some sentences of prose stand around the part that matters, so that the page has content.</p>"
 

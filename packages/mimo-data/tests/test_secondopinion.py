@@ -7,7 +7,7 @@ from importlib.metadata import requires, version
 from lxml import html
 
 from mimo_data import extract_html
-from mimo_data.secondopinion import second_opinion
+from mimo_data.html.secondopinion import second_opinion
 
 SENTENCES = "The section says what its heading promises, at some length, and then gives an example of it. " * 4
 CODE = "for step in range(3):\n\n    print(step)"

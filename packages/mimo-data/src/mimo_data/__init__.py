@@ -12,7 +12,7 @@ from mimo_data.pdf import extract_pdf
 from mimo_data.run import DataError, Run
 
 if TYPE_CHECKING:
-    from mimo_data.dedup import deduplicate
+    from mimo_data.dedup.minhash import deduplicate
     from mimo_data.mixture import Mixture
     from mimo_data.shards import open_shards, write_shards
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # behind the module of its name.
 _EXPORTS = {
     "Mixture": "mimo_data.mixture",
-    "deduplicate": "mimo_data.dedup",
+    "deduplicate": "mimo_data.dedup.minhash",
     "open_shards": "mimo_data.shards",
     "write_shards": "mimo_data.shards",
 }

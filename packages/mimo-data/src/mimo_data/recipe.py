@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from mimo_data.decontaminate import DecontaminateRecipe
-from mimo_data.dedup import DeduplicateRecipe
+from mimo_data.dedup.minhash import DeduplicateRecipe
 from mimo_data.extract import ExtractRecipe
 from mimo_data.filter import FilterRecipe
-from mimo_data.importer import ImportRecipe
 from mimo_data.mixture import Mixture
 from mimo_data.run import Record
+from mimo_data.sources.hub import ImportRecipe
 
 
 class DataRecipe(Record, frozen=True):

@@ -6,11 +6,11 @@ import re
 
 from lxml import etree, html
 
-from mimo_data.codeblocks import mark_code
-from mimo_data.content import main_content, remove_silent, unlinked_text
-from mimo_data.formulas import mark_formulas
-from mimo_data.markdown import render
-from mimo_data.secondopinion import second_opinion
+from mimo_data.html.codeblocks import mark_code
+from mimo_data.html.content import main_content, remove_silent, unlinked_text
+from mimo_data.html.formulas import mark_formulas
+from mimo_data.html.markdown import render
+from mimo_data.html.secondopinion import second_opinion
 
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from lxml import html
 
-from mimo_data.codeblocks import CODE_TAG
-from mimo_data.formulas import FORMULA_TAG, delimit
+from mimo_data.html.codeblocks import CODE_TAG
+from mimo_data.html.formulas import FORMULA_TAG, delimit
 
 _BLOCKS = frozenset([
     "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "div", "dl", "dt",

@@ -13,8 +13,8 @@ import re
 
 from lxml import etree, html
 
-from mimo_data.codeblocks import CODE_TAG
-from mimo_data.formulas import FORMULA_TAG
+from mimo_data.html.codeblocks import CODE_TAG
+from mimo_data.html.formulas import FORMULA_TAG
 
 # Their text is a run of inline content; everything else is inline.
 _BLOCKS = frozenset([

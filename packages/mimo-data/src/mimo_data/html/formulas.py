@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from lxml import html
 
-from mimo_data.mathml import chtml_to_latex, mathml_to_latex
+from mimo_data.html.mathml import chtml_to_latex, mathml_to_latex
 
 FORMULA_TAG = "x-formula"
 

@@ -10,8 +10,8 @@ import re
 
 from lxml import html
 
-from mimo_data.codeblocks import CODE_TAG
-from mimo_data.formulas import FORMULA_TAG
+from mimo_data.html.codeblocks import CODE_TAG
+from mimo_data.html.formulas import FORMULA_TAG
 
 _DROPPED_TAGS = frozenset([
     "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "textarea", "canvas",

@@ -1,0 +1,1 @@
+"""Global deduplication: by address, exact text and MinHash (§2.1)."""

@@ -1,0 +1,1 @@
+"""Synthetic reasoning data (§2.1)."""

@@ -1,0 +1,1 @@
+"""Tagging by small language models (§2.1)."""
