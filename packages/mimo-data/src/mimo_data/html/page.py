@@ -8,13 +8,13 @@ from lxml import etree, html
 
 from mimo_data.html.codeblocks import mark_code
 from mimo_data.html.content import main_content, remove_silent, unlinked_text
+from mimo_data.html.delimiters import Notation
 from mimo_data.html.formulas import mark_formulas
 from mimo_data.html.markdown import render
 from mimo_data.html.secondopinion import second_opinion
 
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_MATH_ENGINE = re.compile(r"mathjax|katex|math/tex", re.IGNORECASE)
 
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second
@@ -35,7 +35,7 @@ def extract_html(page: str, *, url: str = "") -> str:
     if not text.strip():
         return ""
     try:
-        body, wraps = _marked_body(text)
+        body, notation = _marked_body(text)
     except (etree.ParserError, ValueError):
         return ""
     content, share = main_content(body)
@@ -43,15 +43,15 @@ def extract_html(page: str, *, url: str = "") -> str:
         other = second_opinion(_marked_body(text)[0])
         if other is not None and unlinked_text(other) > _MORE_TEXT * unlinked_text(content):
             content = other
-    return render(content, rendered_math=bool(_MATH_ENGINE.search(text)), escape_dollars=wraps)
+    return render(content, notation)
 
 
-def _marked_body(text: str) -> tuple[html.HtmlElement, bool]:
-    """The page's body with its code and formulas marked, and what `mark_formulas` found."""
+def _marked_body(text: str) -> tuple[html.HtmlElement, Notation]:
+    """The page's body with its code and formulas marked, and how it writes the formulas in its text."""
     root = html.document_fromstring(text, parser=html.HTMLParser(huge_tree=True, remove_pis=True))
-    mark_code(root)
-    wraps = mark_formulas(root)
+    mark_code(root, text)
+    notation = mark_formulas(root, text)
     found = root.find(".//body")
     body = root if found is None else found
     remove_silent(body)
-    return body, wraps
+    return body, notation
