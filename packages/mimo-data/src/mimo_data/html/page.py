@@ -49,7 +49,7 @@ def extract_html(page: str, *, url: str = "") -> str:
 def _marked_body(text: str) -> tuple[html.HtmlElement, Notation]:
     """The page's body with its code and formulas marked, and how it writes the formulas in its text."""
     root = html.document_fromstring(text, parser=html.HTMLParser(huge_tree=True, remove_pis=True))
-    mark_code(root, text)
+    mark_code(root)
     notation = mark_formulas(root, text)
     found = root.find(".//body")
     body = root if found is None else found
