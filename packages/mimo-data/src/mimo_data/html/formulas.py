@@ -339,9 +339,13 @@ _CLASS_RULES: dict[str, _Rule] = {
 }
 
 
+# An entity may give what no attribute may hold.
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
 def _tidy(latex: str) -> str:
     """LaTeX without delimiters of its own, comments of CDATA, blank lines, or a row's end without a next row."""
-    latex = latex.replace("\xa0", " ")
+    latex = _FORBIDDEN.sub("", latex.replace("\xa0", " "))
     if "<" in latex:
         latex = re.sub(r"<br\s*/?>", "\n", latex)
         latex = re.sub(r"^\s*(?:%\s*)?<!\[CDATA\[|(?:%\s*)?\]\]>\s*$", "", latex)
