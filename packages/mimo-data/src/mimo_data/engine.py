@@ -72,7 +72,7 @@ def run_parts(
     done: Path,
     engine: Engine,
     memory_limit_bytes: int | None = None,
-    on_item: Callable[[], None] | None = None,
+    on_items: Callable[[int], None] | None = None,
 ) -> dict[str, OutputT]:
     """The output of every part by name, in the order of `parts`; parts that were done before are not run again.
 
@@ -83,7 +83,7 @@ def run_parts(
         output: the record that `function` returns.
         done: folder of the records, one `<name>.json` a part.
         memory_limit_bytes: address space of one process.
-        on_item: called when a guarded item begins.
+        on_items: told of items that are done, as the parts on this machine tell by `guarded` and `count_items`.
 
     Raises:
         DataError: raised by `function`, or a process died twice outside of its items.
@@ -100,7 +100,7 @@ def run_parts(
         else:
             waiting[name] = task
     execute = _on_ray if engine.ray else _on_processes
-    for name, result in execute(function, waiting, engine, memory_limit_bytes, on_item):
+    for name, result in execute(function, waiting, engine, memory_limit_bytes, on_items):
         outputs[name] = result
         temporary = done / f"{name}.json.tmp"
         temporary.write_bytes(msgspec.json.encode(result))
@@ -132,7 +132,12 @@ def guarded(function: Callable[[ItemT], ResultT], item: ItemT, *, limit_s: float
         return ItemError("failed", f"{type(error).__name__}: {error}"[:200])
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _watch.end()
+        _watch.end(1)
+
+
+def count_items(num_items: int) -> None:
+    """Tells whoever watches the run that a part is done with so many more items that need no guard."""
+    _watch.end(num_items)
 
 
 class _OverLimitError(BaseException):
@@ -143,6 +148,21 @@ def _over_limit(_signal: int, _frame: FrameType | None) -> None:
     # Again, in case a library swallows this one.
     signal.setitimer(signal.ITIMER_PROF, 0.1)
     raise _OverLimitError
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A worker is at a guarded item."""
+
+    item: int
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A worker is done with items."""
+
+    num_items: int
 
 
 @dataclass
@@ -158,12 +178,12 @@ class _Watch:
         if self.item in self.skipped:
             return self.skipped[self.item]
         if self.connection is not None:
-            self.connection.send((self.item, limit_s))
+            self.connection.send(_Begun(self.item, limit_s))
         return None
 
-    def end(self) -> None:
+    def end(self, num_items: int) -> None:
         if self.connection is not None:
-            self.connection.send((0, 0.0))
+            self.connection.send(_Done(num_items))
 
 
 _watch = _Watch()
@@ -192,12 +212,12 @@ def _on_processes(
     parts: Mapping[str, TaskT],
     engine: Engine,
     memory_limit_bytes: int | None,
-    on_item: Callable[[], None] | None,
+    on_items: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, OutputT]]:
     """Each part's name and output, as they finish."""
     waiting = deque(_Job(name, task) for name, task in parts.items())
     workers = [
-        _Worker(function, memory_limit_bytes, on_item) for _ in range(max(1, min(engine.num_workers, len(waiting))))
+        _Worker(function, memory_limit_bytes, on_items) for _ in range(max(1, min(engine.num_workers, len(waiting))))
     ]
     try:
         while True:
@@ -228,11 +248,11 @@ class _Worker(Generic[TaskT, OutputT]):
         self,
         function: Callable[[TaskT], OutputT],
         memory_limit_bytes: int | None,
-        on_item: Callable[[], None] | None,
+        on_items: Callable[[int], None] | None,
     ) -> None:
         self._function = function
         self._memory_limit_bytes = memory_limit_bytes
-        self._on_item = on_item
+        self._on_items = on_items
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._item = 0
@@ -254,7 +274,7 @@ class _Worker(Generic[TaskT, OutputT]):
         self.connection.send((job.task, job.skipped))
 
     def collect(self) -> OutputT | None:
-        """Takes what the process has sent: the output of its part, or a new item that it is at (None)."""
+        """Takes what the process has sent: the output of its part, or where it is (None)."""
         job = self.job
         assert job is not None
         try:
@@ -262,12 +282,14 @@ class _Worker(Generic[TaskT, OutputT]):
         except (EOFError, OSError):
             self._start_again("crashed", "")
             return None
-        if not isinstance(message, _Returned):
-            self._item, self._limit_s = message
-            if self._item:
-                self._wall_start_s, self._cpu_start_s = time.monotonic(), self._cpu_s()
-                if self._on_item is not None:
-                    self._on_item()
+        if isinstance(message, _Done):
+            self._item = 0
+            if self._on_items is not None:
+                self._on_items(message.num_items)
+            return None
+        if isinstance(message, _Begun):
+            self._item, self._limit_s = message.item, message.limit_s
+            self._wall_start_s, self._cpu_start_s = time.monotonic(), self._cpu_s()
             return None
         self.job = None
         if message.error is not None:
@@ -365,7 +387,7 @@ def _on_ray(
     parts: Mapping[str, TaskT],
     engine: Engine,
     memory_limit_bytes: int | None,
-    on_item: Callable[[], None] | None,
+    on_items: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, OutputT]]:
     """Each part's name and output, as they finish on a Ray cluster; items are not told of while their part runs."""
     try:
