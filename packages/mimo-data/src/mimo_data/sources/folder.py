@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ def parts(paths: Sequence[Path], recipe: FolderRecipe) -> list[Part]:
     Raises:
         DataError: a folder holds no page, or two folders have the same name, so that ids would not be unique.
     """
-    folders = [Path(os.path.abspath(path)) for path in paths]
+    folders = [path.resolve() for path in paths]
     if len({folder.name for folder in folders}) < len(folders):
         raise DataError("two folders of pages have the same name, which begins their pages' ids. Rename one.")
     found: list[Part] = []
