@@ -70,7 +70,7 @@ def as_text(id: str, chapters: Sequence[Chapter]) -> str:
 
 
 def as_html(id: str, chapters: Sequence[Chapter], page: str) -> str:
-    """The story as one HTML file: the page on the left (without its scripts), the steps on the right.
+    """The story as one HTML file: the page on the left (without scripts and network), the steps on the right.
 
     Args:
         page: HTML of the page, "" if it is not known.
@@ -90,7 +90,9 @@ def as_html(id: str, chapters: Sequence[Chapter], page: str) -> str:
             f"<pre>{_coloured(body)}</pre></section>"
         )
         before = chapter.document
-    frame = f'<iframe sandbox srcdoc="{html.escape(page)}"></iframe>' if page else "<p>The page was not named.</p>"
+    frame = (
+        f'<iframe sandbox srcdoc="{html.escape(_ALONE + page)}"></iframe>' if page else "<p>The page was not named.</p>"
+    )
     return _TEMPLATE.substitute(id=html.escape(id), frame=frame, steps="\n".join(parts))
 
 
@@ -138,6 +140,11 @@ def _coloured(diff: str) -> str:
         lines.append(f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line))
     return "\n".join(lines)
 
+
+# A page may not call home from the inspector; without its style sheets, its icons would fill the screen.
+_ALONE = """<meta http-equiv="Content-Security-Policy" content="default-src 'unsafe-inline' data:">
+<style>svg:not([width]) { max-width: 1.5em; max-height: 1.5em }</style>
+"""
 
 _TEMPLATE = Template("""<!doctype html>
 <html lang="en">
