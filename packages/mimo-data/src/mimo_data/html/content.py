@@ -7,11 +7,13 @@ a formula or a code block always counts as content.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
-from lxml import html
+from lxml import etree, html
 
 from mimo_data.html.codeblocks import CODE_TAG
 from mimo_data.html.formulas import FORMULA_TAG
+from mimo_data.html.forum import Post, find_posts
 
 _DROPPED_TAGS = frozenset([
     "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "textarea", "canvas",
@@ -34,6 +36,8 @@ _FURNITURE_PART = re.compile(
     r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions)(?:$|[_-])",
     re.IGNORECASE,
 )
+# Dialogs of consent services: on a short page they are most of the text.
+_CONSENT = re.compile(r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent)", re.IGNORECASE)
 # A whole class or id: these words are also parts of innocent names.
 _FURNITURE_NAME = re.compile(
     r"foot|metadata|widget|signature|sig|avatar|user-?info|userinfo|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
@@ -63,6 +67,10 @@ _BLOCK_TAGS = frozenset([
     "div", "section", "ul", "ol", "table", "dl", "p", "td", "li", "aside", "header", "form", "fieldset", "center",
     "span", "details",
 ])  # fmt: skip
+
+
+# A shorter block above the first post is a notice or a menu.
+_MIN_LEAD_CHARACTERS = 200
 
 
 class _Measure:
@@ -114,8 +122,14 @@ def main_content(body: html.HtmlElement) -> tuple[html.HtmlElement, float]:
         The element, and its share of the page's text outside of links: a small one means that the rules took
         a part for the whole. A page without text has share 1.
     """
-    whole = _remove_furniture(body)
     measure = _Measure(body)
+    posts = find_posts(body, measure.text.__getitem__)
+    bodies = {post.body for post in posts}
+    holders = bodies.union(*(post.body.iterancestors() for post in posts))
+    whole = _remove_furniture(body, measure, holders)
+    measure = _Measure(body)
+    if posts and _largest_rest(body, bodies, holders, measure) < sum(measure.text[post] for post in bodies):
+        return _thread(body, posts, holders, measure), 1.0
     found = _named_main(body, measure)
     element = _descend(found, measure)
     kept = measure.good(element) - _remove_link_lists(element, measure)
@@ -137,24 +151,71 @@ def remove_silent(body: html.HtmlElement) -> None:
             element.drop_tree()
 
 
-def _remove_furniture(body: html.HtmlElement) -> int:
+def _largest_rest(
+    body: html.HtmlElement, bodies: Set[html.HtmlElement], holders: Set[html.HtmlElement], measure: _Measure
+) -> int:
+    """The most text outside of links that one element has beside posts: an article with comments is no thread."""
+    largest = 0
+    for holder in holders - bodies:
+        if holder in measure.text:
+            rest = (child for child in holder if child not in holders and child in measure.text)
+            largest = max(largest, sum(map(measure.good, rest)))
+    return largest
+
+
+def _thread(
+    body: html.HtmlElement, posts: list[Post], holders: Set[html.HtmlElement], measure: _Measure
+) -> html.HtmlElement:
+    """The posts, each under a line with its author and date, and the page's text above the first."""
+    bodies = {post.body: post for post in posts}
+    thread = html.Element("div")
+    started = False
+    stack = [body]
+    while stack:
+        element = stack.pop()
+        if element in bodies:
+            if len(thread):
+                etree.SubElement(thread, "p").text = "---"
+            heading = etree.SubElement(thread, "p")
+            post = bodies[element]
+            etree.SubElement(heading, "b").text = post.author
+            heading[0].tail = f", {post.date}" if post.author and post.date else post.date
+            element.tag = "div"
+            element.tail = None
+            thread.append(element)
+            started = True
+        elif element in holders:
+            stack.extend(reversed(element))
+        elif isinstance(element.tag, str):
+            good = measure.good(element)
+            if measure.marked[element] if started else element.tag == "h1" or (
+                good > _MIN_LEAD_CHARACTERS and good > 0.6 * measure.text[element]
+            ):
+                element.tail = None
+                thread.append(element)
+    return thread
+
+
+def _remove_furniture(
+    body: html.HtmlElement, measure: _Measure, protected: Set[html.HtmlElement]
+) -> int:
     """Removes what is not content by name; never what holds a large part of the text or of the formulas and code.
 
     Returns:
         The characters outside of links that the page had.
     """
-    measure = _Measure(body)
     whole = measure.good(body)
     num_marked = measure.marked[body]
     stack = list(reversed(body))
     while stack:
         element = stack.pop()
-        if _is_furniture(element):
+        if element not in protected and _is_furniture(element):
             holds_marked = num_marked and (
                 measure.marked[element] > 0.2 * num_marked
                 or (_SOFT.search(element.get("class") or "") and element.find(f".//{CODE_TAG}") is not None)
             )
-            if measure.good(element) < 0.4 * max(1, whole) and not holds_marked:
+            limit = 0.99 if _CONSENT.search(f"{element.get('class') or ''} {element.get('id') or ''}") else 0.4
+            if measure.good(element) < limit * max(1, whole) and not holds_marked:
                 element.drop_tree()
                 continue
         stack.extend(reversed(element))
@@ -167,7 +228,7 @@ def _is_furniture(element: html.HtmlElement) -> bool:
         return True
     if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
         return False
-    if (element.get("role") or "") in _DROPPED_ROLES or element.get("hidden") is not None:
+    if (element.get("role") or "") in _DROPPED_ROLES or "hidden" in element.attrib or "popover" in element.attrib:
         return True
     if element.get("aria-hidden") == "true" or _HIDDEN.search(element.get("style") or ""):
         return True
