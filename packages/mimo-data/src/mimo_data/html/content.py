@@ -25,7 +25,7 @@ _DROPPED_ROLES = frozenset([
 ])  # fmt: skip
 # One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
 _FURNITURE_PART = re.compile(
-    r"(?:^|[_-])(?:nav|navbar|navigation|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|masthead|cookies?|"
+    r"(?:^|[_-])(?:nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|masthead|cookies?|"
     r"consent|gdpr|share|sharing|social|sharedaddy|addtoany|related|recommend(?:ed|ations?)?|promo|promotion|"
     r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
     r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
@@ -33,7 +33,7 @@ _FURNITURE_PART = re.compile(
     r"outbrain|taboola|disqus|author-?box|author-?bio|about-?author|byline|tag-?list|taglinks|edit-?link|edit-?page|"
     r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
     r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
-    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions)(?:$|[_-])",
+    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Dialogs of consent services: on a short page they are most of the text.
@@ -63,12 +63,17 @@ _MAIN = (
     ".//article",
     ".//*[@id='content' or @id='main-content' or @id='main' or @id='bodyContent' or @id='mw-content-text']",
 )
+_TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
 _BLOCK_TAGS = frozenset([
     "div", "section", "ul", "ol", "table", "dl", "p", "td", "li", "aside", "header", "form", "fieldset", "center",
     "span", "details",
 ])  # fmt: skip
 
 
+# A shorter paragraph above the content is a notice.
+_MIN_LEAD_PARAGRAPH = 80
+# A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
+_MIN_PROSE_AROUND = 0.1
 # A shorter block above the first post is a notice or a menu.
 _MIN_LEAD_CHARACTERS = 200
 
@@ -103,6 +108,11 @@ class _Measure:
             self.links[element] = links
             self.num_links[element] = num_links
             self.marked[element] = marked
+
+    def add(self, element: html.HtmlElement) -> None:
+        """Takes up a new element whose children are measured."""
+        for sums in (self.text, self.links, self.num_links, self.marked):
+            sums[element] = sum(sums[child] for child in element)
 
     def good(self, element: html.HtmlElement) -> int:
         return self.text[element] - self.links[element]
@@ -228,15 +238,25 @@ def _is_furniture(element: html.HtmlElement) -> bool:
         return True
     if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
         return False
-    if (element.get("role") or "") in _DROPPED_ROLES or "hidden" in element.attrib or "popover" in element.attrib:
+    if (element.get("role") or "") in _DROPPED_ROLES:
+        return True
+    # A tab that is not on top is hidden, and is text all the same.
+    if (element.get("role") or "") == "tabpanel":
+        return False
+    if "hidden" in element.attrib or "popover" in element.attrib:
         return True
     if element.get("aria-hidden") == "true" or _HIDDEN.search(element.get("style") or ""):
         return True
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None
-    names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    names = element.get("class") or ""
+    # There the id is made from the words of the title.
+    if tag not in _TITLED_TAGS and "section" not in names.split():
+        names += " " + (element.get("id") or "")
     if tag == "aside":
         return not _KEPT.search(names)
+    if "-" in tag and _FURNITURE_PART.search(tag):
+        return True
     return not _KEPT.search(names) and any(
         _FURNITURE_NAME.fullmatch(name) or (_FURNITURE_PART.search(name) and not _STATE.match(name))
         for name in names.split()
@@ -258,7 +278,8 @@ def _named_main(body: html.HtmlElement, measure: _Measure) -> html.HtmlElement:
 
 
 def _descend(element: html.HtmlElement, measure: _Measure) -> html.HtmlElement:
-    """The deepest element with nearly all of the text."""
+    """The deepest element with nearly all of the text, with the title and the prose that stand above it."""
+    above: list[html.HtmlElement] = []
     while True:
         children = [child for child in element if isinstance(child.tag, str)]
         best = max(children, key=measure.good, default=None)
@@ -267,33 +288,72 @@ def _descend(element: html.HtmlElement, measure: _Measure) -> html.HtmlElement:
             or best.tag in ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "tr", "tbody")
             or measure.good(best) < 0.92 * measure.good(element)
         ):
-            return element
+            break
+        above += _above(children[: children.index(best)], measure)
         element = best
+    if not above:
+        return element
+    content = html.Element("div")
+    for part in (*above, element):
+        part.tail = None
+        content.append(part)
+    measure.add(content)
+    return content
+
+
+def _above(elements: list[html.HtmlElement], measure: _Measure) -> list[html.HtmlElement]:
+    """What belongs to the content in the elements above it: its title and paragraphs."""
+    return [
+        part
+        for element in elements
+        for part in element.iter("h1", "p")
+        if part.tag == "h1" or measure.good(part) > _MIN_LEAD_PARAGRAPH
+    ]
 
 
 def _remove_link_lists(root: html.HtmlElement, measure: _Measure) -> int:
     """Drops blocks that are mostly links: menus, tables of contents, lists of related pages.
 
+    One with prose before and after it is a part of the text, unless it leads around the page itself.
+
     Returns:
         The characters outside of links that went with them.
     """
-    dropped = 0
+    lists = []
     stack = list(reversed(root))
+    before = 0
     while stack:
         element = stack.pop()
         if not isinstance(element.tag, str) or element not in measure.text:
             continue
-        text, links = measure.text[element], measure.links[element]
-        if element.tag in _BLOCK_TAGS and not measure.marked[element] and measure.num_links[element]:
-            many = measure.num_links[element] >= 3
-            if (
-                links > (0.6 if many else 0.85) * text
-                and text < 3000
-                and (many or text < 60)
-                and element.tag not in ("p", "span", "li", "td")
-            ):
-                dropped += measure.good(element)
-                element.drop_tree()
-                continue
-        stack.extend(reversed(element))
+        if _is_link_list(element, measure):
+            lists.append((element, before))
+            before += measure.good(element)
+        elif len(element) == 0:
+            before += measure.good(element)
+        else:
+            before += _length(element.text)
+            stack.extend(reversed(element))
+    whole = max(1, before)
+    dropped = 0
+    for element, before in lists:
+        after = whole - before
+        if min(before, after) < _MIN_PROSE_AROUND * whole or _leads_around(element):
+            dropped += measure.good(element)
+            element.drop_tree()
     return dropped
+
+
+def _is_link_list(element: html.HtmlElement, measure: _Measure) -> bool:
+    if element.tag not in _BLOCK_TAGS or element.tag in ("p", "span", "li", "td"):
+        return False
+    text, links, num_links = measure.text[element], measure.links[element], measure.num_links[element]
+    if measure.marked[element] or not num_links or text >= 3000:
+        return False
+    return links > 0.6 * text if num_links >= 3 else links > 0.85 * text and text < 60
+
+
+def _leads_around(element: html.HtmlElement) -> bool:
+    """Most links go to places on the same page."""
+    addresses = [link.get("href") or "" for link in element.iter("a")]
+    return 2 * sum(address.startswith("#") for address in addresses) >= len(addresses)
