@@ -417,11 +417,12 @@ def _language(holder: etree._Element, element: etree._Element) -> str:
             break
         candidates.append(between)
     candidates.append(element)
+    num_own = max(1, sum(1 for _ in element.iter("pre", CODE_TAG)))
     wrapper = element.getparent()
     for _ in range(3):
         if wrapper is None or wrapper.tag in ("body", "article", "main"):
             break
-        if len(list(islice(wrapper.iter("pre", CODE_TAG), 2))) > 1:
+        if len(list(islice(wrapper.iter("pre", CODE_TAG), num_own + 1))) > num_own:
             break
         candidates.append(wrapper)
         wrapper = wrapper.getparent()

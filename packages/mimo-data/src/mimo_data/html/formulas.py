@@ -33,7 +33,7 @@ class Formula(NamedTuple):
 
 
 _WRAPPERS = frozenset(["arithmatex", "math-container", "tex2jax_process", "mathjax_process"])
-_TAGS = ("script", "math", "mjx-container", "mjx-assistive-mml", "img")
+_TAGS = ("script", "math", "mjx-container", "mjx-assistive-mml", "img", "svg")
 _CLASS_TAGS = (
     "span",
     "div",
@@ -207,7 +207,8 @@ def _mathjax2(element: etree._Element) -> Formula | None:
     markup = next((child.get("data-mathml") for child in element.iter() if child.get("data-mathml")), None)
     source = _parsed_mathml(markup) if markup else _find_mathml(element)
     if source is None:
-        source = mathjax2_to_latex(element) or None
+        label = next((child.get("aria-label") for child in element.iter("span") if child.get("aria-label")), "")
+        source = label if _TEX.search(label) else mathjax2_to_latex(element) or None
     return None if source is None else Formula(source, display)
 
 
@@ -283,12 +284,18 @@ def _plain_html(element: etree._Element, depth: int) -> str:
 
 
 def _pandoc(element: etree._Element) -> Formula | None:
-    """`<span class="math inline">`: LaTeX with or without delimiters."""
-    names = (element.get("class") or "").split()
-    if len(element) or not element.text or not {"inline", "display", "math-inline", "math-display"} & set(names):
+    """Pandoc's `<span class="math inline">`, Discourse's `<div class="math">`: LaTeX with or without delimiters."""
+    if element.get("data-applied-mathjax"):
+        return Formula("", False)
+    if element.tag in ("code", "pre"):
         return None
-    text = element.text.strip()
-    return None if re.match(r"\\[(\[]|\$", text) else Formula(text, "display" in names or "math-display" in names)
+    text = (element.text or "").strip()
+    if len(element) or not text or re.match(r"\\[(\[]|\$", text):
+        return None
+    names = (element.get("class") or "").split()
+    if not {"inline", "display"} & set(names) and not _TEX.search(text):
+        return None
+    return Formula(text, "display" in names or element.tag == "div")
 
 
 _DELIMITERS = (("$$", "$$", True), (r"\[", r"\]", True), (r"\(", r"\)", False), ("$", "$", False))
@@ -317,13 +324,24 @@ def _image(element: etree._Element) -> Formula | None:
     return None if found is None else Formula(*found)
 
 
+def _svg(element: etree._Element) -> Formula | None:
+    """What MathJax drew on a server: version 2 keeps the LaTeX as the drawing's title, version 3 its MathML's names."""
+    if not len(element):
+        return None
+    if (element.get("aria-labelledby") or "").startswith("MathJax"):
+        title = element.findtext("title")
+        return Formula(title, _is_display(element, "isplay")) if title else None
+    return Formula(svg_to_latex(element), False) if element.find("./g/g[@data-mml-node='math']") is not None else None
+
+
 def _repeated(element: etree._Element) -> Formula:
     return Formula("", False)
 
 
 _Rule = Callable[[etree._Element], Formula | None]
 _TAG_RULES: dict[str, _Rule] = {
-    "script": _script, "math": _math, "mjx-container": _mathjax3, "img": _image, "mjx-assistive-mml": _repeated,
+    "script": _script, "math": _math, "mjx-container": _mathjax3, "img": _image, "svg": _svg,
+    "mjx-assistive-mml": _repeated,
 }  # fmt: skip
 _CLASS_RULES: dict[str, _Rule] = {
     **dict.fromkeys(("katex-display", "katex", "katex-mathml"), _katex),

@@ -27,7 +27,7 @@ _SKIPPED = frozenset([
 ])  # fmt: skip
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 _SUBSCRIPT = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
-_RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{")
+_RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{|\\\([^()]*%")
 _SPACES = re.compile(r"[ \t\r\n\f\xa0]+")
 _SPACES_OF_A_LINE = re.compile(r"[ \t\r\f\xa0]+")
 _AROUND_LINE_END = re.compile(r"\s*\n\s*")
@@ -95,7 +95,7 @@ class _Writer:
         if PROTECTED in text or DOLLAR in text:
             text = text.translate(_FORGED)
         if ("\\" in text or "$$" in text) and _RAW_DISPLAY.search(text):
-            # The author's line breaks inside a formula stay: `\\\\` ends a row there.
+            # The author's line breaks inside a formula stay: `\\\\` ends a row there, `%` a line.
             text = _AROUND_LINE_END.sub("\n", text)
             self._inline.append(_SPACES_OF_A_LINE.sub(" ", text))
         else:
