@@ -33,24 +33,7 @@ class Formula(NamedTuple):
 
 
 _WRAPPERS = frozenset(["arithmatex", "math-container", "tex2jax_process", "mathjax_process"])
-_TAGS = ("script", "math", "mjx-container", "mjx-assistive-mml", "img", "svg")
-_CLASS_TAGS = (
-    "span",
-    "div",
-    "p",
-    "td",
-    "code",
-    "pre",
-    "nobr",
-    "a",
-    "table",
-    "figure",
-    "em",
-    "i",
-    "section",
-    "li",
-    "dd",
-)
+_CLASS_TAGS = ("span", "div", "p", "td", "code", "pre")
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]|^[A-Za-z]$")
 _DATA = re.compile(
     r"data-(?:math(?:ml|-content)?|tex(?:-content)?|latex|formula|expr|equation|katex|content-math|original-latex)\b(?!-)"
@@ -63,30 +46,37 @@ def mark_formulas(root: etree._Element, page: str) -> Notation:
     Args:
         page: the source that `root` was parsed from: it tells quickly what the page cannot hold.
     """
-    tags: list[object] = [*_TAGS, *_CLASS_TAGS]
-    if ":math" in page:
-        tags += {f"{prefix}:math" for prefix in re.findall(r"<(\w{1,10}):math\b", page)}
-    data = sorted(set(_DATA.findall(page)))
-    candidates = list(root.iter(etree.Element) if data else root.iter(*tags))
     has_scripts = any("math/" in (script.get("type") or "") for script in root.iter("script"))
     wrapped = False
     done: set[etree._Element] = set()
-    for element in candidates:
-        names = element.get("class")
-        if names is None or element.tag in _TAG_RULES:
-            rules: tuple[_Rule | None, ...] = ()
-        else:
-            rules = _rules_of(names)
-        if not (rules or data or element.tag in _TAG_RULES or ":" in element.tag) or element in done:
+    # A wrapper comes before what it wraps, and every class before every tag: what a renderer's class holds is gone
+    # when the tags are looked for.
+    for element, names in [
+        (element, names)
+        for element in root.iter(*_CLASS_TAGS)
+        if (names := element.get("class")) is not None and _rules_of(names)
+    ]:
+        if element in done:
             continue
-        formula = _recognise(element, rules, data, has_scripts)
-        if formula is None:
-            continue
-        if rules and not wrapped and _WRAPPERS & set(names.split()):
-            wrapped = True
-        if len(element):
-            done.update(element.iterdescendants())
-        _mark(element, formula)
+        formula = _by_class(element, _rules_of(names), has_scripts)
+        if formula is not None:
+            wrapped = wrapped or bool(_WRAPPERS & set(names.split()))
+            done.update(element.iterdescendants(*_CLASS_TAGS))
+            _mark(element, formula)
+    tags = [*_TAG_RULES]
+    if ":math" in page:
+        tags += {f"{prefix}:math" for prefix in re.findall(r"<(\w{1,10}):math\b", page)}
+    done.clear()
+    for element in list(root.iter(*tags)):
+        if element not in done and (formula := _TAG_RULES.get(element.tag, _math)(element)) is not None:
+            if len(element):
+                done.update(element.iterdescendants(*tags))
+            _mark(element, formula)
+    if data := sorted(set(_DATA.findall(page))):
+        for element in root.xpath("|".join(f".//*[@{name}]" for name in data)):
+            formula = next((found for name in data if (found := _attribute(element, name)) is not None), None)
+            if formula is not None:
+                _mark(element, formula)
     return Notation(page, wrapped=wrapped)
 
 
@@ -100,25 +90,11 @@ def _mark(element: etree._Element, formula: Formula) -> None:
         element.set("display", "block")
 
 
-def _recognise(
-    element: etree._Element, rules: tuple[_Rule | None, ...], data: list[str], has_scripts: bool
-) -> Formula | None:
-    tag: str = element.tag
-    by_tag = _TAG_RULES.get(tag)
-    if by_tag is not None:
-        return by_tag(element)
-    if ":" in tag and tag.endswith(":math"):
-        return _math(element)
+def _by_class(element: etree._Element, rules: tuple[_Rule | None, ...], has_scripts: bool) -> Formula | None:
     for rule in rules:
         if rule is not None and (formula := rule(element)) is not None:
             return formula
-    if has_scripts and None in rules:
-        return Formula("", False)
-    for name in data:
-        value = element.get(name)
-        if value and (formula := _attribute(element, name, value)) is not None:
-            return formula
-    return None
+    return Formula("", False) if has_scripts and None in rules else None
 
 
 @lru_cache(maxsize=20_000)
@@ -130,7 +106,10 @@ def _rules_of(names: str) -> tuple[_Rule | None, ...]:
     return tuple(rules)
 
 
-def _attribute(element: etree._Element, name: str, value: str) -> Formula | None:
+def _attribute(element: etree._Element, name: str) -> Formula | None:
+    value = element.get(name)
+    if not value:
+        return None
     names = (element.get("class") or "").split()
     display = (
         element.tag == "div"
