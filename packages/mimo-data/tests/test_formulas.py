@@ -160,6 +160,21 @@ def test_a_comment_in_a_formula_does_not_swallow_the_next_line():
     assert written("Let \\(a % first\n + b\\) be.<br>", head=MATHJAX) == "Let $a + b$ be."
 
 
+def test_wrappers_and_options_are_no_part_of_a_formula():
+    assert written(r"<math alttext='{\displaystyle x_{1}}'></math>") == "$x_{1}$"
+    assert written(r"<math alttext='{\displaystyle x}+{y}'></math>") == r"${\displaystyle x}+{y}$"
+    assert written("$latex x^2&amp;s=2$") == "$x^2$"
+
+
+def test_a_formula_in_a_quotation_is_on_one_line():
+    assert "> $$a \\leq b$$" in part_of(page("<blockquote>$$a\n\\leq\nb$$</blockquote>"))
+
+
+def test_wikipedia_roots_and_fractions_in_html():
+    fraction = "<span class='sfrac'><span class='num'>1</span>/<span class='den'>n</span></span>"
+    assert written(f"<span class='texhtml'>√<span>2</span> &lt; {fraction}</span>") == r"$\sqrt{2} < \frac{1}{n}$"
+
+
 def test_a_formula_in_code_stays_code():
     assert written(r"<code>\(x\)</code> and <code>$y$</code>", head=MATHJAX) == r"`\(x\)` and `$y$`"
 

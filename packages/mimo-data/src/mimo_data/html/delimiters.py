@@ -61,6 +61,7 @@ _SIGN = re.compile(
 _ANY_SIGN = re.compile(r"[$`]|\\[(\[b]|\[/")
 _CLOSING_DOLLAR = re.compile(r"(?<!\\)\$")
 _CLOSING_ASCIIMATH = {"`": re.compile(r"(?<!\\)`"), "\\$": re.compile(r"\\\$")}
+_WORDPRESS_OPTIONS = re.compile(r"(?:&(?:s|bg|fg)=[\w-]+)+\s*$")
 _GROUPS = re.compile(r"\$\\(?:begin|end)group\$")
 # Signs that only mathematics has, and what may look like it in any text.
 _STRONG = re.compile(r"\\[A-Za-z]|\\[{},;|]|[\^_=<>≤≥≠∈→±×]|\{.*\}", re.DOTALL)
@@ -149,7 +150,7 @@ def _dollars(text: str, sign: re.Match[str], notation: Notation) -> tuple[str, i
     content = text[start : closing.start()]
     following = text[closing.end() : closing.end() + 1]
     if sign[0] != "$":
-        return _inline(content.strip()), closing.end()
+        return _inline(_WORDPRESS_OPTIONS.sub("", content).strip()), closing.end()
     if is_mathematics(content, following, rendered=notation.rendered):
         return _inline(content.strip()), closing.end()
     return DOLLAR, start

@@ -257,6 +257,9 @@ def _plain_html(element: etree._Element, depth: int) -> str:
                     if "num" in (part.get("class") or "") or "den" in (part.get("class") or "")
                 ]
                 inner = rf"\frac{{{numbers[0]}}}{{{numbers[1]}}}" if len(numbers) == 2 else inner
+            if parts[-1].endswith(r"\surd"):
+                parts[-1] = parts[-1].removesuffix(r"\surd")
+                inner = rf"\sqrt{{{inner}}}"
             parts.append(inner)
         parts.append(symbols_to_latex(child.tail or ""))
     return join(parts)
@@ -336,6 +339,16 @@ _CLASS_RULES: dict[str, _Rule] = {
 }
 
 
+def _is_one_group(latex: str) -> bool:
+    """Whether the first brace closes with the last."""
+    level = 0
+    for brace in re.finditer(r"\\.|[{}]", latex, re.DOTALL):
+        level += (brace[0] == "{") - (brace[0] == "}")
+        if level == 0:
+            return brace.end() == len(latex)
+    return False
+
+
 # An entity may give what no attribute may hold.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -351,6 +364,9 @@ def _tidy(latex: str) -> str:
         if latex.startswith(start) and latex.endswith(end) and len(latex) > len(start) + len(end):
             latex = latex[len(start) : -len(end)].strip()
             break
+    if latex.startswith(r"{\displaystyle") and latex.endswith("}") and _is_one_group(latex):
+        # Wikipedia's wrapper says nothing.
+        latex = latex[len(r"{\displaystyle") : -1].strip()
     while latex.endswith("\\"):
         # Two end a row, a lone one is a space whose space was stripped; either would escape the delimiter.
         latex = latex.removesuffix("\\").rstrip()
