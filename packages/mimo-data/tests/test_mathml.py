@@ -41,6 +41,7 @@ TABLE = f"<mtable>{ROWS}</mtable>"
         # fractions, roots
         (f"<mfrac>{ONE}{X}</mfrac>", r"\frac{1}{x}"),
         (f"{mo('(')}<mfrac linethickness='0'>{X}{Y}</mfrac>{mo(')')}", r"\binom{x}{y}"),
+        (f"<mrow>{mo('(')}</mrow><mfrac linethickness='0'>{X}{Y}</mfrac><mrow>{mo(')')}</mrow>", r"\binom{x}{y}"),
         (f"<mfrac linethickness='0pt'>{X}{Y}</mfrac>", r"{x \atop y}"),
         (f"<msqrt>{X}{mo('+')}{ONE}</msqrt>", r"\sqrt{x+1}"),
         (f"<mroot>{X}<mn>3</mn></mroot>", r"\sqrt[3]{x}"),

@@ -79,7 +79,9 @@ def _row(element: etree._Element, depth: int) -> str:
     position = 0
     while position < len(children):
         child = children[position]
-        latex, used = _fenced(children, position, depth) if local_name(child) == "mo" else (None, 0)
+        # MathJax puts a delimiter in a row of its own.
+        opening = _only(child)
+        latex, used = _fenced(opening, children[position + 1 : position + 3], depth)
         if latex is None:
             latex, used = _latex(child, depth + 1), 1
         parts.append(latex)
@@ -87,15 +89,17 @@ def _row(element: etree._Element, depth: int) -> str:
     return join(parts)
 
 
-def _fenced(children: list[etree._Element], position: int, depth: int) -> tuple[str | None, int]:
+def _fenced(opening: etree._Element, rest: list[etree._Element], depth: int) -> tuple[str | None, int]:
     """A table or a binomial between delimiters, and how many elements it took."""
-    if position + 1 >= len(children):
+    if not rest or local_name(opening) != "mo":
         return None, 0
-    inner = _only(children[position + 1])
+    inner = _only(rest[0])
     name = local_name(inner)
-    closing = children[position + 2] if position + 2 < len(children) else None
+    if name not in ("mtable", "mfrac"):
+        return None, 0
+    closing = _only(rest[1]) if len(rest) > 1 else None
     has_right = closing is not None and local_name(closing) == "mo"
-    left = _token(children[position], depth)
+    left = _token(opening, depth)
     right = _token(closing, depth) if closing is not None and has_right else ""
     if name == "mtable":
         environment = _MATRICES.get((left, right))
