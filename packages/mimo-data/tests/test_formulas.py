@@ -102,6 +102,12 @@ INLINE = {
     "Discourse": "<span class='math'>x^2</span>",
     "GitLab": "<code class='code math js-render-math' data-math-style='inline'>x^2</code>",
     "remark": "<code class='language-math math-inline'>x^2</code>",
+    "Codeforces": "$$$x^2$$$",
+    "Codeforces's HTML formula": "<span class='tex-span'><i>x</i><sup>2</sup></span>",
+    "AtCoder": r"<var>x^{2}</var>",
+    "distill": "<d-math>x^2</d-math>",
+    "WordPress's KaTeX": "<span class='wp-katex-eq' data-display='false'>x^2</span>",
+    "Quill": f"<span class='ql-formula' data-value='x^2'><span class='katex'>{MATHML}</span></span>",
     "arithmatex": r"<span class='arithmatex'>\(x^2\)</span>",
     "StackExchange": "<span class='math-container'>$x^2$</span>",
     "parentheses": r"\(x^2\)",
@@ -128,6 +134,8 @@ DISPLAY = {
     "GitLab": "<pre class='code math js-render-math' data-math-style='display'>x^2</pre>",
     "brackets": r"\[x^2\]",
     "dollars": "$$x^2$$",
+    "Codeforces": "$$$$$$x^2$$$$$$",
+    "distill": "<d-math block>x^2</d-math>",
 }
 
 
@@ -199,6 +207,15 @@ def test_money_is_not_mathematics():
 )
 def test_a_dollar_on_a_page_with_formulas_is_escaped_unless_it_delimits_one(text, latex):
     assert written(f"{text} <script type='math/tex'>y</script>") == f"{latex} $y$"
+
+
+def test_a_row_of_dollars_is_a_price_class():
+    assert written("Cheap ($), fair ($$) and dear ($$$).") == "Cheap ($), fair ($$) and dear ($$$)."
+
+
+def test_a_page_with_latex_in_some_variables_has_it_in_all():
+    assert written(r"<var>N</var> lines, <var>1 \leq N</var>") == r"$N$ lines, $1 \leq N$"
+    assert written("<var>N</var> lines") == "N lines"
 
 
 def test_delimiters_need_an_engine_or_mathematics_between_them():

@@ -55,7 +55,7 @@ _ENVIRONMENTS = (
 _SIGN = re.compile(
     r"\\\(|\\\[|\\begin\{("
     + _ENVIRONMENTS
-    + r")\}|\\\$|\$latex\s|\$\$|\$|\[(tex|itex|math|latex|imath|mathjax)\]|(?<!\\)`",
+    + r")\}|\\\$|\$latex\s|\${6}|\$\$\$?|\$|\[(tex|itex|math|latex|imath|mathjax)\]|(?<!\\)`",
     re.IGNORECASE,
 )
 _ANY_SIGN = re.compile(r"[$`]|\\[(\[b]|\[/")
@@ -102,7 +102,7 @@ def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[s
     opening, start = sign[0], sign.end()
     if opening in ("\\$", "`"):
         return _asciimath(text, start, opening, unclosed) if notation.asciimath == opening else (opening, start)
-    if opening.startswith("$") and opening != "$$":
+    if opening == "$" or opening[1:6].lower() == "latex":
         return _dollars(text, sign, notation)
     lower = opening.lower()
     if lower.startswith("\\begin"):
@@ -110,22 +110,23 @@ def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[s
     elif lower.startswith("["):
         closing = f"[/{sign[2]}]"
     else:
-        closing = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}[opening]
+        # Codeforces takes three dollars for a formula in a line, six for one that stands alone.
+        closing = {"\\(": "\\)", "\\[": "\\]"}.get(opening, opening)
     end = -1 if closing in unclosed else text.find(closing, start)
     if end < 0:
         unclosed.add(closing)
-        return (DOLLAR * 2 if opening == "$$" else opening), start
+        return opening.replace("$", DOLLAR), start
     content = text[start:end].strip()
     after = end + len(closing)
     if not content or PROTECTED in content:
-        return (DOLLAR * 2 if opening == "$$" else opening), start
+        return opening.replace("$", DOLLAR), start
     if lower.startswith("\\begin"):
         return f"$${text[sign.start() : after]}$$", after
     if lower.startswith("["):
         return (_inline(content) if lower in ("[itex]", "[latex]", "[imath]") else f"$${content}$$"), after
     if not (notation.rendered or _MATHS.search(content)):
-        return (DOLLAR * 2 if opening == "$$" else opening), start
-    if opening == "\\(":
+        return opening.replace("$", DOLLAR), start
+    if opening in ("\\(", "$$$"):
         return _inline(content), after
     return _display(content, text[start:end]), after
 

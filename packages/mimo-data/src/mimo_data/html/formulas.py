@@ -34,6 +34,7 @@ class Formula(NamedTuple):
 
 _WRAPPERS = frozenset(["arithmatex", "math-container", "tex2jax_process", "mathjax_process"])
 _CLASS_TAGS = ("span", "div", "p", "td", "code", "pre")
+_LATEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|[A-Za-z]_[A-Za-z0-9]\b")
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]|^[A-Za-z]$")
 _DATA = re.compile(
     r"data-(?:math(?:ml|-content)?|tex(?:-content)?|latex|formula|expr|equation|katex|content-math|original-latex)\b(?!-)"
@@ -72,6 +73,8 @@ def mark_formulas(root: etree._Element, page: str) -> Notation:
             if len(element):
                 done.update(element.iterdescendants(*tags))
             _mark(element, formula)
+    for element in _variables(root):
+        _mark(element, Formula(element.text, False))
     if data := sorted(set(_DATA.findall(page))):
         for element in root.xpath("|".join(f".//*[@{name}]" for name in data)):
             formula = next((found for name in data if (found := _attribute(element, name)) is not None), None)
@@ -301,6 +304,25 @@ def _code_math(element: etree._Element) -> Formula | None:
     return Formula(text, "display" in style or element.tag == "pre") if text.strip() else None
 
 
+def _raw(element: etree._Element) -> Formula | None:
+    """An element of its own for LaTeX: distill's `<d-math block>`, MathLive, WordPress's KaTeX, JATS."""
+    text = "" if len(element) else (element.text or "").strip()
+    if not text or (element.tag in _CLASS_TAGS and not _TEX.search(text)):
+        return None
+    display = (
+        element.get("block") is not None
+        or element.tag.endswith("block")
+        or "true" in (element.get("data-display"), element.get("display"))
+    )
+    return Formula(text, display)
+
+
+def _variables(root: etree._Element) -> list[etree._Element]:
+    """The `var` elements of a page that writes LaTeX in them, as AtCoder does; else none."""
+    found = [element for element in root.iter("var") if not len(element) and element.text]
+    return found if any(_LATEX.search(element.text) for element in found) else []
+
+
 def _image(element: etree._Element) -> Formula | None:
     found = image_source(element)
     return None if found is None else Formula(*found)
@@ -322,14 +344,20 @@ def _repeated(element: etree._Element) -> Formula:
 
 _Rule = Callable[[etree._Element], Formula | None]
 _TAG_RULES: dict[str, _Rule] = {
-    "script": _script, "math": _math, "mjx-container": _mathjax3, "img": _image, "svg": _svg,
+    "script": _script,
+    "math": _math,
+    "mjx-container": _mathjax3,
+    "img": _image,
+    "svg": _svg,
     "mjx-assistive-mml": _repeated,
-}  # fmt: skip
+    **dict.fromkeys(("d-math", "math-field", "tex", "latex", "la-tex", "tex-math", "math-inline", "math-block"), _raw),
+}
 _CLASS_RULES: dict[str, _Rule] = {
     **dict.fromkeys(("katex-display", "katex", "katex-mathml"), _katex),
     "katex-html": _katex_html,
     "mwe-math-element": _wikipedia,
-    "texhtml": _html_formula,
+    **dict.fromkeys(("texhtml", "tex-span"), _html_formula),
+    **dict.fromkeys(("wp-katex-eq", "katex-eq", "latex", "tex", "mathjax-latex", "math-latex"), _raw),
     "MathJax_Preview": _repeated,
     **dict.fromkeys(("MathJax_Display", "MathJax", "MathJax_SVG_Display", "MathJax_SVG", "MathJax_CHTML"), _mathjax2),
     **dict.fromkeys(("MathJax_MathML", "MJXc-display", "mjx-chtml"), _mathjax2),
