@@ -20,6 +20,9 @@ _SKIP_BYTES = 256 << 10
 _VERSION = re.compile(rb"WARC/[01]\.\d+[ \t]*\r\n")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _END = b"\r\n\r\n"
+# How much of that may be missing still, by the last byte read.
+_MISSING = {ord("\r"): 3, ord("\n"): 2}
+_SHORTEST_HEADER_BYTES = len(b"WARC/1.0\r\nContent-Length: 0\r\n\r\n")
 _PLAIN_START = b"\r\n\r\nWARC/"
 _GZIP, _ZSTD, _LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 
@@ -100,24 +103,22 @@ class _Stream:
         self._file = file
         self._member = decompress(file) if decompress else None
         self._source: BinaryIO | _Member = self._member or file
-        self._pending = b""
+        self._opening = b""
         self._last_member = self.start if self._member else None
 
     def find_record(self) -> bool:
         """Goes to the next record's first byte; False at the end."""
-        while True:
-            self._pending = self._pending or self._source.read(1)
-            if not self._pending:
-                if self._member and self._member.frame_start_position() != self._last_member:
-                    raise _DamageError("truncated where a record begins")
-                return False
-            if self._pending[:1] not in b"\r\n":
-                break
-            self._pending = self._pending[1:]
+        self._opening = b"\n"
+        while self._opening in (b"\r", b"\n"):
+            self._opening = self._source.read(1)
+        if not self._opening:
+            if self._member and self._member.frame_start_position() != self._last_member:
+                raise _DamageError("truncated where a record begins")
+            return False
         if self._member:
             self.start = self._member.frame_start_position() or 0
         else:
-            self.start = self._file.tell() - len(self._pending)
+            self.start = self._file.tell() - 1
         return True
 
     def read_record(self, max_block_bytes: int, wanted: Callable[[dict[str, str]], bool]) -> Entry | None:
@@ -140,20 +141,20 @@ class _Stream:
         return Entry(self.start, headers, block) if chosen else None
 
     def _read_headers(self) -> dict[str, str]:
-        # The shortest record is longer than 32 bytes, and what closes it is 4: nothing of a next record, whose
-        # position would then be unknown, is read before its time.
-        head = self._read_up_to(32)
+        # Never a byte further than the empty line: where the next compressed member begins can only be told once all
+        # of this one has been read, and nothing of the next.
+        head = self._opening + self._read_up_to(_SHORTEST_HEADER_BYTES - 1)
         if not _VERSION.match(head):
             raise _DamageError("no record starts here")
-        while (end := head.find(_END, max(0, len(head) - 7))) < 0:
-            more = self._read_up_to(4)
+        read = self._source.read
+        while not head.endswith(_END):
+            more = read(_MISSING.get(head[-1], 4) if head[-3:] != b"\r\n\r" else 1)
             if not more:
                 raise _DamageError("truncated in a record's headers")
             head += more
             if len(head) > _MAX_HEADER_BYTES:
                 raise _DamageError(f"a record's headers are longer than {_MAX_HEADER_BYTES} bytes")
-        self._pending = head[end + len(_END) :]
-        return parse_headers(head[:end])
+        return parse_headers(head[: -len(_END)])
 
     def _read(self, num_bytes: int) -> bytes:
         data = self._read_up_to(num_bytes)
@@ -171,12 +172,9 @@ class _Stream:
 
     def _read_up_to(self, num_bytes: int) -> bytes:
         """That many bytes, or all that remain."""
-        data, self._pending = self._pending[:num_bytes], self._pending[num_bytes:]
-        while len(data) < num_bytes:
-            more = self._source.read(num_bytes - len(data))
-            if not more:
-                break
-            data = data + more if data else more
+        data = self._source.read(num_bytes)
+        while len(data) < num_bytes and (more := self._source.read(num_bytes - len(data))):
+            data += more
         return data
 
 

@@ -112,7 +112,7 @@ def _convert(id: str, entry: Entry, recipe: WarcRecipe) -> Page | Document:
         response = Response(200, {"content-type": headers.get("content-type", "")}, entry.block)
     stated = _kind(response.content_type)
     body = response.body(recipe.max_page_bytes)
-    if not body.strip():
+    if not body or body.isspace():
         raise PageError("broken", "empty")
     kind = _seen_kind(stated, body)
     if kind == "text":
