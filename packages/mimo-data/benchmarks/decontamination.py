@@ -1,4 +1,4 @@
-"""Leaks of benchmark problems put into pages in many ways: how many decontamination finds, how many clean pages it hits.
+"""Leaks of benchmark problems, put into pages in many ways: how many are found, and how many clean pages are hit.
 
 `decontamination.py [--problems FILE… --pages PATH…] [--items N]`: problem files of `mimo-eval problems` and documents
 files (or step folders) without problems. Without them it makes up both, which measures the mechanism and not the world.
@@ -97,6 +97,9 @@ VARIATIONS: dict[str, Callable[[str, random.Random], str]] = {
     "options in a row": lambda text, _: relabelled(text),
     "question only": lambda text, _: question_only(text),
 }
+NOUNS = "ferry lantern orchard violin glacier bakery compass turbine meadow harbour kettle falcon quarry sundial"
+VERBS = "carries repairs paints measures borrows counts sells weighs"
+SYLLABLES = "ba co di fe gu la mo ni pe ra so tu"
 BUCKETS = ((16, "under 16"), (40, "16 to 39"), (10**9, "40 and more"))
 
 
@@ -114,7 +117,9 @@ def main() -> None:
     search_s = time.process_time() - start_s
     num_bytes = sum(len(page.text.encode()) for page in pages)
     print(f"{platform.machine()}, Python {platform.python_version()}, one core, CPU time\n")
-    print(f"{len(prompts)} problems indexed in {index_s:.1f} s; {len(index.too_short)} say too little to be searched for.")
+    print(
+        f"{len(prompts)} problems indexed in {index_s:.1f} s; {len(index.too_short)} say too little to be searched for."
+    )
     print(f"{len(pages)} clean pages, {num_bytes / 1e6:.1f} MB: {num_bytes / search_s / 1e6:.1f} MB/s.")
     hit_pages = {hit.document for hit in clean_hits}
     print(f"Clean pages hit: {len(hit_pages)} ({len(hit_pages) / len(pages):.2%}).")
@@ -156,7 +161,9 @@ def report(found: Counter[tuple[str, str]], tried: Counter[tuple[str, str]], kin
     for variation in VARIATIONS:
         cells = [(found[variation, name], tried[variation, name]) for name in names]
         cells.append((sum(cell[0] for cell in cells), sum(cell[1] for cell in cells)))
-        print(f"| {variation} | {' | '.join(f'{hit / count:.4f} of {count}' if count else '–' for hit, count in cells)} |")
+        print(
+            f"| {variation} | {' | '.join(f'{hit / count:.4f} of {count}' if count else '–' for hit, count in cells)} |"
+        )
     for name in (*names, "all"):
         pairs = [key for key in tried if key[0] != "question only" and name in (key[1], "all")]
         hit, count = sum(found[key] for key in pairs), sum(tried[key] for key in pairs)
@@ -170,15 +177,17 @@ def load_prompts(files: list[Path]) -> list[BenchmarkPrompt]:
     """Prompts named by file, since the formats name theirs `1`, `2`, … in each."""
     return list(
         chain.from_iterable(
-            (BenchmarkPrompt(f"{path.stem}/{number}", prompt.prompt) for number, prompt in enumerate(read_prompts(path)))
+            (
+                BenchmarkPrompt(f"{path.stem}/{number}", prompt.prompt)
+                for number, prompt in enumerate(read_prompts(path))
+            )
             for path in files
         )
     )
 
 
 def made_up_prompts(rng: random.Random) -> list[BenchmarkPrompt]:
-    nouns = "ferry lantern orchard violin glacier bakery compass turbine meadow harbour kettle falcon quarry sundial".split()
-    verbs = "carries repairs paints measures borrows counts sells weighs".split()
+    nouns, verbs = NOUNS.split(), VERBS.split()
     prompts = []
     for number in range(400):
         a, b, c = rng.sample(nouns, 3)
@@ -195,7 +204,7 @@ def made_up_prompts(rng: random.Random) -> list[BenchmarkPrompt]:
 
 
 def made_up_pages(rng: random.Random) -> list[Document]:
-    syllables = "ba co di fe gu la mo ni pe ra so tu".split()
+    syllables = SYLLABLES.split()
     vocabulary = ["".join(rng.choices(syllables, k=rng.randrange(1, 5))) for _ in range(3000)]
     lines = [[" ".join(rng.choices(vocabulary, k=12)) for _ in range(80)] for _ in range(200)]
     return [Document(id=f"page-{n}", text="\n".join(page), source="web") for n, page in enumerate(lines)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # What a word says, in bits. Far less than its rarity: words of one sentence go together.
 _COMMON_BITS, _WORD_BITS, _SINGLE_BITS, _DIGIT_BITS, _ALONE_BITS, _OPERATOR_BITS = 2.0, 5.0, 2.0, 3.0, 4.0, 2.0
 # A question without its options is one sentence of a benchmark, and sooner one of somebody else's.
-_MIN_QUESTION_BITS = 18.0
+_MIN_QUESTION_BITS = 14.0
 # A run says as much as eight plain words would, which numbers alone cannot.
 _MIN_RUN_BITS = 32.0
 # 16 words are about 26 Han characters.
@@ -42,7 +42,8 @@ _COMMON_WORDS = """a about after all also an and answer any are as at be been be
     could did do does each false find following for from given had has have he her his how i if in into is it its many
     may more most much must name new no not number of on one only or other our out over question she should so some
     statement such s t than that the their them then there these they this those to true two under up use value was we
-    were what when where which who whom whose why will with would write you your 的 是 一 在 有 下 列 中 和 不 了 以 为 哪"""
+    were what when where which who whom whose why will with would write you your
+    的 是 一 在 有 下 列 中 和 不 了 以 为 哪"""
 
 
 @dataclass(frozen=True)
@@ -184,32 +185,29 @@ class ProblemIndex:
             length = _SHORT_SEED if count <= 12 else _LONG_SEED
             block = 2 if count <= 40 else 4
             plans.append((which, length, block, matcher.seed_hashes(needle.words.hashes, length)))
-        unique, inverse, counts = np.unique(
+        _, inverse, counts = np.unique(
             np.concatenate([plan[3] for plan in plans]), return_inverse=True, return_counts=True
         )
         frequency = counts[inverse]
         keys, needles, offsets, position = [], [], [], 0
-        for which, _length, block, hashes in plans:
+        for which, length, block, hashes in plans:
             own = frequency[position : position + len(hashes)]
             position += len(hashes)
             sums = np.concatenate([[0.0], np.cumsum(self._needles[which].bits)])
-            said = sums[_length:] - sums[:-_length]
+            said = sums[length:] - sums[:-length]
             # Rare among the problems, then rare by itself.
-            score = own * 64 - said
-            chosen = [
-                start + int(np.argmin(score[start : start + block])) for start in range(0, len(hashes), block)
-            ]
-            plain = [place for place in chosen if said[place] >= _MIN_SEED_BITS] or [int(np.argmin(score))]
-            keys += [hashes[place] for place in plain]
-            needles += [which] * len(plain)
-            offsets += plain
-        return np.array(keys, np.uint64), np.array(needles, np.int64), np.array(offsets, np.int64)
+            places = matcher.choose_seeds(own * 64 - said, said, block, _MIN_SEED_BITS)
+            keys.append(hashes[places])
+            needles.append(np.full(len(places), which))
+            offsets.append(places)
+        return np.concatenate(keys), np.concatenate(needles), np.concatenate(offsets)
 
     def _phrases(self, wholes: list[_Needle], num_words: int) -> NDArray[np.bool_]:
-        """Where a run of `ngram_words` begins that many problems have between different words.
+        """Where a run of `ngram_words` begins that many problems have, and as many words before and after it differ.
 
-        Such a run is how a benchmark speaks (`m/n where m and n are relatively prime positive integers`), and every
-        page about its subject speaks so too.
+        Problems about one passage, and copies of one problem, agree on one side at least. What agrees on neither is how
+        a benchmark speaks (`m/n where m and n are relatively prime positive integers`), and every page about its
+        subject speaks so too.
         """
         length = self._recipe.ngram_words
         phrase = np.zeros(num_words, np.bool_)
@@ -218,17 +216,19 @@ class ProblemIndex:
             hashes = needle.words.hashes
             found = _matcher().seed_hashes(hashes, length)
             if len(found):
-                # The edges of a prompt differ from everything, and from each other.
-                edge = np.uint64(number)
+                # What lies beyond a prompt differs from everything else.
+                beyond = np.full(length, number, np.uint64)
                 windows.append(found)
-                lefts.append(np.concatenate([[edge], hashes[: len(found) - 1]]))
-                rights.append(np.concatenate([hashes[length:], [edge]]))
+                lefts.append(np.concatenate([beyond, hashes])[: len(found)])
+                rights.append(np.concatenate([hashes, beyond])[2 * length - 1 :])
                 places.append(np.arange(position, position + len(found)))
             position += len(hashes)
         if windows:
             every, place = np.concatenate(windows), np.concatenate(places)
             _, inverse = np.unique(every, return_inverse=True)
-            several = np.minimum(_num_different(inverse, np.concatenate(lefts)), _num_different(inverse, np.concatenate(rights)))
+            several = np.minimum(
+                _num_different(inverse, np.concatenate(lefts)), _num_different(inverse, np.concatenate(rights))
+            )
             phrase[place] = several[inverse] >= _MIN_PHRASE_NEIGHBOURS
         return phrase
 
@@ -250,7 +250,8 @@ def _needle(prompt: BenchmarkPrompt) -> _Needle:
     ends_sentence = np.array([signs.lstrip(b"\"')$*_ ").startswith(_STOPS) for signs in behind], np.bool_)
     flags = np.where(lines, matcher.LINE, 0) | np.where(lines & short & following, matcher.LABEL, 0)
     bits = np.choose(words.kinds, (_WORD_BITS, _SINGLE_BITS, _DIGIT_BITS, _ALONE_BITS))
-    bits[np.isin(words.hashes, _common_hashes())] = _COMMON_BITS
+    common = _common_hashes()
+    bits[common[np.searchsorted(common, words.hashes) % len(common)] == words.hashes] = _COMMON_BITS
     weights = np.where(words.kinds == ALONE, _ALONE_WEIGHT, _WORD_WEIGHT)
     return _Needle(prompt.id, "whole", words, flags.astype(np.uint8), bits, weights, ends_sentence)
 
@@ -274,7 +275,7 @@ def _num_different(groups: NDArray[np.int64], values: NDArray[np.uint64]) -> NDA
 
 @cache
 def _common_hashes() -> NDArray[np.uint64]:
-    return np.array([hash_word(word) for word in _COMMON_WORDS.split()], np.uint64)
+    return np.unique(np.array([hash_word(word) for word in _COMMON_WORDS.split()], np.uint64))
 
 
 def _matcher() -> ModuleType:

@@ -4,12 +4,16 @@ Runs of `seed` words that needles were indexed by are looked up at every word of
 needle and the text are followed to both sides for as long as they agree.
 """
 
+# numba's decorators have no types, and it compiles plain comparisons and loops best.
+# mypy: disable-error-code="untyped-decorator,no-any-return"
+# ruff: noqa: SIM110
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from mimo_data.decontaminate.signs import GLUED, LOOSE, MINUS, NEW_LINE, OPERATORS, PLUS, TIMES
@@ -53,6 +57,27 @@ def seed_hashes(hashes: NDArray[Any], length: int) -> NDArray[Any]:
 
 
 @njit(cache=True)
+def choose_seeds(score: NDArray[Any], said: NDArray[Any], block: int, min_said: float) -> NDArray[Any]:
+    """Places of the lowest score in each `block` of places, those that say too little left out unless all do."""
+    count, best = 0, 0
+    chosen = np.empty((len(score) + block - 1) // block, np.int64)
+    for start in range(0, len(score), block):
+        lowest = start
+        for place in range(start, min(len(score), start + block)):
+            if score[place] < score[lowest]:
+                lowest = place
+        if score[lowest] < score[best]:
+            best = lowest
+        if said[lowest] >= min_said:
+            chosen[count] = lowest
+            count += 1
+    if count == 0:
+        chosen[0] = best
+        count = 1
+    return chosen[:count]
+
+
+@njit(cache=True)
 def build_table(keys: NDArray[Any], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Open addressing of sorted different keys: slots of keys, and their place in the order."""
     slots, places = np.zeros(size, np.uint64), np.zeros(size, np.int32)
@@ -83,6 +108,11 @@ def _agree(word_marks: int, needle_marks: int, before: int, kind: int) -> bool:
 
 
 @njit(cache=True)
+def _begins_line(marks: NDArray[Any], place: int, n: int) -> bool:
+    return 0 <= place < n and marks[place] & NEW_LINE != 0
+
+
+@njit(cache=True)
 def _next(
     words: NDArray[Any], marks: NDArray[Any], j: int, needle: NDArray[Any], flags: NDArray[Any], i: int, step: int
 ) -> tuple[int, int]:
@@ -99,20 +129,22 @@ def _next(
         if not 0 <= target < m:
             break
         after = target + step
+        # Foreign lines are whole ones: text breaks off at the end of a line and goes on at the beginning of one, or
+        # behind the label there.
+        edge = j if step > 0 else j + 1
+        breaks_off = _begins_line(marks, edge, n) or (skipped and step < 0 and _begins_line(marks, j, n))
         lines = 0
         for distance in range(_MAX_FOREIGN_WORDS + 1):
             place = j + step * distance
             if not 0 <= place < n:
                 break
             edge = place if step > 0 else place + 1
-            new_line = edge < n and marks[edge] & NEW_LINE != 0
-            if new_line:
+            if _begins_line(marks, edge, n):
                 lines += 1
             if lines > _MAX_FOREIGN_LINES + 1:
                 break
-            # Foreign lines are whole ones: text breaks off at the end of a line and goes on at the beginning of one.
-            starts_line = (j if step > 0 else j + 1) < n and marks[j if step > 0 else j + 1] & NEW_LINE != 0
-            allowed = starts_line and new_line
+            goes_on = _begins_line(marks, edge, n) or (skipped and step > 0 and _begins_line(marks, place - 1, n))
+            allowed = breaks_off and goes_on
             allowed = allowed or (at_part and distance <= _MAX_FOREIGN_LABELS) or (skipped and distance == 0)
             if not allowed or words[place] != needle[target]:
                 continue
@@ -152,14 +184,21 @@ def _follow(
             continue
         found_j, found_i = _next(words, marks, next_j, needle, flags, next_i, step)
         if found_j < 0:
-                return j, i, differences
+            return j, i, differences
         j, i = found_j, found_i
 
 
 @njit(cache=True)
 def _says_enough(
-    needle: NDArray[Any], bits: NDArray[Any], weights: NDArray[Any], phrase: NDArray[Any], lo: int, hi: int,
-    run_weight: int, run_bits: float, run_words: int,
+    needle: NDArray[Any],
+    bits: NDArray[Any],
+    weights: NDArray[Any],
+    phrase: NDArray[Any],
+    lo: int,
+    hi: int,
+    run_weight: int,
+    run_bits: float,
+    run_words: int,
 ) -> bool:
     """Whether the needle's words lo … hi are a run long and varied enough, and more than benchmarks' phrases."""
     weight, different = 0, 0.0

@@ -1,11 +1,15 @@
 """The compiled loop of `words.py` over a text's bytes. Import it where it is used: it loads numba."""
 
+# numba's decorators have no types, and it compiles plain comparisons and loops best.
+# mypy: disable-error-code="untyped-decorator,no-any-return"
+# ruff: noqa: SIM109
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from mimo_data.decontaminate import signs
@@ -36,7 +40,9 @@ _CODE_POINT = np.uint64((1 << 21) - 1)
 _MODULUS_LETTERS = (109, 111, 100)
 _MAX_NAME, _MAX_TAG, _MAX_LINK = 32, 300, 500
 _TAB, _LINE, _RETURN, _SPACE = 9, 10, 13, 32
-_BANG, _QUOTE, _HASH, _DOLLAR, _AND, _APOSTROPHE, _OPEN, _CLOSE, _STAR, _COMMA, _HYPHEN = (ord(c) for c in "!\"#$&'()*,-")
+_BANG, _QUOTE, _HASH, _DOLLAR, _AND, _APOSTROPHE, _OPEN, _CLOSE, _STAR, _COMMA, _HYPHEN = (
+    ord(c) for c in "!\"#$&'()*,-"
+)
 _SLASH, _SEMICOLON, _LESS, _GREATER, _CLOSE_SQUARE, _BACKSLASH, _CARET, _UNDERSCORE, _BACKTICK = (
     ord(c) for c in "/;<>]\\^_`"
 )
@@ -156,7 +162,7 @@ def _link(data: NDArray[Any], i: int, n: int) -> int:
 def _after_hyphen(data: NDArray[Any], i: int, n: int) -> int:
     """Where a word goes on after the hyphen at i, in its line or the next one; 0 if it does not.
 
-    Whether `real-` at the end of a line belongs to *real-time* or to *realistic* is not to be seen, so both are one word.
+    Whether `real-` at the end of a line begins *real-time* or *realistic* is not to be seen, so both are one word.
     """
     place = i + (2 if data[i] == _BACKSLASH else 1)
     while place < n and (data[place] == _SPACE or data[place] == _RETURN):

@@ -68,16 +68,16 @@ _DROPPED_COMMANDS = """
     ldots cdots vdots ddots dots dotsc dotsb lfloor rfloor lceil rceil langle rangle lbrace rbrace lbrack rbrack vert
     lvert rvert Vert lVert rVert lgroup rgroup not iff leftrightarrow Leftrightarrow leftarrow Leftarrow uparrow
     downarrow rightleftharpoons xrightarrow therefore because hline hfill noindent par item centering newline
-    nonumber notag allowbreak break smallskip medskip bigskip ll gg prec succ models vdash therefore colon
-""".split()
-_DROPPED_ARGUMENTS = "begin end hspace vspace label tag ref eqref cite color textcolor includegraphics".split()
-_FRACTIONS = "frac dfrac tfrac cfrac binom dbinom tbinom genfrac".split()
+    nonumber notag allowbreak break smallskip medskip bigskip ll gg prec succ models vdash colon
+"""
+_DROPPED_ARGUMENTS = "begin end hspace vspace label tag ref eqref cite color textcolor includegraphics"
+_FRACTIONS = "frac dfrac tfrac cfrac binom dbinom tbinom genfrac"
 _LETTERS = {"ell": "l", "imath": "i", "jmath": "j", "hbar": "h"}
-_MODULI = "pmod bmod pod".split()
+_MODULI = "pmod bmod pod"
 
-_TAGS = """a abbr b big blockquote br code center dd div dl dt em font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark math mi
-    mn mo mrow ol p pre q s samp small span strong sub sup table tbody td tfoot th thead tr tt u ul var""".split()
-_LINE_TAGS = frozenset("blockquote br dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre table td th tr ul".split())
+_WORD_TAGS = """a abbr b big code em font i img ins kbd mark math mi mn mo mrow q s samp small span strong sub sup
+    tbody tfoot thead tt u var"""
+_LINE_TAGS = "blockquote br center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre table td th tr ul"
 
 
 @dataclass(frozen=True)
@@ -115,19 +115,17 @@ def sign_tables() -> SignTables:
             kinds[code_point], folded[code_point] = _character(chr(code_point))
     for character, mask in _OPERATOR_CHARACTERS.items():
         operators[ord(character)] = mask
-    commands = {name: DROP for name in _DROPPED_COMMANDS}
-    commands |= {name: DROP_ARGUMENT for name in _DROPPED_ARGUMENTS}
-    commands |= {name: FRACTION for name in _FRACTIONS}
+    commands = dict.fromkeys(_DROPPED_COMMANDS.split(), DROP)
+    commands |= dict.fromkeys(_DROPPED_ARGUMENTS.split(), DROP_ARGUMENT)
+    commands |= dict.fromkeys(_FRACTIONS.split(), FRACTION)
     commands |= {name: OPERATOR | mask << ARGUMENT_SHIFT for name, mask in _OPERATOR_COMMANDS.items()}
     for name, character in _GREEK.items():
         # Capitals fold to small letters, as everywhere.
         commands[name] = commands[name.capitalize()] = CHARACTER | ord(character) << ARGUMENT_SHIFT
     commands |= {name: CHARACTER | ord(letter) << ARGUMENT_SHIFT for name, letter in _LETTERS.items()}
-    commands |= {name: MODULUS for name in _MODULI}
-    entities = {
-        name[:-1]: ord(text[0]) for name, text in html.entities.html5.items() if name[-1] == ";"
-    }
-    tags = {name: 2 if name in _LINE_TAGS else 1 for name in _TAGS}
+    commands |= dict.fromkeys(_MODULI.split(), MODULUS)
+    entities = {name[:-1]: ord(text[0]) for name, text in html.entities.html5.items() if name[-1] == ";"}
+    tags = dict.fromkeys(_WORD_TAGS.split(), 1) | dict.fromkeys(_LINE_TAGS.split(), 2)
     return SignTables(kinds, folded, operators, _by_name(commands), _by_name(entities), _by_name(tags))
 
 

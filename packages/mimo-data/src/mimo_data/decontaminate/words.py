@@ -1,9 +1,9 @@
-"""A text as canonical words: the same for every way of writing, laying out or escaping it that decontamination sees through.
+"""A text as canonical words: the same for every way to write it that decontamination sees through.
 
-A word is a run of letters, a single digit, or a single Han, kana, Hangul or Greek character, all in small letters without
-accents. Punctuation, brackets, layout, Markdown, HTML tags and link targets, and LaTeX commands that are no letters vanish.
-Digits stand alone so that `\\dfrac12`, `\\frac{1}{2}` and 1/2 are the same two. What vanished between two words
-is kept where it decides what a formula says, as a mask of operators.
+A word is a run of letters, a single digit, or a single Han, kana, Hangul or Greek character, all in small letters
+without accents. Punctuation, brackets, layout, Markdown, HTML tags and link targets vanish, and LaTeX commands that are
+no letters. Digits stand alone so that `\\dfrac12`, `\\frac{1}{2}` and 1/2 are the same two. What vanished between two
+words is kept where it decides what a formula says, as a mask of operators.
 """
 
 from __future__ import annotations
@@ -72,4 +72,5 @@ def _scanner() -> Callable[..., int]:
     """The compiled scanner. numba takes a second to load, and compiles once a machine."""
     from mimo_data.decontaminate.scanner import scan
 
-    return scan
+    compiled: Callable[..., int] = scan
+    return compiled
