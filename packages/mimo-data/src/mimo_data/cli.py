@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mimo_data.commands import check, decontaminate, deduplicate, extract, filter, import_, tokenize
+from mimo_data.commands import check, decontaminate, deduplicate, extract, filter, import_, synthesize, tokenize
 from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
 
 # In the order of a corpus's life.
-_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, tokenize, check)
+_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, synthesize, tokenize, check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

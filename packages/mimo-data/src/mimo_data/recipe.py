@@ -11,6 +11,7 @@ from mimo_data.filter import FilterRecipe
 from mimo_data.mixture import Mixture
 from mimo_data.run import Record
 from mimo_data.sources.hub import ImportRecipe
+from mimo_data.synth.strategy import SynthesizeRecipe
 
 
 class DataRecipe(Record, frozen=True):
@@ -22,5 +23,6 @@ class DataRecipe(Record, frozen=True):
     filter: FilterRecipe = FilterRecipe()
     imports: ImportRecipe | None = msgspec.field(name="import", default=None)
     """What `mimo-data import` reads; needed by that command only."""
+    synthesize: SynthesizeRecipe = SynthesizeRecipe()
     stages: dict[str, Mixture] = msgspec.field(default_factory=dict)
     """Mixture by stage of pre-training."""

@@ -123,11 +123,8 @@ class Reply(Record, frozen=True):
 class Endpoint:
     """A pool of connections to one endpoint: `async with Endpoint(recipe) as endpoint: await endpoint.ask(…)`."""
 
-    def __init__(self, recipe: EndpointRecipe, *, seed: int = 0) -> None:
+    def __init__(self, recipe: EndpointRecipe) -> None:
         """
-        Args:
-            seed: of the jitter between tries.
-
         Raises:
             RecipeError: the variable of the key is not set.
             DataError: httpx is missing.
@@ -135,7 +132,7 @@ class Endpoint:
         self.recipe = recipe
         self._key = _key(recipe.api_key_variable)
         self._address = recipe.url.rstrip("/") + "/chat/completions"
-        self._jitter = random.Random(seed)
+        self._jitter = random.Random(0)
         self._places = asyncio.Semaphore(recipe.concurrency)
         self._closed_until_s = 0.0
         self._http = self._open()
