@@ -42,7 +42,7 @@ async def _ask_all(
     budget: float | None,
     on_replies: Callable[[int], None],
 ) -> bool:
-    errors: list[DataError] = []
+    problems: list[str] = []
     open_requests = (request for request in requests if request.id not in journal)
 
     def is_spent() -> bool:
@@ -50,21 +50,21 @@ async def _ask_all(
 
     async def work(endpoint: Endpoint) -> None:
         # The next request is taken only when a worker is free: nothing is planned that might not be asked.
-        while not errors and not is_spent() and (request := next(open_requests, None)):
+        while not problems and not is_spent() and (request := next(open_requests, None)):
             try:
                 message = Message(role="user", content=request.prompt)
                 reply = await endpoint.ask([message], sampling, seed=request.sampling_seed)
             except DataError as error:
-                errors.append(error)
+                problems.append(str(error))
                 return
             journal.add(Entry(id=request.id, price=endpoint.cost(reply), reply=reply))
             on_replies(1)
             if journal.num_rejected == len(journal) == _ALL_REJECTED:
-                errors.append(DataError(f"{recipe.url}: all of the first {_ALL_REJECTED} were rejected: {reply.text}"))
+                problems.append(f"{recipe.url}: all of the first {_ALL_REJECTED} were rejected: {reply.text}")
 
     async with Endpoint(recipe) as endpoint, asyncio.TaskGroup() as workers:
         for _ in range(recipe.concurrency):
             workers.create_task(work(endpoint))
-    if errors:
-        raise DataError(f"{errors[0]} {len(journal)} replies are kept.")
+    if problems:
+        raise DataError(f"{problems[0]} {len(journal)} replies are kept.")
     return next(open_requests, None) is None
