@@ -6,12 +6,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mimo_data.commands import check, decontaminate, deduplicate, extract, filter, import_, synthesize, tokenize
+from mimo_data.commands import (
+    check,
+    decontaminate,
+    deduplicate,
+    extract,
+    filter,
+    filter_sft,
+    import_,
+    synthesize,
+    tokenize,
+)
 from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
 
 # In the order of a corpus's life.
-_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, synthesize, tokenize, check)
+_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, synthesize, filter_sft, tokenize, check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

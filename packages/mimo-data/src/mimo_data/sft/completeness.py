@@ -38,11 +38,9 @@ _ANSWER = re.compile(
 )
 # Nothing that is whole ends in one of these without a full stop.
 _OPEN_WORDS_TEXT = (
-    "the a an of to and or but nor with from into onto than that which whose because although while whereas since if "
-    "when where who is are was were be been being has have had will would can could should must may might shall do "
-    "does did we they he she it's its their our your my his her this these those as at by for on in so then thus hence "
-    "therefore let also only very more most such each every both either neither not i you der die das und oder mit "
-    "von zu ist sind el la los las un una y o con que es son le les des et ou avec qui est sont"
+    "the a an of and or but nor from into onto than which whose because although while whereas since if when where we "
+    "they she its their our your my every such thus hence therefore let as at der die das und oder mit von zu ist sind "
+    "el la los las un una con que es son le les des et ou avec qui est sont"
 )
 _OPEN_WORDS = frozenset(_OPEN_WORDS_TEXT.split())
 _MIN_WORDS = 3
@@ -159,7 +157,7 @@ def _open_end(prose: str) -> str:
     bare = _FORMULA.sub(" ", _CODE_SPAN.sub(" ", line))
     if sum(map(bare.count, "([（【《")) > sum(map(bare.count, ")]）】》")):
         return "a bracket is not closed"
-    if last in _ENDS or not (last.isalnum() or last in "-/;%'$"):
+    if last in _ENDS or not (last.isalnum() or last in "-/;%$"):
         return ""
     if last in "-/":
         return f"ends in {last}" if end[:-1].strip("-/") else ""
@@ -199,5 +197,5 @@ def _ends_of(lines: list[str]) -> Iterator[bool]:
     """For each line of several words, whether it ends as a sentence does."""
     for line in lines:
         end = line.rstrip("*_~ \"'”’)")
-        if end and not _HEADING.match(line) and not line.startswith("|") and _num_words(line) >= _MIN_WORDS:
+        if end and not _HEADING.match(line) and not line.startswith("|") and _num_words(line) > 1:
             yield end[-1] in _ENDS
