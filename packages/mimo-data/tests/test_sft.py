@@ -157,13 +157,13 @@ def test_one_language_with_its_terms_names_and_mentions_is_not_mixed(prompt, res
         ),
         (
             TIDES,
-            "The moon is the cause of the tides. C'est donc la lune qui est dans le ciel pour nous.",
+            "The moon is the cause of it, and the sun has a part in that. C'est donc la lune qui est dans le ciel.",
             "answer: English and French",
         ),
         (
             TIDES,
-            "<think>\nIt is the moon that pulls at the water of the seas. 那么我们需要考虑。\n</think>\nThe moon pulls it up.",
-            "reasoning: Han in Latin: 那么我们需要考虑",
+            "<think>\nIt is the moon that pulls at the seas. 那么我们需要。\n</think>\nThe moon pulls it up.",
+            "reasoning: Han in Latin: 那么我们需要",
         ),
     ],
 )

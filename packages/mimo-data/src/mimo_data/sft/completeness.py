@@ -11,6 +11,7 @@ response of one short line. Reasoning is not looked at: thoughts may break off, 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 _THINK, _END_THINK = "<think>", "</think>"
@@ -21,7 +22,8 @@ _ESCAPED = re.compile(r"\\[\\{}$]")
 _EMPTY_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-+•–]|\*)\s*$")
 _ITEM = re.compile(r"^\s*(?:\d+[.)、]|[-*+•–]|[a-zA-Z][.)])\s+\S")
 _HEADING = re.compile(r"^#{1,6}\s+.*[^\W\d_]{2,}")
-_WORD = re.compile(r"[^\W\d_]{2,}")
+# With the vowel signs of Indian scripts, which are no letters.
+_WORD = re.compile(r"(?:[^\W\d_][\u0300-\u036f\u0900-\u0dff]*){2,}")
 # Characters of scripts without spaces: two of them count as a word.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff]")
 _SENTENCE_END = re.compile(r"[.!?…](?=[\s\"'”’)\]*_$]|$)|[。！？؟।]")
@@ -157,7 +159,9 @@ def _open_end(prose: str) -> str:
     bare = _FORMULA.sub(" ", _CODE_SPAN.sub(" ", line))
     if sum(map(bare.count, "([（【《")) > sum(map(bare.count, ")]）】》")):
         return "a bracket is not closed"
-    if last in _ENDS or not (last.isalnum() or last in "-/;%$"):
+    # A vowel sign of an Indian script is a mark, and no letter.
+    is_word = last.isalnum() or unicodedata.category(last).startswith("M")
+    if last in _ENDS or not (is_word or last in "-/;%$"):
         return ""
     if last in "-/":
         return f"ends in {last}" if end[:-1].strip("-/") else ""
@@ -183,7 +187,7 @@ def _open_sentence(lines: list[str], end: str) -> str:
         return "the last sentence has no end"
     is_item = bool(_ITEM.match(lines[-1]))
     alike = list(_ends_of([other for other in lines[:-1] if bool(_ITEM.match(other)) == is_item]))
-    if sum(alike) * 2 > len(alike) and (is_item or num_words >= _MIN_WORDS):
+    if sum(alike) * 2 > len(alike) and (is_item or num_words >= _MIN_WORDS - bool(_UNSPACED.search(sentence))):
         return "the last list item has no end" if is_item else "the last sentence has no end"
     return ""
 

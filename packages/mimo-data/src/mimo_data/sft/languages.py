@@ -80,11 +80,11 @@ _MIN_PHRASE = 3
 _LONG_PHRASE = 8
 # No words of one letter: they are variables as well.
 _FUNCTION_WORDS = {
-    "English": "the of and to in is are was that this it with for we you have be not on as by can which from let so",
-    "French": "le la les des du une est dans que qui pour pas nous vous avec sur sont au aux cette et donc mais elle",
-    "German": "der die das und ist nicht ein eine wir sie mit von zu den dem für auf auch werden sich es im dass wenn",
-    "Spanish": "el la los las una es que por para con se del en no nos esta son al como pero más lo su entonces muy",
-    "Italian": "il lo la gli una che per non con si del della di sono nel come ma anche questo questa quindi un dei",
+    "English": "the of and to in is are was that this it with for we you have be not on by can what how why do does",
+    "French": "le la les des du une est dans que qui pour pas nous vous avec sur sont au aux et comment quel",
+    "German": "der die das und ist nicht ein eine wir sie mit von zu den dem für auf auch werden im dass wie warum was",
+    "Spanish": "el la los las una es que por para con se del en no nos son al cómo qué pero más lo su muy",
+    "Italian": "il lo la gli una che per non con si del della di sono nel come ma anche questo quindi un perché",
     "Portuguese": "os as uma que não para com se do da em no na são mas como mais isso então ele dos das por pelo",
     "Dutch": "de het een en van is niet dat wij zijn met voor op te aan ook als maar wordt deze door naar bij we",
 }
@@ -95,9 +95,8 @@ _LANGUAGES_OF: dict[str, tuple[str, ...]] = {
 }
 _LATIN_WORD = re.compile(rf"[{_RANGES['Latin']}]{{2,}}")
 _SENTENCE = re.compile(r"[^.!?\n。！？]+")
-_SURE_HITS = 3
 _SURE_LEAD = 2
-"""So many different function words of a language, and so many more than of any other, make a sentence plainly its."""
+"""So many more different function words of one language than of any other make a text plainly its."""
 
 
 class _Run(NamedTuple):
@@ -117,12 +116,17 @@ def why_mixed(prompt: str, response: str) -> str:
     asked = _prose(prompt)
     reasoning, _, answer = (_prose(part) for part in response.rpartition(_END_THINK))
     wanted = _scripts(asked)
-    scripts = {"answer": _main_script(answer), "reasoning": _main_script(reasoning)}
+    texts = {"answer": answer, "reasoning": reasoning}
+    scripts = {name: _main_script(text) for name, text in texts.items()}
     if scripts["answer"] and sum(wanted.values()) >= _MIN_WORDS and not wanted[scripts["answer"]]:
         return f"prompt {_main_script(asked)}, answer {scripts['answer']}"
     if scripts["answer"] and scripts["reasoning"] and scripts["answer"] != scripts["reasoning"]:
         return f"reasoning {scripts['reasoning']}, answer {scripts['answer']}"
-    for name, text in (("answer", answer), ("reasoning", reasoning)):
+    spoken = {name: _latin_language(text) for name, text in (("prompt", asked), *texts.items())}
+    for name, other in (("prompt", "answer"), ("reasoning", "answer")):
+        if spoken[name] and spoken[other] and spoken[name] != spoken[other]:
+            return f"{name} {spoken[name]}, {other} {spoken[other]}"
+    for name, text in texts.items():
         found = _foreign_words(text, scripts[name], asked) or _two_latin_languages(text, asked)
         if found:
             return f"{name}: {found}"
@@ -194,15 +198,17 @@ def _runs(text: str, main: str) -> Iterator[_Run]:
     script, start, end, num_words = "", 0, 0, 0.0
     for match in _WORD.finditer(text):
         found = match.lastgroup or ""
-        if main == "Kana" and found == "Han":
-            found = "Kana"
+        size = _size(found, match[0])
+        # Japanese changes between the two within a word.
+        if found in ("Han", "Kana") and main != "Han":
+            found = "Kana" if main == "Kana" else "Han"
         gap = text[end : match.start()]
         if found != script or "\n" in gap or any(sign in gap for sign in _SENTENCE_ENDS + _OPENERS + _CLOSERS[:16]):
             if script:
                 yield _Run(script, start, end, num_words)
             script, start, num_words = found, match.start(), 0.0
         end = match.end()
-        num_words += _size(found, match[0])
+        num_words += size
     if script:
         yield _Run(script, start, end, num_words)
 
@@ -224,31 +230,37 @@ def _is_mention(text: str, run: _Run) -> bool:
 def _is_phrase(words: str) -> bool:
     """Whether Latin words are a piece of a sentence, and not a name or a term."""
     found = words.split()
-    if len(found) < _MIN_PHRASE or sum(word[0].islower() for word in found) * 2 < len(found):
+    # Titles have function words, too, but write the others large.
+    num_other = sum(word[0].islower() and word not in _LANGUAGES_OF for word in found)
+    if len(found) < _MIN_PHRASE or not num_other:
         return False
-    return len(found) >= _LONG_PHRASE or any(word in _LANGUAGES_OF for word in found)
+    return len(found) >= _LONG_PHRASE or any(word.lower() in _LANGUAGES_OF for word in found)
+
+
+def _latin_language(text: str) -> str:
+    """The language that a text in Latin letters is plainly in, by its different function words; "" if none is."""
+    hits = Counter(
+        language for word in set(_LATIN_WORD.findall(text.lower())) for language in _LANGUAGES_OF.get(word, ())
+    )
+    (first, most), (_, second) = [*hits.most_common(2), ("", 0), ("", 0)][:2]
+    return first if most - second >= _SURE_LEAD else ""
 
 
 def _two_latin_languages(text: str, asked: str) -> str:
     """Two languages that have sentences of their own, as "English and French"."""
-    words = _LATIN_WORD.findall(text.lower())
-    hits = Counter(language for word in words for language in _LANGUAGES_OF.get(word, ()))
-    if len(hits) < 2 or hits.most_common(2)[1][1] < _SURE_HITS:
+    words = Counter(_LATIN_WORD.findall(text.lower()))
+    hits: Counter[str] = Counter()
+    for word, count in words.items():
+        for language in _LANGUAGES_OF.get(word, ()):
+            hits[language] += count
+    if len(hits) < 2 or hits.most_common(2)[1][1] < _SURE_LEAD:
         return ""
     found: Counter[str] = Counter()
     asked = " ".join(asked.lower().split())
-    for match in _SENTENCE.finditer(text.lower()):
-        sentence = match[0].strip()
-        hits = Counter(
-            language for word in set(_LATIN_WORD.findall(sentence)) for language in _LANGUAGES_OF.get(word, ())
-        )
-        ranked = [*hits.most_common(2), ("", 0), ("", 0)]
-        if (
-            ranked[0][1] >= _SURE_HITS
-            and ranked[0][1] - ranked[1][1] >= _SURE_LEAD
-            and " ".join(sentence.split()) not in asked
-        ):
-            found[ranked[0][0]] += 1
+    for match in _SENTENCE.finditer(text):
+        language = _latin_language(match[0])
+        if language and " ".join(match[0].lower().split()) not in asked:
+            found[language] += 1
     if len(found) < 2:
         return ""
     return " and ".join(sorted(language for language, _ in found.most_common(2)))
