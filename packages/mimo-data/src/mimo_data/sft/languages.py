@@ -184,7 +184,7 @@ def _foreign_words(text: str, main: str, asked: str) -> str:
         if run.script == "Latin" and not _is_phrase(words):
             continue
         # Single letters of Greek are signs.
-        if run.script == "Greek" and max(map(len, words.split())) <= 2:
+        if run.script == "Greek" and all(len(match[0]) <= 2 for match in _WORD.finditer(words)):
             continue
         plain = " ".join(words.lower().split())
         if plain in asked or asked_words.issuperset(plain.split()):
@@ -229,12 +229,12 @@ def _is_mention(text: str, run: _Run) -> bool:
 
 def _is_phrase(words: str) -> bool:
     """Whether Latin words are a piece of a sentence, and not a name or a term."""
-    found = words.split()
-    # Titles have function words, too, but write the others large.
-    num_other = sum(word[0].islower() and word not in _LANGUAGES_OF for word in found)
-    if len(found) < _MIN_PHRASE or not num_other:
+    found = _LATIN_WORD.findall(words)
+    # Titles have function words, too, but write the others large; symbols and units are short.
+    has_other = any(len(word) > 2 and word.islower() and word not in _LANGUAGES_OF for word in found)
+    if len(found) < _MIN_PHRASE or not has_other:
         return False
-    return len(found) >= _LONG_PHRASE or any(word.lower() in _LANGUAGES_OF for word in found)
+    return len(found) >= _LONG_PHRASE or any(word.lower() in _LANGUAGES_OF and not word.isupper() for word in found)
 
 
 def _latin_language(text: str) -> str:
