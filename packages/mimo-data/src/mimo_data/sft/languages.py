@@ -39,7 +39,6 @@ _RANGES = {
     "Georgian": "\u10a0-\u10ff",
 }
 _WORD = re.compile("|".join(f"(?P<{name}>[{letters}][{letters}\u0300-\u036f'’]*)" for name, letters in _RANGES.items()))
-_ASCII_WORD = re.compile(r"[A-Za-z]['A-Za-z]*")
 # Characters that say as much as a word does where words are not spaced.
 _WORD_CHARACTERS = {"Han": 2.0, "Kana": 3.0, "Thai": 5.0}
 # Japanese is a third kana at the least; less is a Japanese word in Chinese.
@@ -139,13 +138,15 @@ def _prose(text: str) -> str:
 
 
 def _scripts(text: str) -> Counter[str]:
-    """Words by script; Han beside enough kana is Japanese, and counts as kana."""
+    """Words by script, Latin letters that stand alone aside; Han beside enough kana is Japanese, and counts as kana."""
     found: Counter[str] = Counter()
     if text.isascii():
-        found["Latin"] = len(_ASCII_WORD.findall(text))
+        found["Latin"] = len(_LATIN_WORD.findall(text))
         return +found
     for match in _WORD.finditer(text):
         script = match.lastgroup or ""
+        if script == "Latin" and len(match[0]) == 1:
+            continue
         found[script] += _size(script, match[0])  # type: ignore[assignment]
     if found["Kana"] and found["Kana"] >= _KANA_SHARE * (found["Han"] + found["Kana"]):
         found["Kana"] += found.pop("Han", 0)
@@ -234,7 +235,7 @@ def _is_phrase(words: str) -> bool:
     has_other = any(len(word) > 2 and word.islower() and word not in _LANGUAGES_OF for word in found)
     if len(found) < _MIN_PHRASE or not has_other:
         return False
-    return len(found) >= _LONG_PHRASE or any(word.lower() in _LANGUAGES_OF and not word.isupper() for word in found)
+    return len(found) >= _LONG_PHRASE or any(word in _LANGUAGES_OF for word in [found[0].lower(), *found])
 
 
 def _latin_language(text: str) -> str:
