@@ -147,7 +147,7 @@ def test_one_language_with_its_terms_names_and_mentions_is_not_mixed(prompt, res
         ),
         (
             TIDES,
-            "The moon pulls the water, which rises twice a day. Потому что луна тяжёлая.",
+            "The moon pulls the water, which then rises twice every day. Потому что луна тяжёлая.",
             "answer: Cyrillic in Latin: Потому что луна тяжёлая",
         ),
         (
