@@ -72,6 +72,15 @@ def extract_pages(
     return finish_step(run, outputs)
 
 
+def find_page(id: str, paths: Sequence[Path], recipe: ExtractRecipe) -> Page | None:
+    """The page with this id, if the input has it."""
+    for part in folder.parts(paths, recipe.folder):
+        for record in folder.read(part, recipe.folder):
+            if isinstance(record, Page) and record.id == id:
+                return record
+    return None
+
+
 def _extract_part(task: _Task) -> PartCounts:
     return write_part(task.folder, task.name, _extracted(task.part, task.recipe))
 
