@@ -18,12 +18,13 @@ _BULLET = re.compile(r"^[•◦▪‣●○■∙·*–—-]\s+(?=\S)|^•")
 _ITEM = re.compile(r"^(?:\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s+\S")
 _NUMBERED = re.compile(r"^(?:(?:Chapter|Section|Appendix|Part)\s+)?(?:\d{1,2}|[A-Z])((?:\.\d{1,2})*)\.?\s+\S")
 _TAG = re.compile(r"\(([A-Z]?\.?\d+(?:[.\-–]\d+)*[a-z]?'?|\*+)\)$")
+_CAPTION = re.compile(r"(?:fig(?:ure|\.)?|table|tab\.|algorithm|listing|scheme)\s*\d", re.IGNORECASE)
 _LEADERS = re.compile(r"(?:\.\s?){5,}\s*\w*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of Markdown; `kind` is "heading", "text", "code", "table" or "display"."""
+    """One block of Markdown; `kind` is "heading", "text", "code", "table", "display", "note" or "caption"."""
 
     kind: str
     text: str
@@ -71,7 +72,9 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
             continue
         item = marked[position]
         end = position + 1
-        if item.row.code:
+        if item.row.code and code.is_title(item.row, marked[end].row if end < len(marked) else None):
+            pass
+        elif item.row.code:
             while end < len(marked) and marked[end].row.code and code.continues(marked[end - 1].row, marked[end].row):
                 end += 1
             blocks.append(Block("code", code.fenced([m.row for m in marked[position:end]])))
@@ -97,7 +100,11 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
         else:
             while end < len(marked) and end not in tables and _same_paragraph(marked, end, pitch, left, right, body_size):
                 end += 1
-            blocks.append(Block("text", _paragraph(marked[position:end])))
+            kind = "note" if _is_note(item, body_size) else "caption" if _CAPTION.match(item.row.text) else "text"
+            text = _paragraph(marked[position:end])
+            if kind == "note":
+                text = re.sub(r"^(\[\^\w+\]) ?", r"\1: ", text)
+            blocks.append(Block(kind, text))
         position = end
     return [block for block in blocks if block.text.strip()]
 
@@ -110,7 +117,7 @@ def _marked(rows: Sequence[Row], *, italic_letters: bool) -> list[_Marked]:
         tag, body = "", row
         display = False
         if not row.code:
-            tag, body = _tagged(row)
+            tag, body = _tagged(row, right)
             labels_body = labels if body is row else labels_of(body, italic_letters=italic_letters)
             display = _is_display(body, labels_body, left, right)
             if display:
@@ -135,14 +142,14 @@ def _pitch(rows: Sequence[Row]) -> float:
     return steps[len(steps) // 3] if steps else 12.0
 
 
-def _tagged(row: Row) -> tuple[str, Row]:
+def _tagged(row: Row, right: float) -> tuple[str, Row]:
     """The number at a row's end (or start) that names a displayed formula, and the row without it."""
     visible = [glyph for glyph in row.glyphs if not glyph.text.isspace()]
     for order in (1, -1):
         glyphs = visible if order == 1 else visible[::-1]
         cut = next(
             (i for i in range(len(glyphs) - 1, max(0, len(glyphs) - 14), -1)
-             if _distance(glyphs[i - 1], glyphs[i]) > 1.2 * row.size), 0
+             if _distance(glyphs[i - 1], glyphs[i]) > (0.45 if order == 1 and row.x1 > right - 2 else 1.2) * row.size), 0
         )  # fmt: skip
         part = glyphs[cut:] if order == 1 else glyphs[cut:][::-1]
         found = _TAG.fullmatch("".join(glyph.text for glyph in part)) if cut else None
@@ -179,7 +186,7 @@ def _is_display(row: Row, labels: str, left: float, right: float) -> bool:
 
 
 def _same_display(last: _Marked, item: _Marked) -> bool:
-    return item.row.top - last.row.bottom < 1.3 * item.row.size
+    return item.row.top - last.row.bottom < 2.2 * item.row.size
 
 
 def _displays(items: Sequence[_Marked]) -> list[Block]:
@@ -214,7 +221,7 @@ def _anchor(items: Sequence[_Marked]) -> float | None:
     """The leftmost place where each formula has a relation."""
     common: list[float] | None = None
     for item in items:
-        places = relation_positions(item.row.glyphs)
+        places = relation_positions(item.row.glyphs, item.row.rules)
         common = places if common is None else [x for x in common if any(abs(x - place) < 1.5 for place in places)]
     return min(common) if common else None
 
@@ -259,6 +266,8 @@ def _same_paragraph(
         return False
     if _heading_level(marked, position, body_size) or _LEADERS.search(row.text):
         return False
+    if _is_note(marked[position], body_size):
+        return False
     step = row.y - last.y
     if step > 1.45 * max(pitch, last.size) or step < -0.5 * last.size:
         return False
@@ -269,6 +278,11 @@ def _same_paragraph(
     if indented and ended and not _BULLET.match(last.text) and not _ITEM.match(last.text) and row.x0 - left < 4 * row.size:
         return False
     return not (ended and last.x1 < right - 0.2 * (right - left) and row.x0 <= left + 2 * row.size)
+
+
+def _is_note(item: _Marked, body_size: float) -> bool:
+    """Whether a row starts a footnote: small, with a raised number."""
+    return item.labels.lstrip()[:1] == "x" and item.row.size < 0.95 * body_size and item.row.text[:1].isdigit()
 
 
 def _paragraph(items: Sequence[_Marked]) -> str:

@@ -13,7 +13,12 @@ _TYPEWRITER = str.maketrans("’‘“”−", '\'`""-')
 
 def continues(last: Row, row: Row) -> bool:
     """Whether a row of code goes on where the last one stopped, up to one blank line and a half between."""
-    return -0.5 * last.size < row.y - last.y < 3.6 * last.size
+    return -0.5 * last.size < row.y - last.y < 3.6 * last.size and abs(last.size - row.size) < 0.15 * last.size
+
+
+def is_title(row: Row, following: Row | None) -> bool:
+    """Whether a row is the small word in the frame of a listing ("Terminal") and no code."""
+    return following is not None and following.code and row.size < 0.7 * following.size
 
 
 def fenced(group: Sequence[Row]) -> str:

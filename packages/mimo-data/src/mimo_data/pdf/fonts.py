@@ -78,6 +78,8 @@ class Font:
                 return _EXTENSION[code], next(height for low, high, height in _HEIGHTS if low <= code < high)
             symbol = _PIECES.get(ord(text), text)
             return symbol, _UNICODE_HEIGHTS.get(symbol, 1.0)
+        if self.style == "symbol" and text == "√":
+            return text, 1.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
         return ("" if text < " " and text != "\t" else text), 0.0

@@ -50,6 +50,8 @@ class _Box:
     """The character, if it is one."""
     word: bool = False
     """Upright letters, as in names of functions and in words."""
+    roman: bool = False
+    """An upright letter among those of a mathematics font: its author asked for that."""
     tall: bool = False
     """Centred on the axis whatever its size."""
 
@@ -95,6 +97,7 @@ def core(glyph: Glyph) -> tuple[float, float]:
 
 def _boxes(glyphs: Sequence[Glyph]) -> list[_Box]:
     boxes: list[_Box] = []
+    has_math_font = any(glyph.font.is_math for glyph in glyphs)
     for glyph in glyphs:
         if glyph.text.isspace():
             continue
@@ -106,7 +109,8 @@ def _boxes(glyphs: Sequence[Glyph]) -> list[_Box]:
             if text == "√":
                 y = glyph.y + 0.7 * glyph.size
         word = not glyph.font.is_math and not glyph.font.italic and text.isalpha() and not glyph.font.bold
-        box = _Box(latex_of(text, glyph.font), glyph.x0, glyph.x1, y, top, bottom, glyph.size, text, word, tall)
+        roman = has_math_font and word and text.isascii()
+        box = _Box(latex_of(text, glyph.font), glyph.x0, glyph.x1, y, top, bottom, glyph.size, text, word, roman, tall)
         same = next((b for b in boxes if tall and b.tall and b.text == text and abs(b.x0 - box.x0) < 1.5), None)
         if glyph.text in PIECES and same:
             same.top, same.bottom = min(same.top, top), max(same.bottom, bottom)
@@ -190,7 +194,7 @@ def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], li
 
 def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], depth: int) -> str:
     size = max(box.size for boxes, _ in rows for box in boxes)
-    cuts = _cuts([box for boxes, _ in rows for box in boxes], 0.8 * size)
+    cuts = _cuts([box for boxes, _ in rows for box in boxes], 0.6 * size)
     lines = []
     for boxes, rules in rows:
         cells = []
@@ -245,13 +249,16 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
             index = [
                 box
                 for box in boxes
-                if box.size < 0.8 * root.size and root.x0 - 0.8 * root.size < box.middle < root.x0 + 0.7 * root.size
-                and box.y < root.bottom - 0.3 * root.size and box not in inside and box is not root
-            ]  # fmt: skip
+                if box.size < 0.8 * root.size
+                and root.x0 + 0.1 * root.size < box.x1 < root.x0 + 0.8 * root.size
+                and box.y < (root.top + root.bottom) / 2 + 0.1 * root.size
+                and box not in inside
+                and box is not root
+            ]
             option = f"[{_row(index, [], depth + 1)}]" if index else ""
             latex = rf"\sqrt{option}{{{_row(list(below), under, depth + 1)}}}"
             used = [*below, root, *index]
-            y, size = _main(below)
+            y, size = _main_of(below, under)
         elif above and below:
             latex = rf"\frac{{{_row(list(above), over, depth + 1)}}}{{{_row(list(below), under, depth + 1)}}}"
             used, inner_size = inside, max(box.size for box in inside)
@@ -261,11 +268,11 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
         elif below and min(box.top for box in below) - rule.y < 0.4 * below[0].size:
             latex = rf"\overline{{{_row(list(below), under, depth + 1)}}}"
             used = below
-            y, size = _main(below)
+            y, size = _main_of(below, under)
         elif above and rule.y - max(box.y for box in above) < 0.5 * above[0].size:
             latex = rf"\underline{{{_row(list(above), over, depth + 1)}}}"
             used = above
-            y, size = _main(above)
+            y, size = _main_of(above, over)
         else:
             continue
         taken = set(map(id, used))
@@ -279,6 +286,15 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
             other_box = other.x0, other.y
             rest[rest.index(other)] = Rule(-9.0, other_box[1], -9.0, other_box[1])
     return boxes
+
+
+def _main_of(boxes: Sequence[_Box], rules: Sequence[Rule]) -> tuple[float, float]:
+    """As `_main`, where the longest of the rules may be the bar of a fraction that is still to be built."""
+    y, size = _main(boxes)
+    longest = max(rules, key=lambda rule: rule.x1 - rule.x0, default=None)
+    if longest is not None and any(box.y < longest.y and longest.x0 < box.middle < longest.x1 for box in boxes):
+        y = longest.y + _AXIS * size
+    return y, size
 
 
 def _main(boxes: Sequence[_Box]) -> tuple[float, float]:
@@ -317,8 +333,7 @@ def _accents(boxes: list[_Box]) -> list[_Box]:
             continue
         base = min(others, key=lambda box: abs(box.middle - mark.middle))
         command = ACCENTS[mark.text]
-        covered = [box for box in others if mark.x0 - 1 < box.middle < mark.x1 + 1]
-        if mark.tall or len(covered) > 1:
+        if mark.x1 - mark.x0 > 0.7 * mark.size:
             command = WIDE.get(command, command)
         single = len(base.latex) == 1 or (base.latex.startswith("\\") and base.latex[1:].isalpha())
         if single:
@@ -345,6 +360,10 @@ def _words(boxes: list[_Box]) -> list[_Box]:
     for box in done:
         if box.word and len(box.latex) > 1:
             box.text, box.latex = box.latex, _named(box.latex)
+        elif box.roman:
+            box.latex = rf"\mathrm{{{box.latex}}}"
+        # Rows are built of boxes that were parts of other rows; a word is read once.
+        box.word = box.roman = False
     result: list[_Box] = []
     for box in done:
         result.append(box)
@@ -511,13 +530,24 @@ def _simple(latex: str) -> bool:
     return latex.startswith("\\") or latex.isdigit()
 
 
-def relation_positions(glyphs: Sequence[Glyph]) -> list[float]:
+def relation_positions(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> list[float]:
     """Left ends of the relations on a formula's baseline."""
-    boxes = _boxes(glyphs)
+    boxes = [
+        box
+        for box in _boxes(glyphs)
+        if not any(rule.x0 - 1 < box.middle < rule.x1 + 1 for rule in rules) and not box.tall
+    ]
     if not boxes:
         return []
     main, size = _main(boxes)
-    return [box.x0 for box in boxes if box.text in RELATIONS and abs(box.y - main) < 0.15 * size and box.size > 0.88 * size]
+    if rules:
+        # A formula that is hardly more than a fraction has little else on its baseline.
+        longest = max(rules, key=lambda rule: rule.x1 - rule.x0)
+        near = [box.y for box in boxes if abs(box.y - longest.y - _AXIS * size) < 0.1 * size]
+        main = near[0] if near else main
+    return [
+        box.x0 for box in boxes if box.text in RELATIONS and abs(box.y - main) < 0.15 * size and box.size > 0.88 * size
+    ]
 
 
 __all__ = ["BIG", "core", "formula", "relation_positions", "split_rows"]

@@ -84,8 +84,8 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
 
 
 def in_margin(line: Line, height: float) -> bool:
-    """Whether a line stands in the outer tenth of its page, above or below."""
-    return line.y1 < 0.1 * height or line.y0 > 0.9 * height
+    """Whether a line stands in the outer eighth of its page, above or below."""
+    return line.y1 < 0.125 * height or line.y0 > 0.875 * height
 
 
 def _key(text: str) -> str:

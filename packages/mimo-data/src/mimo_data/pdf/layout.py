@@ -211,5 +211,5 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     return Row(
         glyphs, rules, min(glyph.x0 for glyph in visible), max(glyph.x1 for glyph in visible), y,
         min(glyph.top for glyph in visible), max(glyph.bottom for glyph in visible), size,
-        num_code >= 0.9 * len(visible), num_bold >= 0.9 * len(visible),
+        num_code >= 0.9 * len(visible) and visible[0].font.monospaced, num_bold >= 0.9 * len(visible),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mimo_data.pdf.blocks import Block, column_blocks
 from mimo_data.pdf.furniture import Survey, lone_margins, survey
 from mimo_data.pdf.layout import columns, rows
+from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
 from mimo_data.pdf.textlayer import Layer, Line, Piece, Reader, Rule, open_pdf
 
@@ -20,6 +21,7 @@ _REFERENCES = re.compile(
     r"#*\s*(?:[\dA-Z]{1,2}\.?\s+)?(?:references(?: and notes)?|bibliography|literature cited|works cited)\s*[.:]?\s*$",
     re.IGNORECASE,
 )
+_ASIDE = ("note", "caption")
 _END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
 
 
@@ -47,16 +49,7 @@ def extract_pdf(data: bytes, *, vision: Callable[[bytes], str] | None = None) ->
     """
     blocks: list[Block] = []
     for page_blocks, _ in _read(data, vision):
-        for block in page_blocks:
-            last = blocks[-1] if blocks else None
-            first = block is page_blocks[0]
-            if last and first and last.kind == block.kind == "code":
-                fence, _, body = block.text.partition("\n")
-                blocks[-1] = Block("code", last.text.removesuffix(fence) + body)
-            elif last and first and last.kind == block.kind == "text" and _continues(last.text, block.text):
-                blocks[-1] = Block("text", _join(last.text, block.text))
-            else:
-                blocks.append(block)
+        _append(blocks, page_blocks)
     return "\n\n".join(block.text for block in _without_references(blocks))
 
 
@@ -122,21 +115,42 @@ def _rules(layer: Layer) -> tuple[list[Rule], list[Rule]]:
 
 
 def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
-    """Rules with something right above or below that they cover: bars of fractions and roots."""
+    """Rules with something right below that they cover: bars of fractions and roots, no frames and separators."""
     kept = []
     for rule in rules:
-        above = below = False
+        reach: list[float] = []
         for piece in column:
-            if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 15:
+            if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 25:
                 continue
             for glyph in piece.glyphs:
-                if glyph.text.isspace() or not rule.x0 - 1 < (glyph.x0 + glyph.x1) / 2 < rule.x1 + 1:
+                if glyph.font.monospaced or glyph.text.isspace():
                     continue
-                above |= rule.y - 1.4 * glyph.size < glyph.y <= rule.y + 0.5 and not glyph.height
-                below |= rule.y < glyph.y < rule.y + 1.6 * glyph.size or (glyph.height > 0 and glyph.top >= rule.y - 1)
-        if below:
+                middle = (glyph.x0 + glyph.x1) / 2
+                if rule.x0 - 1 < middle < rule.x1 + 1 and (
+                    rule.y - 0.1 * glyph.size < glyph.y < rule.y + 1.6 * glyph.size
+                    or (glyph.height and rule.y - 1 < glyph.top < rule.y + glyph.size)
+                ):
+                    reach += [glyph.x0, glyph.x1]
+        above_too = rule.x1 - rule.x0 < 60
+        if reach and (max(reach) - min(reach) > 0.5 * (rule.x1 - rule.x0) or above_too):
             kept.append(rule)
     return kept
+
+
+def _append(blocks: list[Block], page: list[Block]) -> None:
+    """Adds a page; a paragraph or listing that the page before broke off goes on, whatever footnotes are between."""
+    last = next((i for i in range(len(blocks) - 1, -1, -1) if blocks[i].kind not in _ASIDE), None)
+    first = next((i for i, block in enumerate(page) if block.kind not in _ASIDE), None)
+    if last is not None and first is not None:
+        old, new = blocks[last], page[first]
+        if old.kind == new.kind == "code":
+            fence, _, body = new.text.partition("\n")
+            blocks[last] = Block("code", old.text.removesuffix(fence) + body)
+            page = page[:first] + page[first + 1 :]
+        elif old.kind == new.kind == "text" and _continues(old.text, new.text):
+            blocks[last] = Block("text", join_lines(old.text, new.text))
+            page = page[:first] + page[first + 1 :]
+    blocks += page
 
 
 def _without_references(blocks: list[Block]) -> list[Block]:
@@ -155,8 +169,3 @@ def _continues(last: str, first: str) -> bool:
     """Whether a page's first paragraph goes on with the one that the page before broke off."""
     return not _END.search(last) and (first[:1].islower() or last.endswith(("-", ",")))
 
-
-def _join(last: str, first: str) -> str:
-    from mimo_data.pdf.prose import join_lines
-
-    return join_lines(last, first)

@@ -183,11 +183,13 @@ def text_of(row: Row, labels: str) -> str:
     glyphs = row.glyphs
     parts: list[str] = []
     position = 0
-    for start, end in formula_spans(labels):
+    for start, end in [*formula_spans(labels), (len(glyphs), len(glyphs))]:
         parts.append(_plain(glyphs[position:start], labels[position:start]))
-        parts.append(_math(row, start, end, labels))
+        parts.append(_math(row, start, end, labels) if start < end else "")
+        for border in (start, end):
+            if 0 < border < len(glyphs) and glyphs[border].x0 - glyphs[border - 1].x1 > 0.2 * row.size:
+                parts.insert(len(parts) - (border == start), " ")
         position = end
-    parts.append(_plain(glyphs[position:], labels[position:]))
     return re.sub(r"\s+", " ", "".join(parts)).strip()
 
 

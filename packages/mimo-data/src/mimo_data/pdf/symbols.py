@@ -53,7 +53,7 @@ _NAMES = {
     "ϕ": r"\phi", "φ": r"\varphi", "ϵ": r"\epsilon", "ε": r"\varepsilon", "ϑ": r"\vartheta", "ϖ": r"\varpi",
     "ϱ": r"\varrho", "ς": r"\varsigma", "µ": r"\mu", "∆": r"\Delta", "Ω": r"\Omega", "†": r"\dagger",
     "‡": r"\ddagger", "⋆": r"\star", "★": r"\star", "•": r"\bullet", "♯": r"\sharp", "♭": r"\flat", "′": "'",
-    "″": "''", "ı": r"\imath", "ȷ": r"\jmath", "ﬁ": "fi", "ﬂ": "fl", "\\": r"\backslash", "§": r"\S", "▷": r"\triangleright",
+    "\u2126": r"\Omega", "\u2206": r"\Delta", "″": "''", "ı": r"\imath", "ȷ": r"\jmath", "ﬁ": "fi", "ﬂ": "fl", "\\": r"\backslash", "§": r"\S", "▷": r"\triangleright",
     "◁": r"\triangleleft", "□": r"\square", "■": r"\blacksquare", "⟵": r"\longleftarrow", "≜": r"\triangleq",
     "~": r"\sim", "^": r"\wedge", "⏞": r"\overbrace", "⏟": r"\underbrace", "⎷": r"\surd",
     **OPEN, **CLOSE, **BARS,
@@ -72,6 +72,8 @@ _NAMES |= {
 MATHEMATICAL = frozenset(
     "−≠≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇∪∩∖∅∀∃¬∧∨⊕⊗⊖⊙⊥∴⊢⊨→←↔⇒⇐⇔⟹⟺⟶↦∑∏∐∫∬∮⋃⋂∂∇∞ℏℓℜℑℵ√ℝℂℕℤℚ±∓×÷⋅∗∘◦′″∆⟨⟩⌊⌋⌈⌉ϵϕϑϱ"
 )
+# Computer Modern calls the straight phi "phi" and the curly one "phi1", the other way round than Unicode.
+_SWAPPED = {"φ": r"\phi", "ϕ": r"\varphi"}
 _VARIANTS = (
     ("DOUBLE-STRUCK", r"\mathbb"), ("FRAKTUR", r"\mathfrak"), ("SCRIPT", r"\mathcal"), ("MONOSPACE", r"\mathtt"),
     ("SANS-SERIF", r"\mathsf"), ("BOLD ITALIC", r"\boldsymbol"), ("BOLD", r"\mathbf"),
@@ -88,6 +90,8 @@ def latex_of(text: str, font: Font) -> str:
         latex = _NAMES.get(plain, plain)
         return f"{variant}{{{latex}}}" if variant else latex
     latex = _NAMES.get(text, text)
+    if font.style == "italic" and text in _SWAPPED:
+        return _SWAPPED[text]
     if text.isupper() and text.isascii():
         family = {"symbol": r"\mathcal", "blackboard": r"\mathbb", "script": r"\mathscr", "fraktur": r"\mathfrak"}
         if font.style in family:
