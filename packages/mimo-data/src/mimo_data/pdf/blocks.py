@@ -203,18 +203,51 @@ def _displays(items: Sequence[_Marked]) -> list[Block]:
         if anchor is None:
             blocks += [Block("display", _display(item)) for item in group]
             continue
-        lines = []
-        for item in group:
-            left = [glyph for glyph in item.row.glyphs if glyph.x0 < anchor - 1.5]
-            right = [glyph for glyph in item.row.glyphs if glyph.x0 >= anchor - 1.5]
-            before = formula(left, [rule for rule in item.row.rules if rule.x0 < anchor - 1.5])
-            after = formula(right, [rule for rule in item.row.rules if rule.x0 >= anchor - 1.5])
-            tag = rf" \tag{{{item.tag}}}" if item.tag else ""
-            lines.append(f"{before} &{after}{tag}".strip())
-        name = "align" if any(item.tag for item in group) else "align*"
-        body = " \\\\\n".join(lines)
-        blocks.append(Block("display", f"$$\n\\begin{{{name}}}\n{body}\n\\end{{{name}}}\n$$"))
+        blocks.append(Block("display", _aligned(group, anchor)))
     return blocks
+
+
+def _aligned(group: Sequence[_Marked], anchor: float) -> str:
+    """Formulas below each other with the same relation at the same place; conditions on the right make a column."""
+    starts, gap = _conditions(group, anchor)
+    lines = []
+    for item, start in zip(group, starts, strict=True):
+        before = _part(item.row, float("-inf"), anchor - 1.5)
+        after = _part(item.row, anchor - 1.5, start)
+        condition = rf" \quad & {_part(item.row, start, float('inf'))}" if start < float("inf") else ""
+        tag = rf" \tag{{{item.tag}}}" if item.tag else ""
+        lines.append(f"{before} &{after}{condition}{tag}".strip())
+    tight = starts[0] < float("inf") and gap < 1.7
+    name = ("alignat" if tight else "align") + ("" if any(item.tag for item in group) else "*")
+    body = " \\\\\n".join(lines)
+    return f"$$\n\\begin{{{name}}}{'{2}' if tight else ''}\n{body}\n\\end{{{name}}}\n$$"
+
+
+def _part(row: Row, start: float, end: float) -> str:
+    return formula(
+        [glyph for glyph in row.glyphs if start <= glyph.x0 < end], [rule for rule in row.rules if start <= rule.x0 < end]
+    )
+
+
+def _conditions(group: Sequence[_Marked], anchor: float) -> tuple[list[float], float]:
+    """Where each formula's last part starts, if all end at one place after a wide gap; and the least gap, in ems."""
+    none = [float("inf")] * len(group)
+    starts: list[float] = []
+    gaps: list[float] = []
+    for item in group:
+        row, reach, found = item.row, None, None
+        for glyph in row.glyphs:
+            if glyph.text.isspace() or glyph.x0 < anchor:
+                continue
+            if reach is not None and glyph.x0 - reach > 0.9 * row.size:
+                found = (glyph.x0 - 0.1, (glyph.x0 - reach) / row.size)
+            reach = glyph.x1 if reach is None else max(reach, glyph.x1)
+        if found is None:
+            return none, 0.0
+        starts.append(found[0])
+        gaps.append(found[1])
+    ends = [item.row.x1 for item in group]
+    return (starts, min(gaps)) if max(ends) - min(ends) < 4 else (none, 0.0)
 
 
 def _anchor(items: Sequence[_Marked]) -> float | None:

@@ -19,6 +19,7 @@ from mimo_data.pdf.symbols import (
     FUNCTIONS,
     LIMITS,
     OPEN,
+    OPERATORS,
     PIECES,
     RELATIONS,
     UNDER,
@@ -194,7 +195,7 @@ def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], li
 
 def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], depth: int) -> str:
     size = max(box.size for boxes, _ in rows for box in boxes)
-    cuts = _cuts([box for boxes, _ in rows for box in boxes], 0.6 * size)
+    cuts = _cuts([box for boxes, _ in rows for box in boxes], 0.6 * size) or _common_start(rows, size)
     lines = []
     for boxes, rules in rows:
         cells = []
@@ -223,6 +224,20 @@ def _cuts(boxes: list[_Box], gap: float) -> list[float]:
             cuts.append((box.x0 + reach) / 2)
         reach = box.x1 if reach is None else max(reach, box.x1)
     return cuts
+
+
+def _common_start(rows: list[tuple[list[_Box], list[Rule]]], size: float) -> list[float]:
+    """Where a second cell starts at the same place in each row, however narrow the gap before it."""
+    common: list[float] | None = None
+    for boxes, _ in rows:
+        starts = []
+        reach = None
+        for box in sorted(boxes, key=lambda box: box.x0):
+            if reach is not None and box.x0 - reach > 0.22 * size and box.text not in RELATIONS | OPERATORS:
+                starts.append(box.x0)
+            reach = box.x1 if reach is None else max(reach, box.x1)
+        common = starts if common is None else [x for x in common if any(abs(x - start) < 0.6 for start in starts)]
+    return [min(common) - 0.1] if common else []
 
 
 def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
@@ -349,14 +364,23 @@ def _accents(boxes: list[_Box]) -> list[_Box]:
 def _words(boxes: list[_Box]) -> list[_Box]:
     """Upright letters side by side become names of functions and words; three dots an ellipsis."""
     done: list[_Box] = []
+    words: list[_Box] = []
     for box in boxes:
-        last = done[-1] if done else None
-        near = last is not None and abs(last.y - box.y) < 0.1 * box.size and abs(last.size - box.size) < 0.1 * box.size
-        if last and near and last.word and (box.word or (box.text in "-–’'" and box.text)) and box.x0 - last.x1 < 0.6 * box.size:
-            last.latex += (" " if box.x0 - last.x1 > 0.2 * box.size else "") + box.latex
+        # Limits below a name stand between its letters when ordered from left to right.
+        last = next(
+            (w for w in reversed(words[-8:]) if abs(w.y - box.y) < 0.1 * box.size and abs(w.size - box.size) < 0.1 * box.size),
+            None,
+        )
+        gap = box.x0 - last.x1 if last else 0.0
+        if last and (box.word or box.text in tuple("-–’'")) and -0.2 * box.size < gap < 0.6 * box.size and not any(
+            last.x1 - 0.5 < other.x0 < box.x0 and abs(other.y - box.y) < 0.1 * box.size for other in done if other is not last
+        ):
+            last.latex += (" " if gap > 0.2 * box.size else "") + box.latex
             last.x1 = box.x1
-        else:
-            done.append(box)
+            continue
+        done.append(box)
+        if box.word:
+            words.append(box)
     for box in done:
         if box.word and len(box.latex) > 1:
             box.text, box.latex = box.latex, _named(box.latex)
@@ -380,10 +404,9 @@ def _words(boxes: list[_Box]) -> list[_Box]:
 def _named(word: str) -> str:
     if word in FUNCTIONS:
         return f"\\{word}"
-    first, _, rest = word.partition(" ")
-    if rest and all(part in FUNCTIONS for part in word.split()):
+    if all(part in FUNCTIONS for part in word.split()):
         return " ".join(f"\\{part}" for part in word.split())
-    return rf"\text{{{word}}}" if rest or word.islower() else rf"\mathrm{{{word}}}"
+    return rf"\text{{{word}}}"
 
 
 def _limits(boxes: list[_Box], depth: int) -> list[_Box]:
@@ -511,9 +534,9 @@ def _scripted(base: _Box | None, scripts: list[_Box], main: float, size: float, 
     if upper and raised:
         raised = "^{" + r"\prime" * len(raised) + _row(upper, [], depth + 1) + "}"
         upper = []
-    latex += raised
     if lower:
         latex += "_" + braced(_row(lower, [], depth + 1))
+    latex += raised
     if upper:
         latex += "^" + braced(_row(upper, [], depth + 1))
     return latex

@@ -154,10 +154,53 @@ def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
         if rule is not None:
             found[-1][1].append(rule)
     result: list[Row] = []
-    for glyphs, own in found:
+    for glyphs, own in _with_limits(found):
         if any(not glyph.text.isspace() for glyph in glyphs):
             result += [row_of(*part) for part in _untangled(glyphs, own)]
     return result
+
+
+def _with_limits(found: list[tuple[list[Glyph], list[Rule]]]) -> list[tuple[list[Glyph], list[Rule]]]:
+    """Rows, with those put to their neighbour that are only the small limits of a sum or of `max`."""
+    kept: list[tuple[list[Glyph], list[Rule]]] = []
+    waiting: tuple[list[Glyph], list[Rule]] | None = None
+    for group in found:
+        if waiting is not None:
+            if _is_limit(waiting[0], group[0]):
+                group = (waiting[0] + group[0], waiting[1] + group[1])
+            else:
+                kept.append(waiting)
+            waiting = None
+        if kept and _is_limit(group[0], kept[-1][0]):
+            kept[-1][0].extend(group[0])
+            kept[-1][1].extend(group[1])
+        elif len(group[0]) < 24:
+            waiting = group
+        else:
+            kept.append(group)
+    if waiting is not None:
+        kept.append(waiting)
+    return kept
+
+
+def _is_limit(small: list[Glyph], large: list[Glyph]) -> bool:
+    """Whether a few small glyphs stand close above or below something in the row beside them."""
+    few = [glyph for glyph in small if not glyph.text.isspace()]
+    near = [glyph for glyph in large if not glyph.text.isspace()]
+    if not few or not near or len(few) > 16:
+        return False
+    size = max(glyph.size for glyph in near)
+    if max(glyph.size for glyph in few) > 0.85 * size or any(glyph.font.monospaced for glyph in few):
+        return False
+    x0, x1 = min(glyph.x0 for glyph in few), max(glyph.x1 for glyph in few)
+    touching = [glyph for glyph in near if glyph.x0 < x1 and glyph.x1 > x0 and glyph.size > 0.85 * size]
+    if not touching or x0 < min(g.x0 for g in near) - size or x1 > max(g.x1 for g in near) + size:
+        return False
+    gap = max(
+        min(core(g)[0] for g in few) - max(core(g)[1] for g in touching),
+        min(core(g)[0] for g in touching) - max(core(g)[1] for g in few),
+    )
+    return gap < 0.5 * size
 
 
 def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph], list[Rule]]]:

@@ -107,7 +107,7 @@ def _rules(layer: Layer) -> tuple[list[Rule], list[Rule]]:
     joined: list[Rule] = []
     for rule in sorted(layer.rows, key=lambda rule: (round(rule.y), rule.x0)):
         last = joined[-1] if joined else None
-        if last and abs(last.y - rule.y) < 1 and rule.x0 - last.x1 < 1.5 and len(layer.rows) > 1:
+        if last and abs(last.y - rule.y) < 1 and last.x0 - 0.5 < rule.x0 < last.x1 + 1.5:
             last.x1 = max(last.x1, rule.x1)
         else:
             joined.append(Rule(rule.x0, rule.y0, rule.x1, rule.y1))
