@@ -10,6 +10,7 @@ from mimo_data.pdf import code
 from mimo_data.pdf.formulas import formula, relation_positions
 from mimo_data.pdf.layout import Row, row_of
 from mimo_data.pdf.prose import join_lines, labels_of, text_of
+from mimo_data.pdf.symbols import OPERATORS
 from mimo_data.pdf.tables import find_tables
 from mimo_data.pdf.textlayer import Glyph, Rule
 
@@ -251,10 +252,13 @@ def _conditions(group: Sequence[_Marked], anchor: float) -> tuple[list[float], f
 
 
 def _anchor(items: Sequence[_Marked]) -> float | None:
-    """The leftmost place where each formula has a relation."""
+    """The leftmost place where each formula has a relation; what stands wholly to the right of it goes on with one."""
     common: list[float] | None = None
     for item in items:
         places = relation_positions(item.row.glyphs, item.row.rules)
+        if common and item.row.x0 > min(common) + 0.3 * item.row.size and item.row.text[:1] in OPERATORS:
+            common = [min(common)]
+            continue
         common = places if common is None else [x for x in common if any(abs(x - place) < 1.5 for place in places)]
     return min(common) if common else None
 

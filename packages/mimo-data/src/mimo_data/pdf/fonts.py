@@ -82,7 +82,7 @@ class Font:
             return text, 1.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
-        return ("" if text < " " and text != "\t" else text), 0.0
+        return ("" if text in "\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063" or text < " " and text != "\t" else text), 0.0
 
 
 @lru_cache(maxsize=4096)

@@ -72,7 +72,7 @@ def split_rows(
     """Glyphs and rules by line, from the top: what overlaps in height, cores of letters and surroundings of rules."""
     spans = sorted(
         [(*core(glyph), glyph, None) for glyph in glyphs]
-        + [(rule.y - 4.5, rule.y + 4.5, None, rule) for rule in rules if rule.x1 - rule.x0 < 400],
+        + [(rule.y - rule.reach, rule.y + rule.reach, None, rule) for rule in rules if rule.x1 - rule.x0 < 400],
         key=lambda span: span[0],
     )
     rows: list[tuple[list[Glyph], list[Rule]]] = []
@@ -93,6 +93,8 @@ def core(glyph: Glyph) -> tuple[float, float]:
     """The part of a glyph's height that no neighbouring line reaches into."""
     if glyph.height:
         return glyph.top, glyph.bottom
+    if glyph.text in BIG:
+        return glyph.y - 1.1 * glyph.size, glyph.y + 0.65 * glyph.size
     return glyph.y - 0.5 * glyph.size, glyph.y
 
 
@@ -109,7 +111,9 @@ def _boxes(glyphs: Sequence[Glyph]) -> list[_Box]:
             y = (top + bottom) / 2 + _AXIS * glyph.size
             if text == "√":
                 y = glyph.y + 0.7 * glyph.size
-        word = not glyph.font.is_math and not glyph.font.italic and text.isalpha() and not glyph.font.bold
+        elif text in BIG:
+            top, bottom = core(glyph)
+        word = not glyph.font.is_math and not glyph.font.italic and text.isalpha() and text < "\u0370" and not glyph.font.bold
         roman = has_math_font and word and text.isascii()
         box = _Box(latex_of(text, glyph.font), glyph.x0, glyph.x1, y, top, bottom, glyph.size, text, word, roman, tall)
         same = next((b for b in boxes if tall and b.tall and b.text == text and abs(b.x0 - box.x0) < 1.5), None)
@@ -176,7 +180,7 @@ def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
 def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], list[Rule]]]:
     spans = sorted(
         [(box.y - 0.5 * box.size, box.y, box, None) if not box.tall else (box.top, box.bottom, box, None) for box in boxes]
-        + [(rule.y - 4.5, rule.y + 4.5, None, rule) for rule in rules],
+        + [(rule.y - rule.reach, rule.y + rule.reach, None, rule) for rule in rules],
         key=lambda span: span[0],
     )
     rows: list[tuple[list[_Box], list[Rule]]] = []

@@ -63,6 +63,9 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
     found: set[int] = set()
     if len(lines) < 10:
         return found
+    last, before = sorted(range(len(lines)), key=lambda i: -lines[i].y1)[:2]
+    if _NUMBER.fullmatch(lines[last].text.strip("-– ")) and lines[last].y0 - lines[before].y1 > 1.3 * lines[last].size:
+        found.add(last)
     for from_top in (True, False):
         order = sorted(range(len(lines)), key=lambda i: lines[i].y0 if from_top else -lines[i].y1)
         group: list[int] = []

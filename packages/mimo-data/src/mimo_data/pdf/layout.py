@@ -42,6 +42,12 @@ def columns(pieces: Sequence[Piece], width: float, *, depth: int = 0) -> list[li
     gutter = _gutter(pieces, width) if depth < 4 and len(pieces) >= 2 * _MIN_LINES else None
     if gutter is None:
         return [list(pieces)] if pieces else []
+    # A white band over the whole width, as between rows of cards, divides before columns do.
+    return [column for band in _bands(pieces) for column in _divided(band, gutter, width, depth)]
+
+
+def _divided(pieces: Sequence[Piece], gutter: float, width: float, depth: int) -> list[list[Piece]]:
+    """Pieces left of the gutter before those right of it, between what crosses it."""
     ordered: list[list[Piece]] = []
     band: list[Piece] = []
     across: list[Piece] = []
@@ -70,6 +76,20 @@ def columns(pieces: Sequence[Piece], width: float, *, depth: int = 0) -> list[li
         ordered.append(list(across))
     close()
     return ordered
+
+
+def _bands(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces divided where nothing stands for the height of three lines."""
+    sizes = sorted(piece.size for piece in pieces)
+    least = 2.6 * sizes[len(sizes) // 2]
+    bands: list[list[Piece]] = []
+    reach = float("-inf")
+    for piece in sorted(pieces, key=lambda piece: piece.y0):
+        if piece.y0 - reach > least:
+            bands.append([])
+        bands[-1].append(piece)
+        reach = max(reach, piece.y1)
+    return bands
 
 
 def _same_row(a: Piece, b: Piece) -> bool:
@@ -112,14 +132,15 @@ def _gutter(pieces: Sequence[Piece], width: float) -> float | None:
 
 def _divides(pieces: Sequence[Piece], x: float, width: float) -> bool:
     """Whether lines stand on both sides of x beside each other, long enough to be text and not cells."""
-    left = [piece for piece in pieces if piece.x1 <= x + 1]
-    right = [piece for piece in pieces if piece.x0 >= x - 1]
+    # Bits of formulas and marks of lists say nothing about columns.
+    left = [piece for piece in pieces if piece.x1 <= x + 1 and len(piece.text) > 8]
+    right = [piece for piece in pieces if piece.x0 >= x - 1 and len(piece.text) > 8]
     for side in (left, right):
         if len(side) < _MIN_LINES:
             return False
         extent = max(p.x1 for p in side) - min(p.x0 for p in side)
-        long = sum(1 for p in side if p.x1 - p.x0 > 0.6 * min(extent, x if side is left else width))
-        if extent < 0.14 * width or long < 0.25 * len(side) or sum(len(p.text) for p in side) < 20 * len(side) * 0.6:
+        long = sum(1 for p in side if p.x1 - p.x0 > 0.6 * extent)
+        if extent < 0.14 * width or long < 0.25 * len(side) or sum(len(p.text) for p in side) < 16 * len(side):
             return False
     heights = sorted((p.y0, p.y1) for p in left)
     beside = sum(1 for a in right if any(y0 < a.y1 and a.y0 < y1 for y0, y1 in heights))
@@ -130,18 +151,16 @@ def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
     """The rows of one column, from the top; short rules (of fractions and roots) belong to them."""
     spans: list[tuple[float, float, list[Glyph], Rule | None]] = []
     for piece in pieces:
-        plain = piece.size
-        level = [glyph for glyph in piece.glyphs if not glyph.height and glyph.size == plain]
         by_line: dict[float, list[Glyph]] = {}
         for glyph in piece.glyphs:
-            if glyph.text.isspace() and not (level and glyph.y == level[0].y):
-                continue
             by_line.setdefault(round(glyph.y, 1) if not glyph.height else -glyph.y - glyph.height, []).append(glyph)
         for glyphs in by_line.values():
+            if all(glyph.text.isspace() for glyph in glyphs):
+                continue
             top = min(core(glyph)[0] for glyph in glyphs)
             bottom = max(core(glyph)[1] for glyph in glyphs)
             spans.append((top, bottom, glyphs, None))
-    spans += [(rule.y - 4.5, rule.y + 4.5, [], rule) for rule in rules]
+    spans += [(rule.y - rule.reach, rule.y + rule.reach, [], rule) for rule in rules]
     spans.sort(key=lambda span: span[0])
     found: list[tuple[list[Glyph], list[Rule]]] = []
     reach = float("-inf")

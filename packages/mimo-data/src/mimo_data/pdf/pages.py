@@ -115,26 +115,42 @@ def _rules(layer: Layer) -> tuple[list[Rule], list[Rule]]:
 
 
 def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
-    """Rules with something right below that they cover: bars of fractions and roots, no frames and separators."""
+    """Rules that cover something right below them: bars of fractions and roots, no frames and separators."""
     kept = []
     for rule in rules:
-        reach: list[float] = []
+        above: list[float] = []
+        below: list[float] = []
         for piece in column:
             if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 25:
                 continue
             for glyph in piece.glyphs:
                 if glyph.font.monospaced or glyph.text.isspace():
                     continue
-                middle = (glyph.x0 + glyph.x1) / 2
-                if rule.x0 - 1 < middle < rule.x1 + 1 and (
-                    rule.y - 0.1 * glyph.size < glyph.y < rule.y + 1.6 * glyph.size
-                    or (glyph.height and rule.y - 1 < glyph.top < rule.y + glyph.size)
+                if not rule.x0 - 1 < (glyph.x0 + glyph.x1) / 2 < rule.x1 + 1:
+                    continue
+                if rule.y - 0.1 * glyph.size < glyph.y < rule.y + 1.6 * glyph.size or (
+                    glyph.height and rule.y - 1 < glyph.top < rule.y + glyph.size
                 ):
-                    reach += [glyph.x0, glyph.x1]
-        above_too = rule.x1 - rule.x0 < 60
-        if reach and (max(reach) - min(reach) > 0.5 * (rule.x1 - rule.x0) or above_too):
+                    below += [glyph.x0, glyph.x1]
+                    rule.reach = max(rule.reach, 0.5 * glyph.size)
+                elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
+                    above += [glyph.x0, glyph.x1]
+        if sum(abs(other.y - rule.y) < 0.5 for other in rules) > 2 and not (
+            _is_centred(rule, below) and (not above or _is_centred(rule, above))
+        ):
+            continue
+        if below and (_covers(rule, below) or _is_centred(rule, above) and _is_centred(rule, below)):
             kept.append(rule)
     return kept
+
+
+def _covers(rule: Rule, ends: list[float]) -> bool:
+    width = rule.x1 - rule.x0
+    return max(ends) - min(ends) > (0.3 if width < 60 else 0.85) * width
+
+
+def _is_centred(rule: Rule, ends: list[float]) -> bool:
+    return bool(ends) and abs(min(ends) + max(ends) - rule.x0 - rule.x1) < 4
 
 
 def _append(blocks: list[Block], page: list[Block]) -> None:

@@ -69,6 +69,12 @@ def _label(glyph: Glyph, row: Row) -> str:
 
 def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bool) -> None:
     """Names of functions, lone Greek and italic letters, decimal points and accents, told by what is beside them."""
+    for run in re.finditer("x{4,}", "".join(found)):
+        # Small words beside a line are words; below the letter of a formula they are its script.
+        part = glyphs[run.start() : run.end()]
+        at_formula = run.start() > 0 and found[run.start() - 1] in "m)" and part[0].x0 - glyphs[run.start() - 1].x1 < 0.15 * part[0].size
+        if not at_formula and all(glyph.text.isalpha() and not glyph.font.is_math for glyph in part):
+            found[run.start() : run.end()] = "t" * len(part)
     position = 0
     while position < len(glyphs):
         if found[position] != "t":

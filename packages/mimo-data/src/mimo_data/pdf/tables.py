@@ -128,32 +128,61 @@ def _table(
     # Without rules, cells must be as short as cells are: lines of two texts beside each other are not a table.
     if not own and sum(length > 30 for length in lengths) > 0.3 * len(lengths):
         return None
-    grid: list[list[str]] = []
+    lines = []
     for number in range(start, end):
         line = [""] * len(columns)
         for cell in sorted(cells[number], key=lambda cell: (round(cell.y), cell.x0)):
-            spanned = [
-                i for i, (left, right) in enumerate(columns) if min(right, cell.x1) - max(left, cell.x0) > 0.3 * min(right - left, cell.x1 - cell.x0)
-            ] or [min(range(len(columns)), key=lambda i: abs(columns[i][0] - cell.x0))]
             text = re.sub(r"^([$€£¥]) ", r"\1", text_of(cell.glyphs)).replace("|", r"\|")
-            for column in spanned:
+            below = [rule for rule in rules if 0 < rule.y - cell.y < 0.8 * rows[number].size] if len(cells[number]) == 1 else []
+            for column in _spanned(cell, columns, below):
                 line[column] = f"{line[column]} {text}".strip()
-        joins = (
-            grid
-            and number > start
-            and sum(map(bool, line)) == 1
-            and len(columns) > 2
-            and rows[number].y - rows[number - 1].y < 1.25 * rows[number].size
-            and all(grid[-1])
-            and not any(rows[number - 1].y < rule.y < rows[number].y for rule in own)
-        )
-        if joins:
-            grid[-1] = [f"{old} {new}".strip() for old, new in zip(grid[-1], line, strict=True)]
-        else:
-            grid.append(line)
+        lines.append(line)
+    near = [rule for rule in rules if rule.x1 > x0 and rule.x0 < x1]
+    grid = _joined(lines, rows[start:end], near)
     head, *body = grid
     rule_line = ["---"] * len(columns)
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule_line, *body])
+
+
+def _spanned(cell: _Cell, columns: Sequence[tuple[float, float]], below: Sequence[Rule]) -> list[int]:
+    """The columns that a cell stands in; rules right below it say how far a head reaches."""
+    if below:
+        left, right = min(rule.x0 for rule in below), max(rule.x1 for rule in below)
+        under = [i for i, (x0, x1) in enumerate(columns) if x0 > left - 2 and x1 < right + 2]
+        if len(under) > 1 and left < cell.x0 and cell.x1 < right:
+            return under
+    found = [
+        i
+        for i, (left, right) in enumerate(columns)
+        if min(right, cell.x1) - max(left, cell.x0) > 0.3 * min(right - left, cell.x1 - cell.x0)
+    ]
+    return found or [min(range(len(columns)), key=lambda i: abs(columns[i][0] - cell.x0))]
+
+
+def _joined(lines: list[list[str]], rows: Sequence[Row], rules: Sequence[Rule]) -> list[list[str]]:
+    """Rows of the table: a line with one cell only, nearer to a full row than full rows are to each other, is of that row."""
+    full = [i for i, line in enumerate(lines) if sum(map(bool, line)) > 1]
+    pitches = sorted(rows[b].y - rows[a].y for a, b in zip(full, full[1:], strict=False))
+    pitch = pitches[len(pitches) // 2] if pitches else 0.0
+
+    def ruled(a: int, b: int) -> bool:
+        return any(rows[a].y < rule.y < rows[b].y - 0.5 * rows[b].size for rule in rules)
+
+    into: dict[int, int] = {}
+    for i, line in enumerate(lines):
+        if sum(map(bool, line)) != 1 or len(line) < 3:
+            continue
+        above = rows[i].y - rows[i - 1].y if i and i - 1 in full and not ruled(i - 1, i) else 1e9
+        below = rows[i + 1].y - rows[i].y if i + 1 in full and not ruled(i, i + 1) else 1e9
+        if min(above, below) < 0.85 * max(pitch, rows[i].size):
+            into[i] = i - 1 if above <= below else i + 1
+    grid: list[list[str]] = []
+    for i in range(len(lines)):
+        if i in into:
+            continue
+        parts = sorted([i, *(j for j, target in into.items() if target == i)])
+        grid.append([" ".join(filter(None, (lines[j][c] for j in parts))) for c in range(len(lines[i]))])
+    return grid
 
 
 def _columns(lines: Sequence[list[_Cell]]) -> list[tuple[float, float]]:

@@ -68,6 +68,8 @@ class Rule:
     y0: float
     x1: float
     y1: float
+    reach: float = 5.0
+    """How far above and below what it divides starts, if it is the bar of a fraction."""
 
     @property
     def y(self) -> float:
