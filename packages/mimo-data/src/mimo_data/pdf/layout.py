@@ -267,7 +267,8 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
             lines[round(glyph.y, 1)] = lines.get(round(glyph.y, 1), 0) + 1
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
-        glyphs = sorted(glyphs, key=lambda glyph: glyph.x0)
+        glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
+        visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
     num_code = sum(glyph.font.monospaced for glyph in visible)
     num_bold = sum(glyph.font.bold for glyph in visible)
     return Row(
@@ -275,3 +276,40 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
         min(glyph.top for glyph in visible), max(glyph.bottom for glyph in visible), size,
         num_code >= 0.9 * len(visible) and visible[0].font.monospaced, num_bold >= 0.9 * len(visible),
     )  # fmt: skip
+
+
+def _once(glyphs: list[Glyph]) -> list[Glyph]:
+    """Without what is printed twice at the same place, as some files make letters bold."""
+    kept: list[Glyph] = []
+    for glyph in glyphs:
+        last = kept[-1] if kept else None
+        if (
+            last is not None
+            and glyph.text == last.text
+            and glyph.x0 < last.x0 + 0.4 * (last.x1 - last.x0)
+            and abs(glyph.y - last.y) < 0.1 * glyph.size
+            and not glyph.height
+        ):
+            continue
+        kept.append(glyph)
+    return kept
+
+
+def _spaced(glyphs: list[Glyph]) -> list[Glyph]:
+    """With a blank where words of a tightly set line stand only a little further apart than letters."""
+    narrow = [
+        i
+        for i, (a, b) in enumerate(zip(glyphs, glyphs[1:], strict=False), 1)
+        if 0.12 * b.size < b.x0 - a.x1 < 0.35 * b.size
+        and a.size == b.size
+        and a.text.isalnum()
+        and b.text.isalnum()
+        and not (a.font.is_math or b.font.is_math or b.font.monospaced)
+    ]
+    if not narrow or len(narrow) > 0.3 * len(glyphs):
+        return glyphs
+    result = list(glyphs)
+    for i in reversed(narrow):
+        a = glyphs[i - 1]
+        result.insert(i, Glyph(" ", a.x1, a.x1, a.y, a.size, a.font))
+    return result
