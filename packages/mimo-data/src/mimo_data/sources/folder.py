@@ -20,7 +20,7 @@ class FolderRecipe(Record, frozen=True):
 
     max_page_bytes: int = 20_000_000
     """Size after decompression; a larger page is dropped as `too_large`."""
-    pages_per_part: int = 512
+    pages_per_part: int = 128
     """Files in a unit of work."""
     html_source: str = "web"
     """Source of the documents from HTML, in the mixture's words."""

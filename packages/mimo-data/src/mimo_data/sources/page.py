@@ -65,7 +65,7 @@ class PageError(Exception):
 
     def drop(self, id: str) -> Drop:
         """The drop log's line for the record of this id."""
-        return Drop(id=id, step="read", reason=self.reason, detail=self.detail)
+        return Drop(id=id, step="extract", reason=self.reason, detail=self.detail)
 
 
 def printable(name: str) -> str:
