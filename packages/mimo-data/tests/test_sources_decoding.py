@@ -100,9 +100,10 @@ def test_quotes_of_windows_in_a_latin_1_page_are_quotes():
 
 
 def test_what_is_no_text_is_told():
-    with pytest.raises(PageError) as caught:
-        decode(bytes(range(256)) * 40)
-    assert caught.value.reason == "not_text"
+    for data in (bytes(range(256)) * 40, b"\0\1" * 300, bytes(300), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
+        with pytest.raises(PageError) as caught:
+            decode(data)
+        assert caught.value.reason == "not_text"
 
 
 @given(data=st.binary(max_size=300), charset=st.text(max_size=12), declared=st.text(max_size=12))

@@ -33,8 +33,7 @@ def decode(data: bytes, *, charset: str = "") -> str:
     for mark, name in _MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(name, "replace")
-    num_strange = len(data) - len(data.translate(None, _NEVER_IN_TEXT))
-    if num_strange * 100 > len(data):
+    if _is_binary(data):
         return _decode_wide(data)
     try:
         text = data.decode("utf-8")
@@ -53,9 +52,14 @@ def decode(data: bytes, *, charset: str = "") -> str:
 def _decode_wide(data: bytes) -> str:
     """UTF-16 without a mark: every other byte of its markup is zero."""
     for name, zeros, letters in (("utf-16-le", data[1::2], data[::2]), ("utf-16-be", data[::2], data[1::2])):
-        if zeros.count(0) * 2 > len(zeros) and letters.count(0) * 100 < len(letters):
+        if zeros.count(0) * 2 > len(zeros) and not _is_binary(letters):
             return data.decode(name, "replace")
     raise PageError("not_text", "holds bytes that no text has")
+
+
+def _is_binary(data: bytes) -> bool:
+    num_strange = len(data) - len(data.translate(None, _NEVER_IN_TEXT))
+    return num_strange * 100 > len(data)
 
 
 def _declared(data: bytes) -> str:
