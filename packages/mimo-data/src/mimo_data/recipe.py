@@ -10,6 +10,7 @@ from mimo_data.extract import ExtractRecipe
 from mimo_data.filter import FilterRecipe
 from mimo_data.mixture import Mixture
 from mimo_data.run import Record
+from mimo_data.shards import TokenizeRecipe
 from mimo_data.sources.hub import ImportRecipe
 
 
@@ -20,6 +21,7 @@ class DataRecipe(Record, frozen=True):
     deduplicate: DeduplicateRecipe = DeduplicateRecipe()
     decontaminate: DecontaminateRecipe = DecontaminateRecipe()
     filter: FilterRecipe = FilterRecipe()
+    tokenize: TokenizeRecipe = TokenizeRecipe()
     imports: ImportRecipe | None = msgspec.field(name="import", default=None)
     """What `mimo-data import` reads; needed by that command only."""
     stages: dict[str, Mixture] = msgspec.field(default_factory=dict)
