@@ -89,6 +89,6 @@ def read_page(path: Path, max_page_bytes: int) -> bytes:
         raise PageError("broken", f"cannot be read: {error}") from None
     if len(data) > max_page_bytes:
         raise PageError("too_large", f"more than {max_page_bytes} bytes")
-    if not data.strip():
+    if not data or data.isspace():
         raise PageError("broken", "empty file")
     return data
