@@ -89,7 +89,6 @@ def run_parts(
         DataError: raised by `function`, or a process died twice outside of its items.
         RuntimeError: `function` failed otherwise; the message holds its traceback.
     """
-    done.mkdir(parents=True, exist_ok=True)
     decoder = msgspec.json.Decoder(output)
     outputs: dict[str, OutputT] = {}
     waiting: dict[str, TaskT] = {}
@@ -102,6 +101,8 @@ def run_parts(
     execute = _on_ray if engine.ray else _on_processes
     for name, result in execute(function, waiting, engine, memory_limit_bytes, on_items):
         outputs[name] = result
+        # Only now: a run that failed in its first part leaves nothing to resume from.
+        done.mkdir(parents=True, exist_ok=True)
         temporary = done / f"{name}.json.tmp"
         temporary.write_bytes(msgspec.json.encode(result))
         temporary.rename(done / f"{name}.json")

@@ -137,6 +137,9 @@ def engine(arguments: argparse.Namespace) -> Engine:
 
 
 def named(role: str, paths: Sequence[Path]) -> dict[str, Path]:
+    """The paths by their role, numbered where there are several."""
+    if len(paths) == 1:
+        return {role: paths[0]}
     return {f"{role} {number}": path for number, path in enumerate(paths, start=1)}
 
 
@@ -153,7 +156,11 @@ def progress(unit: str) -> Iterator[Callable[[int], None]]:
         from tqdm import tqdm
 
         with tqdm(unit=f" {unit}", leave=False) as bar:
-            yield lambda num_items: bar.update(num_items)
+
+            def show(num_items: int) -> None:
+                bar.update(num_items)
+
+            yield show
         return
     num_done, last_s = 0, time.monotonic()
 
