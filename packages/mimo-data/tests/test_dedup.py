@@ -63,7 +63,8 @@ def test_both_laws_hold_where_a_band_is_shared_by_a_crowd(seed):
     chance = random.Random(seed)
     template = prose(1, 120)
     corpus = [
-        document(str(n), edited(template, *chance.sample(range(120), chance.choice([1, 1, 2, 8, 16])))) for n in range(90)
+        document(str(n), edited(template, *chance.sample(range(120), chance.choice([1, 1, 2, 8, 16]))))
+        for n in range(90)
     ]
     found = list(deduplicate(corpus))
     assert list(deduplicate(corpus[::-1])) == found
@@ -168,7 +169,7 @@ def exact_similarity(a: str, b: str) -> float:
 def test_pairs_over_the_threshold_are_found_and_no_others():
     texts = []
     for seed in range(400):
-        base = prose(1000 + seed)
+        base = prose(5000 + seed)
         places = random.Random(seed).sample(range(200), 1 + seed % 12)
         texts += [base, edited(base, *places)]
     wanted = {(n, n + 1) for n in range(0, 800, 2) if exact_similarity(texts[n], texts[n + 1]) >= 0.8}

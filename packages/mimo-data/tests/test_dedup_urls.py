@@ -7,9 +7,45 @@ from hypothesis import strategies as st
 from mimo_data.dedup.urls import canonical_url
 
 PIECES = st.sampled_from(
-    ["http://", "https://", "www.", "m.", "a", "b.org", "/", "//", "..", ".", "index.html", ".amp", ".html", "?", "&"]
-    + ["=", "#", "!", "%", "%2e", "%41", "%zz", "é", " ", "utm_x", "m=1", "amp=1", ";jsessionid=1", ":80", ":", "@"]
-    + ["(S(", "[", "]", "+", "%20", "cdn.ampproject.org/c/s/", "google.com/amp/"]
+    [
+        "http://",
+        "https://",
+        "www.",
+        "m.",
+        "a",
+        "b.org",
+        "/",
+        "//",
+        "..",
+        ".",
+        "index.html",
+        ".amp",
+        ".html",
+        "?",
+        "&",
+        "=",
+        "#",
+        "!",
+        "%",
+        "%2e",
+        "%41",
+        "%zz",
+        "é",
+        "utm_x",
+        "m=1",
+        "amp=1",
+        ";jsessionid=1",
+        ":80",
+        ":",
+        "@",
+        "(S(",
+        "[",
+        "]",
+        "+",
+        "%20",
+        "cdn.ampproject.org/c/s/",
+        "google.com/amp/",
+    ]
 )
 
 

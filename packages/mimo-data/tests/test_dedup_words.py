@@ -11,7 +11,9 @@ from mimo_data.dedup.words import hash_text, split_words
 
 MASK = (1 << 64) - 1
 # Letters that change in length, by context or by title case; marks; digits and scripts of every kind.
-LETTERS = st.sampled_from("aAbZ09_ .,\n-+é\u0301ÉßẞİıΣσςǅǆŉﬁΑΩаЯאب١२一丁ひらカﾊ々ไทยລາວကខ្មែ한국\U0001d400\U00010400𠀀😀\ud800٠")
+LETTERS = st.sampled_from(
+    "aAbZ09_ .,\n-+é\u0301ÉßẞİıΣσςǅǆŉﬁΑΩаЯאب١२一丁ひらカﾊ々ไทยລາວကខ្មែ한국\U0001d400\U00010400𠀀😀\ud800٠"
+)
 TEXTS = st.text(LETTERS, max_size=60) | st.text(max_size=60)
 
 
@@ -52,7 +54,9 @@ def test_the_kernel_finds_the_words_that_python_finds(text, shingle_words):
 
 
 @settings(max_examples=400, deadline=None)
-@given(text=st.text(st.characters(max_codepoint=0x0DFF) | LETTERS.filter(lambda letter: ord(letter) < 0x0E00), max_size=60))
+@given(
+    text=st.text(st.characters(max_codepoint=0x0DFF) | LETTERS.filter(lambda letter: ord(letter) < 0x0E00), max_size=60)
+)
 def test_in_scripts_with_spaces_a_word_is_what_the_lower_case_holds_of_word_characters(text):
     assert split_words(text) == re.findall(r"\w+", text.lower())
 

@@ -12,7 +12,9 @@ _SMALL_BYTES = 16 << 20
 
 def add(verbs: Verbs) -> None:
     """Adds the verb."""
-    verbs.add("deduplicate", _run, "drop copies by address, exact text and MinHash", out=True, documents=True, parts=True)
+    verbs.add(
+        "deduplicate", _run, "drop copies by address, exact text and MinHash", out=True, documents=True, parts=True
+    )
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -83,7 +83,8 @@ def unique_pairs(pairs: NDArray[np.void]) -> NDArray[np.void]:
     pairs = pairs[np.lexsort((pairs["number_b"], pairs["rank_b"], pairs["number_a"], pairs["rank_a"]))]
     repeats = np.zeros(len(pairs), dtype=bool)
     repeats[1:] = pairs[1:] == pairs[:-1]
-    return pairs[~repeats]
+    unique: NDArray[np.void] = pairs[~repeats]
+    return unique
 
 
 def contracted(pairs: NDArray[np.void]) -> NDArray[np.void]:

@@ -8,13 +8,11 @@ neither can, each process compiles for itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
-FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -37,24 +35,24 @@ class TextHashes(NamedTuple):
     """In the order of the text, with repetitions; of a text shorter than a shingle, one of all its words."""
 
 
-def compiled(function: FunctionT) -> FunctionT:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function in machine code that is kept on disk, where there is a place to keep it."""
     try:
-        made: FunctionT = numba.njit(cache=True)(function)
+        made: Callable[..., Any] = numba.njit(cache=True)(function)
     except RuntimeError:  # numba: "no locator available"
         made = numba.njit(function)
     return made
 
 
-@compiled
-def mixed(value: np.uint64) -> np.uint64:
+@_compiled
+def _mixed(value: np.uint64) -> np.uint64:
     """Spreads every input bit over the word (the finaliser of splitmix64)."""
     value = (value ^ (value >> np.uint64(30))) * _MIX_1
     value = (value ^ (value >> np.uint64(27))) * _MIX_2
     return value ^ (value >> np.uint64(31))
 
 
-@compiled
+@_compiled
 def _hash_words(text, table, shingle_words):  # type: ignore[no-untyped-def]
     power = _ONE
     for _ in range(shingle_words):
@@ -120,9 +118,9 @@ def _hash_words(text, table, shingle_words):  # type: ignore[no-untyped-def]
                 operand = length <= _OPERAND_LETTERS or 48 <= first_letter <= 57
                 if not (operand and after_operand):
                     sign = np.uint64(0)
-                after_operand = operand
+                after_operand = bool(operand)
                 length, first_letter = 0, np.uint32(0)
-                word = mixed(word)
+                word = _mixed(word)
                 words = words * _ROLL + word - recent_words[place] * power
                 signs = signs * _ROLL + sign - recent_signs[place] * power
                 recent_words[place], recent_signs[place] = word, sign
@@ -131,14 +129,14 @@ def _hash_words(text, table, shingle_words):  # type: ignore[no-untyped-def]
                     place = 0
                 num_words += 1
                 unit = word + sign * _MIX_2
-                first = mixed(first + unit)
+                first = _mixed(first + unit)
                 second = ((second << np.uint64(23) | second >> np.uint64(41)) ^ unit) * _MIX_1
                 if num_words >= shingle_words:
                     if num_shingles == len(shingles):
                         larger = np.empty(2 * num_shingles, dtype=np.uint64)
                         larger[:num_shingles] = shingles
                         shingles = larger
-                    shingles[num_shingles] = mixed(words) & ~_LOW_16 | mixed(signs) >> np.uint64(48)
+                    shingles[num_shingles] = _mixed(words) & ~_LOW_16 | _mixed(signs) >> np.uint64(48)
                     num_shingles += 1
                 word, sign = _FNV_BASIS, np.uint64(0)
         if kind == 3:
@@ -146,9 +144,9 @@ def _hash_words(text, table, shingle_words):  # type: ignore[no-untyped-def]
     if not after_operand:
         sign = np.uint64(0)
     if 0 < num_words < shingle_words:
-        shingles[0] = mixed(words) & ~_LOW_16 | mixed(signs) >> np.uint64(48)
+        shingles[0] = _mixed(words) & ~_LOW_16 | _mixed(signs) >> np.uint64(48)
         num_shingles = 1
-    return mixed(first + sign), mixed(second ^ sign), num_words, shingles[:num_shingles].copy()
+    return _mixed(first + sign), _mixed(second ^ sign), num_words, shingles[:num_shingles].copy()
 
 
 def hash_words(text: NDArray[np.uint8], table: NDArray[np.uint32], shingle_words: int) -> TextHashes:
@@ -156,15 +154,8 @@ def hash_words(text: NDArray[np.uint8], table: NDArray[np.uint32], shingle_words
     return TextHashes(*_hash_words(text, table, shingle_words))
 
 
-@compiled
-def sketch_bands(shingles, factors, offsets, rows_per_band):  # type: ignore[no-untyped-def]
-    """uint64 [bands]: a hash of each band of a text's MinHash.
-
-    Args:
-        shingles: uint64 [shingles], at least one.
-        factors: uint32 [permutations], odd.
-        offsets: uint32 [permutations].
-    """
+@_compiled
+def _sketch_bands(shingles, factors, offsets, rows_per_band):  # type: ignore[no-untyped-def]
     reduced = np.empty(_BLOCK_SHINGLES, dtype=np.uint32)
     smallest = np.full(len(factors), np.uint32(0xFFFFFFFF), dtype=np.uint32)
     for start in range(0, len(shingles), _BLOCK_SHINGLES):
@@ -181,20 +172,27 @@ def sketch_bands(shingles, factors, offsets, rows_per_band):  # type: ignore[no-
     for band in range(len(bands)):
         value = np.uint64(band)
         for row in range(rows_per_band):
-            value = mixed(value * _ROLL + np.uint64(smallest[band * rows_per_band + row]))
+            value = _mixed(value * _ROLL + np.uint64(smallest[band * rows_per_band + row]))
         bands[band] = value
     return bands
 
 
-@compiled
-def alike(a, b, threshold):  # type: ignore[no-untyped-def]
-    """Whether two texts share enough shingles, and at least half of these with the same operators.
+def sketch_bands(
+    shingles: NDArray[np.uint64], factors: NDArray[np.uint32], offsets: NDArray[np.uint32], rows_per_band: int
+) -> NDArray[np.uint64]:
+    """uint64 [bands]: a hash of each band of a text's MinHash.
 
     Args:
-        a: uint64, the shingles of one text, sorted, each once.
-        b: of the other.
-        threshold: least Jaccard similarity of the words of the shingles.
+        shingles: uint64 [shingles], at least one.
+        factors: uint32 [permutations], odd.
+        offsets: uint32 [permutations].
     """
+    made: NDArray[np.uint64] = _sketch_bands(shingles, factors, offsets, rows_per_band)
+    return made
+
+
+@_compiled
+def _alike(a, b, threshold):  # type: ignore[no-untyped-def]
     i = j = shared = agreeing = num_a = num_b = 0
     while i < len(a) or j < len(b):
         words_a = a[i] & ~_LOW_16 if i < len(a) else _LOW_16
@@ -231,9 +229,19 @@ def alike(a, b, threshold):  # type: ignore[no-untyped-def]
     return shared / (num_a + num_b - shared) >= threshold and 2 * agreeing >= shared
 
 
-@compiled
-def first_of_components(num_nodes, a, b):  # type: ignore[no-untyped-def]
-    """int64 [nodes]: the smallest node that each is joined to by pairs, itself if none (union-find)."""
+def alike(a: NDArray[np.uint64], b: NDArray[np.uint64], threshold: float) -> bool:
+    """Whether two texts share enough shingles, and at least half of these with the same operators.
+
+    Args:
+        a: uint64, the shingles of one text, sorted, each once.
+        b: of the other.
+        threshold: least Jaccard similarity of the words of the shingles.
+    """
+    return bool(_alike(a, b, threshold))
+
+
+@_compiled
+def _first_of_components(num_nodes, a, b):  # type: ignore[no-untyped-def]
     parents = np.arange(num_nodes)
     for pair in range(len(a)):
         x, y = a[pair], b[pair]
@@ -251,3 +259,9 @@ def first_of_components(num_nodes, a, b):  # type: ignore[no-untyped-def]
     for node in range(num_nodes):
         parents[node] = parents[parents[node]]
     return parents
+
+
+def first_of_components(num_nodes: int, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [nodes]: the smallest node that each is joined to by pairs, itself if none (union-find)."""
+    made: NDArray[np.int64] = _first_of_components(num_nodes, a, b)
+    return made

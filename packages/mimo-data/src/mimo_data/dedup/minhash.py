@@ -215,7 +215,8 @@ class _Corpus:
         keep = np.zeros(len(pairs), dtype=bool)
         for place, (a, b) in enumerate(zip(pairs["number_a"].tolist(), pairs["number_b"].tolist(), strict=True)):
             keep[place] = alike(self._set(a), self._set(b), self._threshold)
-        return pairs[keep]
+        verified: NDArray[np.void] = pairs[keep]
+        return verified
 
     def _set(self, number: int) -> NDArray[np.uint64]:
         if number not in self._shingles:

@@ -144,9 +144,7 @@ def addresses(task: Task) -> Counted:
         repeated = exact_losses(ids)
         if len(repeated):
             name = _id_of(layout, int(repeated["number"].min()))
-            raise DataError(
-                f"{name}: two documents have this id. Give every document its own, or name each file once."
-            )
+            raise DataError(f"{name}: two documents have this id. Give every document its own, or name each file once.")
     return _exact(task, "url-hashes", "losses-url")
 
 
@@ -173,6 +171,7 @@ def bands(task: Task) -> Counted:
     layout, part = task.layout, task.number
     gone = _lost_rows(task)
     num_records = 0
+    found: Iterator[NDArray[np.void]]
     with ShuffleWriter(layout.file(f"bands-{task.round}", part), layout.num_partitions) as writer:
         if task.round == 0:
             found = (band_records(sketches, numbers) for numbers, sketches in _sketches(layout, part))
@@ -421,7 +420,8 @@ def _unique_needs(needs: NDArray[np.void]) -> NDArray[np.void]:
     needs = needs[np.lexsort((needs["partition"], needs["number"]))]
     fresh = np.ones(len(needs), dtype=bool)
     fresh[1:] = needs[1:] != needs[:-1]
-    return needs[fresh]
+    unique: NDArray[np.void] = needs[fresh]
+    return unique
 
 
 def _losses(task: Task) -> NDArray[np.void]:
@@ -441,7 +441,8 @@ def _among(numbers: NDArray[np.uint64], some: NDArray[np.uint64]) -> NDArray[np.
     if not len(some):
         return np.zeros(len(numbers), dtype=bool)
     places = np.minimum(np.searchsorted(some, numbers), len(some) - 1)
-    return some[places] == numbers
+    found: NDArray[np.bool_] = some[places] == numbers
+    return found
 
 
 def _ids(layout: Layout, part: int) -> Iterator[str]:

@@ -10,9 +10,10 @@ furniture: `m.`, `mobile.` and `amp.` below a site's name, `.amp.html`, AMP cach
 Fragments are places within a page and go, but for `#!` and `#/`, by which scripts name pages of their own.
 
 Not merged: `…/amp` and `…/print`, which may be an amplifier and the documentation of `print`, while the text rules find
-the copies among them anyway; addresses that differ in the case of their path, in any other parameter or its value, or in their language;
-short links, redirects and `canonical` links, which only the page itself could tell. A host whose name is `m` or `www`
-below a public suffix (`m.co.uk`) is taken for a variant of the suffix: there is no list of suffixes here.
+the copies among them anyway; addresses that differ in the case of their path, in any other parameter or its value, or
+in their language; short links, redirects and `canonical` links, which only the page itself could tell. A host whose
+name is `m` or `www` below a public suffix (`m.co.uk`) is taken for a variant of the suffix: there is no list of
+suffixes here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _VARIANT_LABEL = re.compile(r"www\d?|m|mobile|amp")
-_AMP_CACHE = re.compile(r"(?:[\w-]+\.cdn\.ampproject\.org/[vc]|(?:www\.)?google\.[a-z.]+/amp)/(?:s/)?([\w.-]+\.\w+)(/.*)?")
+_AMP_CACHE = re.compile(
+    r"(?:[\w-]+\.cdn\.ampproject\.org/[vc]|(?:www\.)?google\.[a-z.]+/amp)/(?:s/)?([\w.-]+\.\w+)(/.*)?"
+)
 
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-]+)+/?|/")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
