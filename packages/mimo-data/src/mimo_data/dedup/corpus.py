@@ -10,9 +10,10 @@ about a kilobyte a document on disk, and eight bytes for each word of the docume
 
 from __future__ import annotations
 
+import resource
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,19 @@ _PARTITION_BYTES = 64 << 20
 _MAX_PARTITIONS = 16384
 
 
+@dataclass(frozen=True)
+class PhaseUse:
+    """What a phase took."""
+
+    name: str
+    cpu_s: float
+    """Of this machine; what a Ray cluster does elsewhere is not seen."""
+    written_bytes: int
+    """Written for the phases after it."""
+    disk_bytes: int
+    """Of all files between the phases when it ended."""
+
+
 def deduplicate_corpus(
     run: Run,
     inputs: Sequence[Path],
@@ -41,6 +55,7 @@ def deduplicate_corpus(
     engine: Engine | None,
     partition_bytes: int = _PARTITION_BYTES,
     on_items: Callable[[int], None] | None = None,
+    on_phase: Callable[[PhaseUse], None] | None = None,
 ) -> PartCounts:
     """Runs the step over documents files and step folders, and finishes it.
 
@@ -50,6 +65,7 @@ def deduplicate_corpus(
         partition_bytes: of the input files, to each of which comes one partition of the hashes. The result is the
             same for any.
         on_items: told of documents; each counts twice, when it is sketched and when it is written or dropped.
+        on_phase: told of each phase that has ended.
 
     Raises:
         DataError: two documents have the same id, or a file is damaged.
@@ -58,7 +74,7 @@ def deduplicate_corpus(
     num_partitions = -(-sum(file.stat().st_size for file in files) // partition_bytes)
     num_partitions = min(max(1, num_partitions), _MAX_PARTITIONS)
     layout = Layout(run.folder / STATE / "deduplicate", recipe, len(files), num_partitions)
-    return _Phases(run, layout, files, engine, on_items).run_all()
+    return _Phases(run, layout, files, engine, on_items, on_phase).run_all()
 
 
 class _Phases:
@@ -71,12 +87,14 @@ class _Phases:
         files: Sequence[Path],
         engine: Engine | None,
         on_items: Callable[[int], None] | None,
+        on_phase: Callable[[PhaseUse], None] | None,
     ) -> None:
         self._run = run
         self._layout = layout
         self._files = files
         self._engine = engine
         self._on_items = on_items
+        self._on_phase = on_phase
         self._losses: tuple[tuple[str, str], ...] = ()
 
     def run_all(self) -> PartCounts:
@@ -133,9 +151,23 @@ class _Phases:
     ) -> dict[str, OutputT]:
         done = self._run.folder / STATE / "done" / name
         parts = dict(zip(part_names(), tasks, strict=False))
+        cpu_s, disk_bytes = self._use()
         if self._engine is not None:
-            return run_parts(phase, parts, output=output, done=done, engine=self._engine, on_items=self._on_items)
-        return {part: _run_here(phase, task, output, done / f"{part}.json") for part, task in parts.items()}
+            outputs = run_parts(phase, parts, output=output, done=done, engine=self._engine, on_items=self._on_items)
+        else:
+            outputs = {part: _run_here(phase, task, output, done / f"{part}.json") for part, task in parts.items()}
+        if self._on_phase is not None:
+            cpu_s_after, disk_bytes_after = self._use()
+            self._on_phase(PhaseUse(name, cpu_s_after - cpu_s, disk_bytes_after - disk_bytes, disk_bytes_after))
+        return outputs
+
+    def _use(self) -> tuple[float, int]:
+        """CPU time of this process and its workers until now, and bytes of the files between the phases."""
+        if self._on_phase is None:
+            return 0.0, 0
+        uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        sizes = [path.stat().st_size for path in self._layout.folder.rglob("*") if path.is_file()]
+        return sum(use.ru_utime + use.ru_stime for use in uses), sum(sizes)
 
     def _forget(self, *names: str) -> None:
         """Removes what the phases that are done have read."""
