@@ -1,9 +1,9 @@
 """What deduplicating a corpus would take, from a measurement on this machine.
 
-A sample of generated documents of the asked size, with the asked share of copies, goes through every phase here, on one
-core; the corpus is taken to need the same per byte. Covered: CPU time, files between the phases, what has to be read and
-written. Not covered: a machine with another CPU, storage that does not keep up (the plan says what it must deliver),
-the extraction of the documents, and copies that come in crowds of thousands, which take rounds of their own.
+A sample of generated documents of the asked size, with the asked share of copies, goes through every phase here, on
+one core; the corpus is taken to need the same per byte. Covered: CPU time, files between the phases, what has to be
+read and written. Not covered: a machine with another CPU, storage that does not keep up (the plan says what it must
+deliver), the extraction of the documents, and copies that come in crowds of thousands, which take rounds of their own.
 """
 
 from __future__ import annotations
@@ -167,14 +167,10 @@ def _vocabulary() -> list[str]:
     return list(words)
 
 
-def _deduplicate(
-    out: Path, documents: list[Document], recipe: DeduplicateRecipe, phases: list[PhaseUse]
-) -> int:
+def _deduplicate(out: Path, documents: list[Document], recipe: DeduplicateRecipe, phases: list[PhaseUse]) -> int:
     """Runs the step in this process; bytes of the documents file."""
     path = out.with_name(out.name + ".jsonl.zst")
     write_documents(path, documents)
-    with Run.open(
-        out, package="mimo-data", command="deduplicate", recipe=recipe, inputs={}, resumable=True
-    ) as run:
+    with Run.open(out, package="mimo-data", command="deduplicate", recipe=recipe, inputs={}, resumable=True) as run:
         deduplicate_corpus(run, [path], recipe, engine=None, on_phase=phases.append)
     return path.stat().st_size

@@ -45,8 +45,9 @@ def _run(arguments: argparse.Namespace) -> None:
 def _text(plan: Plan) -> str:
     demand = plan.demand
     lines = [
-        f"Measured here, one core, {plan.sample_bytes / 1e6:.0f} MB of generated text, {demand.document_bytes:g} bytes a "
-        f"document, {demand.copies:.0%} of them copies; scaled to {demand.text_bytes / 1e12:g} TB:",
+        f"Measured here, one core, {plan.sample_bytes / 1e6:.0f} MB of generated text in documents of "
+        f"{demand.document_bytes:g} bytes, {demand.copies:.0%} of them copies; scaled to "
+        f"{demand.text_bytes / 1e12:g} TB:",
         "",
         "| phase | MB/s per core | core hours | written, TB |",
         "| --- | --- | --- | --- |",
@@ -55,9 +56,9 @@ def _text(plan: Plan) -> str:
         rate = plan.sample_bytes / 1e6 / use.cpu_s if use.cpu_s > 0 else float("inf")
         hours, written = use.cpu_s * plan.scale / 3600, max(0, use.written_bytes) * plan.scale / 1e12
         lines.append(f"| {use.name} | {rate:.0f} | {hours:.1f} | {written:.2f} |")
-    total_s = sum(use.cpu_s for use in plan.phases)
+    rate = plan.sample_bytes / 1e6 / sum(use.cpu_s for use in plan.phases)
     lines += [
-        f"| all | {plan.sample_bytes / 1e6 / total_s:.0f} | {plan.core_hours:.0f} | {plan.exchanged_bytes / 1e12:.2f} |",
+        f"| all | {rate:.0f} | {plan.core_hours:.0f} | {plan.exchanged_bytes / 1e12:.2f} |",
         "",
         f"{demand.text_bytes / 1e12:g} TB in {demand.hours:g} hours need {plan.num_cores} cores like this one: "
         f"{plan.num_machines} machines of {demand.cores_per_machine}, with {plan.disk_bytes / 1e12:.1f} TB between the "
