@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mimo_data.commands.step import Verbs, load, named, open_run, progress, read_all, write_step
+from mimo_data.commands.step import Verbs, load, named, open_run, read_all, write_step
 
 
 def add(verbs: Verbs) -> None:
@@ -19,7 +19,7 @@ def _run(arguments: argparse.Namespace) -> None:
     recipe = load(arguments).deduplicate
     with open_run(arguments, "deduplicate", recipe, named("documents", arguments.documents)) as run:
         if not run.complete:
-            found = find_duplicates(progress(read_all(arguments), "documents"), recipe)
+            found = find_duplicates(read_all(arguments), recipe)
             drops = {
                 dropped: Drop(id=dropped, step="deduplicate", reason=reason, detail=kept)
                 for dropped, kept, reason in found

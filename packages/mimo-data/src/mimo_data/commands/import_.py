@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mimo_data.commands.step import Verbs, load, named, open_run, progress, write_step
+from mimo_data.commands.step import Verbs, load, named, open_run, write_step
 from mimo_data.run import RecipeError
 
 
@@ -23,4 +23,4 @@ def _run(arguments: argparse.Namespace) -> None:
     files = named("file", [Path(file) for file in recipe.files])
     with open_run(arguments, "import", recipe, files) as run:
         if not run.complete:
-            write_step(run, progress(import_documents(recipe), "documents"))
+            write_step(run, import_documents(recipe))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mimo_data.commands.step import Verbs, load, named, open_run, progress, read_all
+from mimo_data.commands.step import Verbs, load, named, open_run, read_all
 
 
 def add(verbs: Verbs) -> None:
@@ -22,7 +22,7 @@ def _run(arguments: argparse.Namespace) -> None:
     inputs |= {name: arguments.tokenizer / name for name in ("tokenizer.json", "tokenizer_config.json")}
     with open_run(arguments, "tokenize", {}, inputs) as run:
         if not run.complete:
-            documents = progress(read_all(arguments), "documents")
+            documents = read_all(arguments)
             manifests = write_shards(documents, arguments.tokenizer, run.folder)
             run.finish(
                 num_documents=sum(manifest.num_documents for manifest in manifests.values()),
