@@ -79,13 +79,23 @@ _MIN_PHRASE = 3
 _LONG_PHRASE = 8
 # No words of one letter: they are variables as well.
 _FUNCTION_WORDS = {
-    "English": "the of and to in is are was that this it with for we you have be not on by can what how why do does",
-    "French": "le la les des du une est dans que qui pour pas nous vous avec sur sont au aux et comment quel",
-    "German": "der die das und ist nicht ein eine wir sie mit von zu den dem für auf auch werden im dass wie warum was",
-    "Spanish": "el la los las una es que por para con se del en no nos son al cómo qué pero más lo su muy",
-    "Italian": "il lo la gli una che per non con si del della di sono nel come ma anche questo quindi un perché",
-    "Portuguese": "os as uma que não para com se do da em no na são mas como mais isso então ele dos das por pelo",
-    "Dutch": "de het een en van is niet dat wij zijn met voor op te aan ook als maar wordt deze door naar bij we",
+    "English": """the of and or to in is are was were that this these it its with for from at we you he she they have
+        has had be been not on as by can will would what how why which who do does if when then
+        there more most all because about into than so our your their""",
+    "French": """le la les des du un une est sont était dans que qui pour par pas ne nous vous ils elle sur avec au
+        aux et ou ce cette ces se sa son ses leur plus mais donc comme quand pourquoi comment quel
+        si jusqu soit été""",
+    "German": """der die das den dem des und oder ist sind war nicht ein eine einen einem einer wir ihr sie es mit
+        von zu für auf aus auch bei nach werden wird sich im am als wie warum was wenn dass weil
+        aber durch über nur noch""",
+    "Spanish": """el la los las un una es son fue que por para con sin se del al en no nos su sus lo como cómo qué
+        pero más si muy este esta esto entonces porque cuando también hay ser está""",
+    "Italian": """il lo la gli le un uno una è sono era che per non con si del della dei delle di da in nel nella al
+        come ma più anche questo questa quindi perché quando se suo loro essere ha""",
+    "Portuguese": """os as um uma é são foi que por para não com sem se do da dos das em no na nos como mas mais isso
+        este esta então porque quando também há ser está seu sua pelo pela ele ela""",
+    "Dutch": """de het een en of is zijn was niet dat die deze dit wij we ze met voor van op te aan ook als maar
+        wordt worden door naar bij uit om er waarom hoe wat wanneer""",
 }
 _LANGUAGES_OF: dict[str, tuple[str, ...]] = {
     word: tuple(language for language, words in _FUNCTION_WORDS.items() if word in words.split())
@@ -110,8 +120,13 @@ class _Run(NamedTuple):
 
 def why_mixed(prompt: str, response: str) -> str:
     """What shows that the sample mixes languages; "" if nothing does."""
-    if _TWO_LANGUAGES.search(prompt):
-        return ""
+    found = _mixture(prompt, response)
+    # Asked last, because it is the slowest question.
+    return "" if found and _TWO_LANGUAGES.search(prompt) else found
+
+
+def _mixture(prompt: str, response: str) -> str:
+    """What languages meet in the sample, whether or not they belong."""
     asked = _prose(prompt)
     reasoning, _, answer = (_prose(part) for part in response.rpartition(_END_THINK))
     wanted = _scripts(asked)
@@ -240,21 +255,19 @@ def _is_phrase(words: str) -> bool:
 
 def _latin_language(text: str) -> str:
     """The language that a text in Latin letters is plainly in, by its different function words; "" if none is."""
-    hits = Counter(
-        language for word in set(_LATIN_WORD.findall(text.lower())) for language in _LANGUAGES_OF.get(word, ())
-    )
+    words = set(_LATIN_WORD.findall(text.lower())) & _LANGUAGES_OF.keys()
+    hits = Counter(language for word in words for language in _LANGUAGES_OF[word])
     (first, most), (_, second) = [*hits.most_common(2), ("", 0), ("", 0)][:2]
     return first if most - second >= _SURE_LEAD else ""
 
 
 def _two_latin_languages(text: str, asked: str) -> str:
     """Two languages that have sentences of their own, as "English and French"."""
-    words = Counter(_LATIN_WORD.findall(text.lower()))
-    hits: Counter[str] = Counter()
-    for word, count in words.items():
-        for language in _LANGUAGES_OF.get(word, ()):
-            hits[language] += count
-    if len(hits) < 2 or hits.most_common(2)[1][1] < _SURE_LEAD:
+    words = set(_LATIN_WORD.findall(text.lower())) & _LANGUAGES_OF.keys()
+    hits = Counter(language for word in words for language in _LANGUAGES_OF[word])
+    first = max(hits, key=hits.__getitem__, default="")
+    others = Counter(language for word in words if first not in _LANGUAGES_OF[word] for language in _LANGUAGES_OF[word])
+    if max(others.values(), default=0) < _SURE_LEAD:
         return ""
     found: Counter[str] = Counter()
     asked = " ".join(asked.lower().split())
