@@ -153,19 +153,24 @@ def _prose(text: str) -> str:
 
 
 def _scripts(text: str) -> Counter[str]:
-    """Words by script, Latin letters that stand alone aside; Han beside enough kana is Japanese, and counts as kana."""
+    """Words by script, signs aside; Han beside enough kana is Japanese, and counts as kana."""
     found: Counter[str] = Counter()
     if text.isascii():
         found["Latin"] = len(_LATIN_WORD.findall(text))
         return +found
     for match in _WORD.finditer(text):
         script = match.lastgroup or ""
-        if script == "Latin" and len(match[0]) == 1:
+        if _is_sign(script, match[0]):
             continue
         found[script] += _size(script, match[0])  # type: ignore[assignment]
     if found["Kana"] and found["Kana"] >= _KANA_SHARE * (found["Han"] + found["Kana"]):
         found["Kana"] += found.pop("Han", 0)
     return +found
+
+
+def _is_sign(script: str, word: str) -> bool:
+    """Whether letters of an alphabet are a variable or a symbol, as Greek ones are in twos, too."""
+    return script not in _WORD_CHARACTERS and len(word) <= (2 if script == "Greek" else 1)
 
 
 def _size(script: str, word: str) -> float:
@@ -199,8 +204,7 @@ def _foreign_words(text: str, main: str, asked: str) -> str:
             continue
         if run.script == "Latin" and not _is_phrase(words):
             continue
-        # Single letters of Greek are signs.
-        if run.script == "Greek" and all(len(match[0]) <= 2 for match in _WORD.finditer(words)):
+        if all(_is_sign(match.lastgroup or "", match[0]) for match in _WORD.finditer(words)):
             continue
         plain = " ".join(words.lower().split())
         if plain in asked or asked_words.issuperset(plain.split()):
