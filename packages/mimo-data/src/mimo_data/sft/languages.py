@@ -75,6 +75,7 @@ _QUOTE_WORDS = 25.0
 """A quotation or a gloss of more is text of its own."""
 _MIN_WORDS = 5.0
 """Fewer do not show what language a text is in."""
+_MIN_QUERY_WORDS = 3.0
 _MIN_PHRASE = 3
 _LONG_PHRASE = 8
 # No words of one letter: they are variables as well.
@@ -132,8 +133,8 @@ def _mixture(prompt: str, response: str) -> str:
     wanted = _scripts(asked)
     texts = {"answer": answer, "reasoning": reasoning}
     scripts = {name: _main_script(text) for name, text in texts.items()}
-    if scripts["answer"] and sum(wanted.values()) >= _MIN_WORDS and not wanted[scripts["answer"]]:
-        return f"prompt {_main_script(asked)}, answer {scripts['answer']}"
+    if scripts["answer"] and sum(wanted.values()) >= _MIN_QUERY_WORDS and not wanted[scripts["answer"]]:
+        return f"prompt {max(wanted, key=wanted.__getitem__)}, answer {scripts['answer']}"
     if scripts["answer"] and scripts["reasoning"] and scripts["answer"] != scripts["reasoning"]:
         return f"reasoning {scripts['reasoning']}, answer {scripts['answer']}"
     spoken = {name: _latin_language(text) for name, text in (("prompt", asked), *texts.items())}
