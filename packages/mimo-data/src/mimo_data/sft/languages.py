@@ -44,12 +44,13 @@ _WORD_CHARACTERS = {"Han": 2.0, "Kana": 3.0, "Thai": 5.0}
 # Japanese is a third kana at the least; less is a Japanese word in Chinese.
 _KANA_SHARE = 0.2
 
+# Each piece has a longest length, so that one that is never closed costs no more than that.
 _NO_PROSE = re.compile(
     r"^[ \t>]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t>]*(?P=fence)[ \t]*$|\Z)"
-    r"|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)"
-    r"|\$\$.+?\$\$|\$[^$\n]+\$|\\\[.+?\\\]|\\\(.+?\\\)"
-    r"|\\begin\{(?P<name>[a-z]+\*?)\}.*?\\end\{(?P=name)\}"
-    r"|https?://\S+|www\.\S+|\S+@\S+\.\w+|</?[a-zA-Z][^<>\n]*>|\\[a-zA-Z]+",
+    r"|(?P<ticks>`+)(?!`).{1,1000}?(?<!`)(?P=ticks)(?!`)"
+    r"|\$\$.{1,2000}?\$\$|\$[^$\n]{1,500}\$|\\\[.{1,2000}?\\\]|\\\(.{1,500}?\\\)"
+    r"|\\begin\{(?P<name>[a-z]{1,20}\*?)\}.{0,4000}?\\end\{(?P=name)\}"
+    r"|https?://\S+|www\.\S+|[\w.+-]{1,64}@[\w-]{1,64}\.\w+|</?[a-zA-Z][^<>\n]{0,200}>|\\[a-zA-Z]+",
     re.MULTILINE | re.DOTALL,
 )
 _LANGUAGES = (
@@ -78,6 +79,7 @@ _MIN_WORDS = 5.0
 _MIN_QUERY_WORDS = 3.0
 _MIN_PHRASE = 3
 _LONG_PHRASE = 8
+_SEEN = 100
 # No words of one letter: they are variables as well.
 _FUNCTION_WORDS = {
     "English": """the of and or to in is are was were that this these it its with for from at we you he she they have
@@ -236,8 +238,9 @@ def _runs(text: str, main: str) -> Iterator[_Run]:
 
 def _is_mention(text: str, run: _Run) -> bool:
     """Whether the words stand apart from the sentence around them, and are few."""
-    before = text[: run.start].rpartition("\n")[2].rstrip()
-    after = text[run.end :].partition("\n")[0].strip()
+    # As much of the line as shows how it stands.
+    before = text[max(run.start - _SEEN, 0) : run.start].rpartition("\n")[2].rstrip()
+    after = text[run.end : run.end + _SEEN].partition("\n")[0].strip()
     is_quoted = before[-1:] in tuple(_OPENERS) and (
         not after or after[0] in _CLOSERS or after[0] in _SENTENCE_ENDS + ",，、"
     )
