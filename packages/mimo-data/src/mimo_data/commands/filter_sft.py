@@ -25,7 +25,8 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mimo_data.decontaminate import ProblemIndex, read_prompts
+    from mimo_data.decontaminate import read_prompts
+    from mimo_data.decontaminate.index import ProblemIndex
     from mimo_data.documents import Drop
     from mimo_data.sft.filtering import filter_samples
 

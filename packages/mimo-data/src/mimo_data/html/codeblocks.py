@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import textwrap
+from functools import lru_cache
 from itertools import islice
 
-from lxml import etree, html
+from lxml import etree
 
 CODE_TAG = "x-code"
 
@@ -52,40 +53,22 @@ _BARE_LANGUAGES = frozenset([
 ])  # fmt: skip
 _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
 _PRESERVED = frozenset(["pre", "code", "samp", "tt"])
+_COLOURS = frozenset(["span", "code", "a", "b", "i", "em", "strong", "font", "var", "u", "mark", "tt", "kbd"])
 _LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
 _PROSE = frozenset([
     "p", "h1", "h2", "h3", "h4", "ul", "ol", "table", "blockquote", "pre", "article", "section", "form", "img",
     "iframe",
 ])  # fmt: skip
 _BOX_TAGS = ("div", "td", "figure", "blockquote")
-# A page without any of these has no box of `_CODE_BOX`.
-_BOX_SIGNS = (
-    "codebox", "code-block", "codeblock", "odeBlock", "CODEBOX", "phpcode", "bbcode", "bbCode", "programlisting",
-    "source", "yntax", "codecontent", "code-content", "cm-content", "prettyprint", "CodeMirror-code",
-    '"code"', "'code'", '"code ', ' code"',
-)  # fmt: skip
-# A page without any of these has no table with a column of line numbers.
-_GUTTER_SIGNS = (
-    "ineno", "ine-no", "umber", "inenum", "ine-num", "gutter", "hljs-ln", "blob-num", "crayon", "line_num",  "lnt",
-    '"ln', "'ln", "data-line",
-)  # fmt: skip
 _MATHEMATICS = re.compile(r"(?:^|\s)(?:js-render-math|language-math|math-inline|math-display)(?:$|\s)")
 _OUTPUT = re.compile(r"(?:^|[\s_-])output(?:$|\s)")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _INDENTED_LINE = re.compile(r"\n[ \t]{2,}\S")
 
 
-def mark_code(root: html.HtmlElement, page: str) -> None:
-    """Replaces each code block below `root` by `<x-code text=… language=…>`, in place.
-
-    Args:
-        page: the source that `root` was parsed from: it tells quickly what the page cannot hold.
-    """
-    tags = ["pre", "code", "samp", "tt"]
-    if any(sign in page for sign in _GUTTER_SIGNS):
-        tags.append("table")
-    if page.count("<code") > 1 or any(sign in page for sign in _BOX_SIGNS):
-        tags += _BOX_TAGS
+def mark_code(root: etree._Element) -> None:
+    """Replaces each code block below `root` by `<x-code text=… language=…>`, in place."""
+    tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
     done: set[etree._Element] = set()
     fragments: list[etree._Element] = []
     for element in list(root.iter(*tags)):
@@ -135,9 +118,11 @@ def _block(element: etree._Element) -> etree._Element | None:
     tag = element.tag
     if tag in _BOX_TAGS:
         names = element.get("class")
-        if names is not None and _CODE_BOX.search(names) and _is_code_box(element):
+        if names is not None and _names_box(names) and _is_code_box(element):
             return element
-        return element if _is_lines_of_code(element) else None
+        if len(element) and element[0].tag == "div" and _is_lines_of_code(element):
+            return element
+        return None
     if tag == "table":
         return _table_code(element)
     if _MATHEMATICS.search(element.get("class") or ""):
@@ -209,8 +194,7 @@ def _is_paragraph(code: etree._Element) -> bool:
 
 def _table_code(table: etree._Element) -> etree._Element | None:
     """The table itself when each row is a numbered line, or the cell with the code beside a gutter cell."""
-    parts = (table, *(child for child in table if child.tag in ("thead", "tbody", "tfoot")))
-    rows = [row for part in parts for row in part if row.tag == "tr"]
+    rows = _rows(table)
     if not rows:
         return None
     if len(rows) == 1:
@@ -227,13 +211,24 @@ def _table_code(table: etree._Element) -> etree._Element | None:
     return table if sum(map(_is_numbered, rows)) >= 0.8 * len(rows) else None
 
 
+def _rows(table: etree._Element) -> list[etree._Element]:
+    """The rows that are the table's own."""
+    rows = []
+    for part in table:
+        if part.tag == "tr":
+            rows.append(part)
+        elif part.tag in ("thead", "tbody", "tfoot"):
+            rows += [row for row in part if row.tag == "tr"]
+    return rows
+
+
 def _is_numbered(row: etree._Element) -> bool:
     return any(_is_gutter(cell) for cell in row if cell.tag in ("td", "th"))
 
 
 def _is_gutter(element: etree._Element) -> bool:
     names = element.get("class")
-    if (names and _GUTTER.search(names)) or element.get("data-line-number"):
+    if (names and _names_gutter(names)) or element.get("data-line-number"):
         return True
     if element.tag == "td" and element.find("./*[@data-line-number]") is not None and not _visible(element):
         return True
@@ -251,10 +246,10 @@ def _visible(element: etree._Element) -> str:
 
 def _is_lines_of_code(element: etree._Element) -> bool:
     """Children are lines, and all their text stands in `code` elements."""
-    if not len(element) or element[0].tag != "div" or (element.text or "").strip():
+    if (element.text or "").strip():
         return False
     children = [child for child in element if isinstance(child.tag, str)]
-    if len(children) < 2 and not _LINE.search(children[0].get("class") or ""):
+    if len(children) < 2 and not _names_line(children[0].get("class") or ""):
         return False
     for child in children:
         if child.tag != "div" or (child.tail or "").strip():
@@ -277,18 +272,59 @@ def _is_code_box(element: etree._Element) -> bool:
 
 
 def _text(holder: etree._Element) -> str:
-    lines = sum(1 for child in holder.iter("span") if _is_line(child)) if len(holder) else 0
     preserved = holder.tag in _PRESERVED and (holder.tag == "pre" or holder.find(".//br") is None)
     preserved = preserved or next(holder.iterancestors("pre"), None) is not None
-    text = _Collector(by_line=lines > 1).collect(holder, preserved)
+    if preserved and all(map(_is_plain, holder.iterdescendants())):
+        text = "".join(holder.itertext())
+    else:
+        lines = sum(1 for child in holder.iter("span") if _is_line(child))
+        text = _Collector(by_line=lines > 1).collect(holder, preserved)
     text = _FORBIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", ""))
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     text = re.sub(r"\A\s*\n", "", text).rstrip()
     return textwrap.dedent(text) if text[:1].isspace() else text
 
 
+def _is_plain(element: etree._Element) -> bool:
+    """Whether an element adds nothing to its text: most highlighters only colour."""
+    if element.tag not in _COLOURS:
+        return False
+    names = element.get("class")
+    if names is not None and (_names_line(names) or _names_furniture(names) or _names_gutter(names)):
+        return False
+    return (
+        element.get("style") is None
+        and element.get("data-line") is None
+        and element.get("data-line-number") is None
+        and element.get("aria-hidden") is None
+    )
+
+
 def _is_line(element: etree._Element) -> bool:
-    return element.get("data-line") is not None or bool(_LINE.search(element.get("class") or ""))
+    return element.get("data-line") is not None or _names_line(element.get("class") or "")
+
+
+# A page, and one page like the next, has the same few classes a thousand times.
+
+
+@lru_cache(maxsize=20_000)
+def _names_box(names: str) -> bool:
+    return _CODE_BOX.search(names) is not None
+
+
+@lru_cache(maxsize=20_000)
+def _names_line(names: str) -> bool:
+    return _LINE.search(names) is not None
+
+
+@lru_cache(maxsize=20_000)
+def _names_gutter(names: str) -> bool:
+    return _GUTTER.search(names) is not None
+
+
+@lru_cache(maxsize=20_000)
+def _names_furniture(names: str) -> bool:
+    return _FURNITURE.search(names) is not None
 
 
 class _Collector:
@@ -362,7 +398,7 @@ def _is_furniture(element: etree._Element) -> bool:
         return True
     names = element.get("class")
     if names:
-        if tag != "code" and _FURNITURE.search(names) and not _LINE.search(names):
+        if tag != "code" and _names_furniture(names) and not _names_line(names):
             return True
         if tag == "div" and re.search(r"(?:^|[\s_-])header(?:$|\s)", names):
             return True

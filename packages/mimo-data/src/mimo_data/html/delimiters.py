@@ -10,7 +10,7 @@ them.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from functools import cached_property
 
 from mimo_data.html.asciimath import asciimath_to_latex
 
@@ -21,17 +21,32 @@ DOLLAR = "\x01"
 """A dollar that is none of the delimiters."""
 
 
-class Notation(NamedTuple):
-    """How a page writes the formulas in its text, as far as its markup tells."""
+_ENGINES = ("MathJax", "mathjax", "katex", "KaTeX", "math/tex")
+_ASCIIMATH = (
+    "ASCIIMathML", "asciimath2jax", "input/asciimath", "AM_HTMLorMML", "AM_CHTML", "AM_SVG", "-AM_", "config=AM",
+)  # fmt: skip
 
-    rendered: bool = False
-    """It loads MathJax or KaTeX, so that delimiters are sure to mean mathematics."""
 
-    wrapped: bool = False
-    """It wraps raw formulas in elements, so that a lone `$` is a dollar."""
+class Notation:
+    """How a page writes the formulas in its text, as far as its source tells; looked up when a text asks."""
 
-    asciimath: bool = False
-    """Back-ticks enclose AsciiMath."""
+    def __init__(self, page: str, *, wrapped: bool) -> None:
+        """
+        Args:
+            wrapped: raw formulas stand in elements of their own, so that a lone `$` is a dollar.
+        """
+        self._page = page
+        self.wrapped = wrapped
+
+    @cached_property
+    def rendered(self) -> bool:
+        """It loads MathJax or KaTeX, so that delimiters are sure to mean mathematics."""
+        return any(name in self._page for name in _ENGINES)
+
+    @cached_property
+    def asciimath(self) -> bool:
+        """Back-ticks enclose AsciiMath."""
+        return any(name in self._page for name in _ASCIIMATH)
 
 
 _ENVIRONMENTS = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from lxml import etree, html
@@ -31,20 +32,7 @@ class Formula(NamedTuple):
     display: bool
 
 
-_ENGINES = ("MathJax", "mathjax", "katex", "KaTeX", "math/tex")
-_ASCIIMATH = (
-    "ASCIIMathML",
-    "asciimath2jax",
-    "input/asciimath",
-    "AM_HTMLorMML",
-    "AM_CHTML",
-    "AM_SVG",
-    "-AM_",
-    "config=AM",
-)
 _WRAPPERS = frozenset(["arithmatex", "math-container", "tex2jax_process", "mathjax_process"])
-# A page without any of these names none of the classes of `_CLASS_RULES`.
-_CLASS_SIGNS = ("math", "MathJax", "MJX", "mjx", "katex", "texhtml", "ltx_", "temml")
 _TAGS = ("script", "math", "mjx-container", "mjx-assistive-mml", "img")
 _CLASS_TAGS = (
     "span",
@@ -64,46 +52,42 @@ _CLASS_TAGS = (
     "dd",
 )
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]|^[A-Za-z]$")
-_DATA = (
-    "data-math", "data-tex", "data-latex", "data-formula", "data-expr", "data-equation", "data-katex",
-    "data-content-math", "data-tex-content", "data-math-content", "data-original-latex", "data-mathml",
-)  # fmt: skip
+_DATA = re.compile(
+    r"data-(?:math(?:ml|-content)?|tex(?:-content)?|latex|formula|expr|equation|katex|content-math|original-latex)\b(?!-)"
+)
 
 
-def mark_formulas(root: html.HtmlElement, page: str) -> Notation:
+def mark_formulas(root: etree._Element, page: str) -> Notation:
     """Replaces each rendered formula below `root` by `<x-formula latex=… display=…>`, in place.
 
     Args:
         page: the source that `root` was parsed from: it tells quickly what the page cannot hold.
     """
-    tags = list(_TAGS)
+    tags: list[object] = [*_TAGS, *_CLASS_TAGS]
     if ":math" in page:
         tags += {f"{prefix}:math" for prefix in re.findall(r"<(\w{1,10}):math\b", page)}
-    data = [name for name in _DATA if name in page]
-    if data:
-        tags = [etree.Element]
-    elif any(sign in page for sign in _CLASS_SIGNS):
-        tags += _CLASS_TAGS
-    candidates = list(root.iter(*tags))
-    has_scripts = "math/" in page and any("math/" in (script.get("type") or "") for script in root.iter("script"))
+    data = sorted(set(_DATA.findall(page)))
+    candidates = list(root.iter(etree.Element) if data else root.iter(*tags))
+    has_scripts = any("math/" in (script.get("type") or "") for script in root.iter("script"))
     wrapped = False
     done: set[etree._Element] = set()
     for element in candidates:
-        if element in done:
+        names = element.get("class")
+        if names is None or element.tag in _TAG_RULES:
+            rules: tuple[_Rule | None, ...] = ()
+        else:
+            rules = _rules_of(names)
+        if not (rules or data or element.tag in _TAG_RULES or ":" in element.tag) or element in done:
             continue
-        formula = _recognise(element, data, has_scripts)
+        formula = _recognise(element, rules, data, has_scripts)
         if formula is None:
             continue
-        if not wrapped and _WRAPPERS & set((element.get("class") or "").split()):
+        if rules and not wrapped and _WRAPPERS & set(names.split()):
             wrapped = True
         if len(element):
-            done.update(element.iter(*tags))
+            done.update(element.iterdescendants())
         _mark(element, formula)
-    return Notation(
-        rendered=any(name in page for name in _ENGINES),
-        wrapped=wrapped,
-        asciimath="`" in page and any(name in page for name in _ASCIIMATH),
-    )
+    return Notation(page, wrapped=wrapped)
 
 
 def _mark(element: etree._Element, formula: Formula) -> None:
@@ -116,28 +100,34 @@ def _mark(element: etree._Element, formula: Formula) -> None:
         element.set("display", "block")
 
 
-def _recognise(element: etree._Element, data: list[str], has_scripts: bool) -> Formula | None:
+def _recognise(
+    element: etree._Element, rules: tuple[_Rule | None, ...], data: list[str], has_scripts: bool
+) -> Formula | None:
     tag: str = element.tag
-    rule = _TAG_RULES.get(tag)
-    if rule is not None:
-        return rule(element)
+    by_tag = _TAG_RULES.get(tag)
+    if by_tag is not None:
+        return by_tag(element)
     if ":" in tag and tag.endswith(":math"):
         return _math(element)
-    names = element.get("class")
-    if names is not None:
-        for name in names.split():
-            rule = _CLASS_RULES.get(name)
-            if rule is not None:
-                formula = rule(element)
-                if formula is not None:
-                    return formula
-            if has_scripts and name.startswith(("MathJax", "MJX")):
-                return Formula("", False)
+    for rule in rules:
+        if rule is not None and (formula := rule(element)) is not None:
+            return formula
+    if has_scripts and None in rules:
+        return Formula("", False)
     for name in data:
         value = element.get(name)
         if value and (formula := _attribute(element, name, value)) is not None:
             return formula
     return None
+
+
+@lru_cache(maxsize=20_000)
+def _rules_of(names: str) -> tuple[_Rule | None, ...]:
+    """The renderers of a class attribute; None for a part of MathJax 2, which only repeats its script."""
+    rules: list[_Rule | None] = [_CLASS_RULES[name] for name in names.split() if name in _CLASS_RULES]
+    if any(name.startswith(("MathJax", "MJX")) for name in names.split()):
+        rules.append(None)
+    return tuple(rules)
 
 
 def _attribute(element: etree._Element, name: str, value: str) -> Formula | None:
@@ -349,9 +339,13 @@ _CLASS_RULES: dict[str, _Rule] = {
 }
 
 
+# An entity may give what no attribute may hold.
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
 def _tidy(latex: str) -> str:
     """LaTeX without delimiters of its own, comments of CDATA, blank lines, or a row's end without a next row."""
-    latex = latex.replace("\xa0", " ")
+    latex = _FORBIDDEN.sub("", latex.replace("\xa0", " "))
     if "<" in latex:
         latex = re.sub(r"<br\s*/?>", "\n", latex)
         latex = re.sub(r"^\s*(?:%\s*)?<!\[CDATA\[|(?:%\s*)?\]\]>\s*$", "", latex)

@@ -88,6 +88,10 @@ class _Writer:
                 self._text(child.tail)
 
     def _text(self, text: str) -> None:
+        if text.isspace():
+            if self._inline:
+                self._inline.append("\n" if self._inline[-1] == "\n" else " ")
+            return
         if PROTECTED in text or DOLLAR in text:
             text = text.translate(_FORGED)
         if ("\\" in text or "$$" in text) and _RAW_DISPLAY.search(text):

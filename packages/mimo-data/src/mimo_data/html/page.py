@@ -63,7 +63,7 @@ def _parse(source: bytes) -> html.HtmlElement | None:
 def _marked_body(root: html.HtmlElement, page: str) -> tuple[html.HtmlElement, Notation]:
     """The page's body with its code and formulas marked, and how it writes the formulas in its text."""
     etree.strip_elements(root, *_SILENT_AND_PLAIN, with_tail=False)
-    mark_code(root, page)
+    mark_code(root)
     notation = mark_formulas(root, page)
     found = root.find(".//body")
     body = root if found is None else found

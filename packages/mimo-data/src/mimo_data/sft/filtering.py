@@ -22,8 +22,8 @@ from pathlib import Path
 
 import msgspec
 
-from mimo_data.decontaminate import ProblemIndex
-from mimo_data.documents import Drop
+from mimo_data.decontaminate.index import ProblemIndex
+from mimo_data.documents import Document, Drop
 from mimo_data.run import DataError, Record
 from mimo_data.sft.completeness import why_incomplete
 from mimo_data.sft.languages import why_mixed
@@ -80,8 +80,8 @@ def read_lines(paths: Iterable[Path]) -> Iterator[tuple[QueryResponse, bytes]]:
 
 def why_dropped(sample: QueryResponse, index: ProblemIndex) -> tuple[str, str] | None:
     """Reason and detail if the sample is to be dropped for what it is, whatever the others are."""
-    if problem := index.find(sample.prompt):
-        return "contains_problem", problem
+    if hits := index.find(Document(id=sample.id, text=sample.prompt, source="sft")):
+        return "contains_problem", hits[0].problem
     if found := why_mixed(sample.prompt, sample.response):
         return "mixed_languages", found
     if found := why_incomplete(sample.response):
