@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from lxml import etree, html
@@ -186,10 +187,12 @@ def _mathjax3(element: etree._Element) -> Formula:
 def _mathjax2(element: etree._Element) -> Formula | None:
     """A MathJax 2 rendering whose script is gone: its MathML is in an attribute or beside the glyphs."""
     display = _is_display(element, "Display")
-    markup = next((child.get("data-mathml") for child in element.iter() if child.get("data-mathml")), None)
+    # The frame, or what wraps it alone.
+    frames = list(islice(element.iter(etree.Element), 6))
+    markup = next((frame.get("data-mathml") for frame in frames if frame.get("data-mathml")), None)
     source = _parsed_mathml(markup) if markup else _find_mathml(element)
     if source is None:
-        label = next((child.get("aria-label") for child in element.iter("span") if child.get("aria-label")), "")
+        label = next((frame.get("aria-label") for frame in frames if frame.get("aria-label")), "")
         source = label if _TEX.search(label) else mathjax2_to_latex(element) or None
     return None if source is None else Formula(source, display)
 
