@@ -82,6 +82,11 @@ INLINE = {
         "<span class='sizing reset-size6 size3 mtight'><span class='mord mtight'>2</span></span></span></span></span>"
         "</span></span></span></span></span></span>"
     ),
+    "KaTeX on CSDN": (
+        "<span class='katex--inline'><span class='katex'><span class='katex-mathml'>\n \n  x\n \n  2\n \n\n  x^2\n \n"
+        "</span>"
+        "<span class='katex-html'>x2</span></span></span>"
+    ),
     "Temml": f"<span class='temml'>{MATHML}</span>",
     "MathML with annotation": MATHML,
     "MathML without": BARE_MATHML,
@@ -92,6 +97,10 @@ INLINE = {
     ),
     "Wikipedia's HTML formula": "<span class='texhtml'><i>x</i><sup>2</sup></span>",
     "image named latex": "<img class='latex' alt='x^2' src='x.png'>",
+    "image in Wiris": "<img data-mathml='«math»«msup»«mi»x«/mi»«mn»2«/mn»«/msup»«/math»' alt='x squared'>",
+    "image in Canvas": "<img data-equation-content='x^2' alt='LaTeX: x^2'>",
+    "image in Moodle": "<img class='texrender' alt='x^2' src='x.png'>",
+    "Springer": r"<span class='mathjax-tex'>\(x^2\)</span>",
     "CodeCogs": "<img src='https://latex.codecogs.com/svg.image?x%5E2'>",
     "CodeCogs with options": r"<img src='https://latex.codecogs.com/gif.latex?%5Cinline%20%5Cdpi%7B120%7D%20x%5E2'>",
     "WordPress": "<img src='https://s0.wp.com/latex.php?latex=x%5E2&amp;bg=ffffff' alt='x^2'>",

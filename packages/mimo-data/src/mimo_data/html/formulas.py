@@ -205,8 +205,8 @@ def _is_display(element: etree._Element, name: str) -> bool:
 
 
 def _katex(element: etree._Element) -> Formula | None:
-    source = _find_mathml(element)
-    if source is None:
+    source = _find_mathml(element) or _pasted_source(element)
+    if not source:
         drawn = next((child for child in element.iter("span") if child.get("class") == "katex-html"), None)
         if drawn is None:
             return None
@@ -214,8 +214,20 @@ def _katex(element: etree._Element) -> Formula | None:
     display = "katex-display" in (element.get("class") or "")
     if not display:
         parent = element.getparent()
-        display = parent is not None and (parent.get("class") or "") in ("katex-block", "katex-display", "math-block")
+        display = parent is not None and (parent.get("class") or "") in (
+            "katex-block",
+            "katex-display",
+            "katex--display",
+            "math-block",
+        )
     return Formula(source, display)
+
+
+def _pasted_source(element: etree._Element) -> str:
+    """The LaTeX after the last empty line of a MathML whose tags the site took away, as CSDN does."""
+    pasted = next((child for child in element.iter("span") if child.get("class") == "katex-mathml"), None)
+    text = "" if pasted is None or len(pasted) else (pasted.text or "").strip()
+    return re.split(r"\n\s*\n", text)[-1].strip() if "\n" in text else ""
 
 
 def _katex_html(element: etree._Element) -> Formula | None:
@@ -326,7 +338,15 @@ def _variables(root: etree._Element) -> list[etree._Element]:
     return found if any(_LATEX.search(element.text) for element in found) else []
 
 
+# Wiris's way to keep MathML in an attribute.
+_WIRIS = str.maketrans("«»¨§", '<>"&')
+
+
 def _image(element: etree._Element) -> Formula | None:
+    markup = element.get("data-mathml")
+    if markup:
+        source = _parsed_mathml(markup.translate(_WIRIS))
+        return Formula(source, False) if source else None
     found = image_source(element)
     return None if found is None else Formula(*found)
 
@@ -364,7 +384,9 @@ _CLASS_RULES: dict[str, _Rule] = {
     "MathJax_Preview": _repeated,
     **dict.fromkeys(("MathJax_Display", "MathJax", "MathJax_SVG_Display", "MathJax_SVG", "MathJax_CHTML"), _mathjax2),
     **dict.fromkeys(("MathJax_MathML", "MJXc-display", "mjx-chtml"), _mathjax2),
-    **dict.fromkeys(("arithmatex", "math-container", "tex2jax_process", "mathjax", "math-tex", "formula"), _wrapped),
+    **dict.fromkeys(
+        ("arithmatex", "math-container", "tex2jax_process", "mathjax", "mathjax-tex", "math-tex"), _wrapped
+    ),
     "math": _pandoc,
     **dict.fromkeys(("math-inline", "math-display", "js-render-math", "language-math"), _code_math),
 }
