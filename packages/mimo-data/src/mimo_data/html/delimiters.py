@@ -23,7 +23,7 @@ DOLLAR = "\x01"
 
 _ENGINES = ("MathJax", "mathjax", "katex", "KaTeX", "math/tex")
 _ASCIIMATH = (
-    "ASCIIMathML", "asciimath2jax", "input/asciimath", "AM_HTMLorMML", "AM_CHTML", "AM_SVG", "-AM_", "config=AM",
+    "ASCIIMathML", "asciimath2jax", "input/asciimath", "AM_HTMLorMML", "AM_CHTML", "AM_SVG", "-AM_", "config=AM_",
 )  # fmt: skip
 
 
