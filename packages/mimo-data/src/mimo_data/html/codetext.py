@@ -56,7 +56,7 @@ def block_text(holder: etree._Element) -> str:
     preserved = holder.tag in _PRESERVED and (holder.tag == "pre" or holder.find(".//br") is None)
     preserved = preserved or next(holder.iterancestors("pre"), None) is not None
     if preserved and all(map(_is_plain, holder.iterdescendants())):
-        text = "".join(holder.itertext())
+        text = etree.tostring(holder, method="text", encoding="unicode", with_tail=False)
     else:
         lines = sum(1 for child in holder.iter("span") if _is_line(child))
         text = _Collector(by_line=lines > 1).collect(holder, preserved)
@@ -71,9 +71,9 @@ def _is_plain(element: etree._Element) -> bool:
     if element.tag not in _COLOURS:
         return False
     names = element.get("class")
-    if names is not None and (names_line(names) or _names_furniture(names) or _names_gutter(names)):
+    if names is not None and not _names_colour(names):
         return False
-    return (
+    return len(element.keys()) == (names is not None) or (
         element.get("style") is None
         and element.get("data-line") is None
         and element.get("data-line-number") is None
@@ -105,6 +105,11 @@ def _visible(element: etree._Element) -> str:
 
 
 # A page, and one page like the next, has the same few classes a thousand times.
+
+
+@lru_cache(maxsize=20_000)
+def _names_colour(names: str) -> bool:
+    return not (names_line(names) or _names_furniture(names) or _names_gutter(names))
 
 
 @lru_cache(maxsize=20_000)
