@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from mimo_data import DataError, Document
 from mimo_data.documents import Drop
 from mimo_data.sources import warc
-from mimo_data.sources.page import Page, Part
+from mimo_data.sources.http import parse_response
+from mimo_data.sources.page import Page, PageError, Part
 from mimo_data.sources.warc import WarcRecipe
 
 HTML = b"<html><body><p>A page.</p></body></html>"
@@ -237,6 +238,21 @@ def test_a_truncated_file_gives_what_is_whole_and_a_drop(archive, compress):
         assert damage.startswith("broken ")
 
 
+@pytest.mark.parametrize("store", [bytes, zstandard.compress])
+def test_zstd_with_a_dictionary_is_read_before_and_after_damage(archive, store):
+    records = [record(number, response(HTML)) for number in range(300)]
+    dictionary = zstandard.train_dictionary(2000, records)
+    compressor = zstandard.ZstdCompressor(dict_data=dictionary)
+    stored = store(dictionary.as_bytes())
+    first, damaged, last = (compressor.compress(data) for data in records[:3])
+    data = b"\x5d\x2a\x4d\x18" + len(stored).to_bytes(4, "little") + stored + first + damaged[:-9] + last
+    found = ids(read(archive(data)))
+    assert (found[0], found[-1]) == ("0", "2")
+    assert [line.split()[0] for line in found[1:-1]] == ["broken"]
+    (drop,) = read(archive(b"\x5d\x2a\x4d\x18\x09\0\0\0\x28\xb5\x2f\xfdgarbage"))
+    assert drop.reason == "broken"
+
+
 def test_a_file_compressed_as_one_piece_is_read(archive):
     records = b"".join(record(number, response(HTML)) for number in range(5))
     assert ids(read(archive(gz(records)), WarcRecipe(part_bytes=100))) == ["0", "1", "2", "3", "4"]
@@ -290,6 +306,24 @@ def test_any_bytes_give_pages_documents_or_drops(tmp_path, data):
     path.write_bytes(data)
     found = read(path)
     assert all(isinstance(result, (Page, Document, Drop)) for result in found)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    head=st.sampled_from(["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200", "", "HTTP/9.9 999 \n"]),
+    encoding=st.lists(st.sampled_from(["gzip", "br", "deflate", "zstd", "identity", "x"]), max_size=3),
+    transfer=st.sampled_from(["", "chunked"]),
+    body=st.one_of(
+        st.binary(max_size=80), st.sampled_from([encode(HTML) for encode in (gz, zlib.compress, brotli.compress)])
+    ),
+    cut=st.integers(0, 200),
+)
+def test_any_response_has_a_body_or_a_reason(head, encoding, transfer, body, cut):
+    fields = f"Content-Encoding: {', '.join(encoding)}\r\nTransfer-Encoding: {transfer}\r\n\r\n"
+    try:
+        assert len(parse_response((head + fields).encode() + body[:cut]).body(1000)) <= 1000
+    except PageError as error:
+        assert error.reason in ("broken", "too_large")  # noqa: PT017
 
 
 def test_a_disk_that_fails_is_not_a_drop(tmp_path):

@@ -8,9 +8,11 @@ A file that is compressed as one piece is lost from its first damage on.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -24,6 +26,9 @@ _END = b"\r\n\r\n"
 _MISSING = {ord("\r"): 3, ord("\n"): 2}
 _SHORTEST_HEADER_BYTES = len(b"WARC/1.0\r\nContent-Length: 0\r\n\r\n")
 _PLAIN_START = b"\r\n\r\nWARC/"
+_MAX_DICTIONARY_BYTES = 16 << 20
+# A frame that holds the dictionary of all frames after it, by the specification of WARC files in zstd.
+_ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
 _GZIP, _ZSTD, _LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 
 
@@ -76,8 +81,14 @@ def entries(
         wanted: tells by its headers whether a record is to be read; the others are passed over.
     """
     with path.open("rb") as file:
-        decompress = _decompressor(file.read(4))
-        position = _next_start(file, start, decompress) if start else 0
+        try:
+            decompress, mark = _compression(file)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            yield Damage(0, f"a dictionary that cannot be read: {error}")
+            return
+        position = _next_start(file, start, decompress, mark) if start else 0
         while position is not None and (position < stop or not stop):
             file.seek(position)
             stream = _Stream(file, decompress)
@@ -91,7 +102,7 @@ def entries(
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # the disk's, not the decompressor's
                 yield Damage(stream.start, str(error))
-            position = _next_start(file, max(position, stream.start) + 1, decompress)
+            position = _next_start(file, max(position, stream.start) + 1, decompress, mark)
 
 
 class _Stream:
@@ -187,18 +198,29 @@ def parse_headers(head: bytes) -> dict[str, str]:
     return fields
 
 
-def _decompressor(magic: bytes) -> Callable[[BinaryIO], _Member] | None:
+def _compression(file: BinaryIO) -> tuple[Callable[[BinaryIO], _Member] | None, bytes]:
+    """What decompresses the file from where a member begins, if it is compressed, and how places of records look."""
     from fastwarc import GzipReader, Lz4Reader, ZstdReader
 
+    magic = file.read(4)
     if magic.startswith(_GZIP):
-        return GzipReader
-    return {_ZSTD: ZstdReader, _LZ4: Lz4Reader}.get(magic)
+        return GzipReader, _GZIP
+    if magic == _LZ4:
+        return Lz4Reader, _LZ4
+    if magic == _ZSTD:
+        return ZstdReader, _ZSTD
+    if magic == _ZSTD_DICTIONARY:
+        dictionary = file.read(min(int.from_bytes(file.read(4), "little"), _MAX_DICTIONARY_BYTES))
+        if dictionary.startswith(_ZSTD):
+            dictionary = ZstdReader(io.BytesIO(dictionary)).read(_MAX_DICTIONARY_BYTES)
+        return partial(ZstdReader, dictionary=dictionary), _ZSTD
+    return None, _PLAIN_START
 
 
-def _next_start(file: BinaryIO, after: int, decompress: Callable[[BinaryIO], _Member] | None) -> int | None:
+def _next_start(
+    file: BinaryIO, after: int, decompress: Callable[[BinaryIO], _Member] | None, mark: bytes
+) -> int | None:
     """The first place from `after` on where a record starts."""
-    file.seek(0)
-    mark = file.read(3 if decompress else 0) or _PLAIN_START
     position = after if decompress else max(0, after - len(_END))
     window = b""
     while True:
