@@ -11,7 +11,7 @@ from pathlib import Path
 import brotli
 import pytest
 import zstandard
-from fastwarc import Lz4Writer
+from fastwarc import GzipWriter, Lz4Writer, WarcRecord, WarcRecordType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -176,6 +176,35 @@ def test_the_bytes_of_a_body_outweigh_its_type(archive):
     assert [page.kind for page in found] == ["pdf", "html", "pdf", "html"]
 
 
+def test_what_the_crawler_found_counts_where_the_server_says_nothing(archive):
+    body = response(b"<p>No other sign.", Content_Type="application/octet-stream")
+    path = archive(record(1, body, WARC_Identified_Payload_Type="text/html") + record(2, body))
+    assert ids(read(path)) == ["1", "not_a_page urn:uuid:2"]
+
+
+def test_what_fastwarc_writes_is_read(tmp_path):
+    path = tmp_path / "crawl.warc.gz"
+    with path.open("wb") as file:
+        for number in range(3):
+            written = WarcRecord()
+            written.init_headers(WarcRecordType.response, f"uuid:{number}".encode())
+            written.headers["WARC-Target-URI"] = "http://a.org/"
+            written.headers["Content-Type"] = "application/http; msgtype=response"
+            written.set_bytes_content(response(HTML))
+            member = GzipWriter(file)
+            written.write(member, checksum_data=True)
+            member.finish()
+    assert b"WARC-Block-Digest" in gzip.decompress(path.read_bytes())
+    assert ids(read(path)) == ["0", "1", "2"]
+
+
+def test_ids_of_damage_tell_files_of_one_name_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "crawl.warc").write_bytes(b"damage")
+    assert ids(read(tmp_path)) == ["broken a/crawl.warc@0", "broken b/crawl.warc@0"]
+
+
 def test_plain_text_and_wet_records_are_documents(archive):
     text = "Extracted text: π ≈ 3"
     path = archive(
@@ -328,7 +357,7 @@ def test_any_response_has_a_body_or_a_reason(head, encoding, transfer, body, cut
 
 def test_a_disk_that_fails_is_not_a_drop(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        list(warc.read(Part(id="warc-000000", path=str(tmp_path / "gone.warc.gz")), WarcRecipe()))
+        list(warc.read(Part(id="warc-000000", path=str(tmp_path / "gone.warc.gz"), names=("gone",)), WarcRecipe()))
 
 
 def test_a_folder_without_archives_is_an_error(tmp_path):

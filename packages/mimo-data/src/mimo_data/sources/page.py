@@ -75,5 +75,6 @@ def printable(name: str) -> str:
 
 def labels(files: Sequence[Path]) -> list[str]:
     """A name for each file, to begin ids with: as short as tells them apart, its own where there is one file."""
-    above = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
-    return [printable(file.relative_to(above).as_posix()) for file in files]
+    paths = [file.absolute() for file in files]
+    above = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    return [printable(path.relative_to(above).as_posix()) for path in paths]
