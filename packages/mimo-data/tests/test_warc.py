@@ -250,11 +250,11 @@ def test_a_wrong_length_costs_its_record_only(archive, compress, length):
 @pytest.mark.parametrize("compress", [gz, zstandard.compress])
 def test_a_damaged_member_costs_its_record_only(archive, compress):
     members = [compress(record(number, response(HTML * 9))) for number in range(3)]
-    damaged = bytearray(members[1])
-    damaged[len(damaged) // 2 : len(damaged) // 2 + 4] = b"\xff\x00\xff\x00"
-    found = ids(read(archive(members[0] + bytes(damaged) + members[2])))
-    assert (found[0], found[-1]) == ("0", "2")
-    assert [line.split()[0] for line in found[1:-1]] == ["broken"]
+    for place in (0, len(members[1]) // 2):
+        damaged = bytearray(members[1])
+        damaged[place : place + 4] = b"\xff\x00\xff\x00"
+        first, damage, last = ids(read(archive(members[0] + bytes(damaged) + members[2])))
+        assert (first, damage.split()[0], last) == ("0", "broken", "2")
 
 
 @pytest.mark.parametrize("compress", COMPRESSIONS)
@@ -276,8 +276,7 @@ def test_zstd_with_a_dictionary_is_read_before_and_after_damage(archive, store):
     first, damaged, last = (compressor.compress(data) for data in records[:3])
     data = b"\x5d\x2a\x4d\x18" + len(stored).to_bytes(4, "little") + stored + first + damaged[:-9] + last
     found = ids(read(archive(data)))
-    assert (found[0], found[-1]) == ("0", "2")
-    assert [line.split()[0] for line in found[1:-1]] == ["broken"]
+    assert (found[0], found[1].split()[0], found[2]) == ("0", "broken", "2")
     (drop,) = read(archive(b"\x5d\x2a\x4d\x18\x09\0\0\0\x28\xb5\x2f\xfdgarbage"))
     assert drop.reason == "broken"
 

@@ -89,20 +89,30 @@ def entries(
             yield Damage(0, f"a dictionary that cannot be read: {error}")
             return
         position = _next_start(file, start, decompress, mark) if start else 0
+        unplaced: Damage | None = None
         while position is not None and (position < stop or not stop):
             file.seek(position)
             stream = _Stream(file, decompress)
             try:
                 while stream.find_record() and (stream.start < stop or not stop):
                     entry = stream.read_record(max_block_bytes, wanted)
+                    if unplaced:
+                        yield unplaced
+                        unplaced = None
                     if entry is not None:
                         yield entry
-                return
+                break
             except (OSError, _DamageError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # the disk's, not the decompressor's
-                yield Damage(stream.start, str(error))
+                damage = Damage(stream.start, str(error))
+            # Damage after a record is that of the next one: told by that, if it is found, and not twice.
+            if stream.in_record:
+                yield damage
+            unplaced = None if stream.in_record else damage
             position = _next_start(file, max(position, stream.start) + 1, decompress, mark)
+        if unplaced:
+            yield unplaced
 
 
 class _Stream:
@@ -111,6 +121,7 @@ class _Stream:
     def __init__(self, file: BinaryIO, decompress: Callable[[BinaryIO], _Member] | None) -> None:
         self.start = file.tell()
         """Of the record that `find_record` came to."""
+        self.in_record = False
         self._file = file
         self._member = decompress(file) if decompress else None
         self._source: BinaryIO | _Member = self._member or file
@@ -119,6 +130,7 @@ class _Stream:
 
     def find_record(self) -> bool:
         """Goes to the next record's first byte; False at the end."""
+        self.in_record = False
         self._opening = b"\n"
         while self._opening in (b"\r", b"\n"):
             self._opening = self._source.read(1)
@@ -130,6 +142,7 @@ class _Stream:
             self.start = self._member.frame_start_position() or 0
         else:
             self.start = self._file.tell() - 1
+        self.in_record = True
         return True
 
     def read_record(self, max_block_bytes: int, wanted: Callable[[dict[str, str]], bool]) -> Entry | None:
