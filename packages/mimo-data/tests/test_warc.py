@@ -306,6 +306,25 @@ def test_parts_of_any_size_give_each_record_once_and_in_order(tmp_path, part_byt
     assert read(path, WarcRecipe(part_bytes=part_bytes)) == whole
 
 
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    compress=st.sampled_from([gz, zstandard.compress]),
+    damaged=st.integers(0, 4),
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6),
+    part_bytes=st.sampled_from([200, 10**9]),
+)
+def test_whatever_happens_to_one_record_all_others_are_read(tmp_path, compress, damaged, flips, part_bytes):
+    members = [bytearray(compress(record(number, response(HTML * 5)))) for number in range(5)]
+    for place, value in flips:
+        members[damaged][place % len(members[damaged])] = value
+    path = tmp_path / "crawl.warc.gz"
+    # What compresses a file is told by its first bytes.
+    path.write_bytes(compress(record(9, response(HTML))) + b"".join(members))
+    found = [result.id for result in read(path, WarcRecipe(part_bytes=part_bytes)) if isinstance(result, Page)]
+    others = [f"urn:uuid:{number}" for number in (9, 0, 1, 2, 3, 4) if number != damaged]
+    assert [id for id in found if id != f"urn:uuid:{damaged}" and id in others] == others
+
+
 BLOCKS = [
     response(HTML),
     response(gz(HTML), Content_Encoding="gzip"),
@@ -327,7 +346,7 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
     return bytes(data[:start] + inserted + data[start:])[: draw(st.integers(0, len(data) + 20))]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=damaged_archives())
 def test_any_bytes_give_pages_documents_or_drops(tmp_path, data):
     path = tmp_path / "crawl.warc.gz"
