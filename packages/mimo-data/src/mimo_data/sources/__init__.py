@@ -1,1 +1,1 @@
-"""Where documents come from: folders, WARC archives, tables, data sets, repositories; `page.py` says what readers give."""
+"""Where documents come from: folders, archives, tables, data sets, repositories; `page.py` says what readers give."""

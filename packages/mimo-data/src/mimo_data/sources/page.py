@@ -5,8 +5,8 @@ Each module of this package reads one kind of input with two functions:
     parts(paths, recipe) -> list[Part]                         # what is there, in units of work
     read(part, recipe) -> Iterator[Page | Document | Drop]     # one of them, in bounded memory
 
-`parts` looks at names, sizes and tables of contents only. `read` gives every record of its part exactly once: as a page,
-from which text is still to be extracted, as a document, or as a drop with a reason. No bytes of the input make it fail.
+`parts` looks at names, sizes and tables of contents only. `read` gives every record of its part exactly once: as a
+page, from which text is still to be extracted, as a document, or as a drop with a reason. No bytes make it fail.
 It raises `DataError` for a recipe that does not fit (a column that is not there), and lets through what the disk says.
 """
 
@@ -31,7 +31,7 @@ class Part(Record, frozen=True):
     path: str
     """The file, repository or data set, or the folder of `names`."""
     names: tuple[str, ...] = ()
-    """Files below a folder of pages; of other inputs, the one name that ids begin with where nothing better is known."""
+    """Files below a folder of pages; of other inputs, the name that ids begin with where nothing better is known."""
     start: int = 0
     """First byte, row group or shard, as the reader counts."""
     stop: int = 0
