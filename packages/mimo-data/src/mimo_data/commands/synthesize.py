@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mimo_data.commands.step import Verbs, load, named, progress, write_step
-from mimo_data.run import DataError, Run
+from mimo_data.commands.step import Verbs, load, named, open_run, progress, write_step
+from mimo_data.run import DataError
 
 if TYPE_CHECKING:
     from mimo_data.synth.endpoint import EndpointRecipe
@@ -51,11 +51,8 @@ def _run(arguments: argparse.Namespace) -> None:
     # Only what decides the data: the address, the patience and the budget may change when a run is taken up again.
     decides = {"strategy": arguments.strategy, "model": endpoint.model, **msgspec.to_builtins(strategy)}
     inputs = named("seeds", arguments.seeds) | {f"prompt {name}": path for name, path in paths.items()}
-    with Run.open(
-        arguments.out, package="mimo-data", command="synthesize", recipe=decides, inputs=inputs, resumable=True
-    ) as run:
+    with open_run(arguments, "synthesize", decides, inputs) as run:
         if run.complete:
-            print(f"{run.out}: complete, reused")
             return
         # What makes the run one to resume; the checker's files lie in it.
         state = run.folder / STATE
