@@ -71,7 +71,7 @@ class _FollowedRun(Run):
     def __init__(self, out: Path) -> None:
         super().__init__(out, fingerprint="", header={})
 
-    def finish(self, **counts: int | float) -> None:
+    def finish(self, **counts: object) -> None:
         """Leaves that to the leader."""
 
     def __exit__(
