@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mimo_data.cli import main
+
 SENTENCE = "the model reads each page once and keeps what it can learn from in mind for every later step"
 PROBLEM = "Which of the four numbers that Ada wrote on the board on Monday is the largest prime of all?"
 COPY = "A page that is on the site again and again. " * 9
@@ -91,8 +93,9 @@ def test_three_workers_make_the_same_bytes(world, whole, tokenizer, tmp_path):
 
 @pytest.mark.slow
 def test_ray_makes_the_same_bytes(world, whole, tokenizer, tmp_path):
+    # In this process, which starts Ray once.
     for words in commands(world, tmp_path, tokenizer).values():
-        run([*words, "--workers", "2", "--ray", "local"])
+        assert main([*words, "--workers", "2", "--ray", "local"]) == 0
     assert contents(tmp_path) == contents(whole)
 
 

@@ -409,8 +409,8 @@ def _on_ray(
     except ImportError:
         raise DataError("running on Ray needs it: run `pip install 'mimo-data[ray]'`.") from None
 
-    started = not ray.is_initialized()
-    if started:
+    # Stays until this process ends: the phases of a step are many runs.
+    if not ray.is_initialized():
         local = engine.ray == "local"
         ray.init(
             address=engine.ray,
@@ -419,23 +419,19 @@ def _on_ray(
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    try:
-        remote: Any = ray.remote(_one_part)
-        waiting = deque(parts.items())
-        running: dict[object, str] = {}
-        while waiting or running:
-            while waiting and len(running) < engine.num_workers:
-                name, task = waiting.popleft()
-                running[remote.remote(function, name, task, memory_limit_bytes)] = name
-            (finished,), _ = ray.wait(list(running), num_returns=1)
-            name = running.pop(finished)
-            try:
-                yield name, ray.get(finished)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
-    finally:
-        if started:
-            ray.shutdown()
+    remote: Any = ray.remote(_one_part)
+    waiting = deque(parts.items())
+    running: dict[object, str] = {}
+    while waiting or running:
+        while waiting and len(running) < engine.num_workers:
+            name, task = waiting.popleft()
+            running[remote.remote(function, name, task, memory_limit_bytes)] = name
+        (finished,), _ = ray.wait(list(running), num_returns=1)
+        name = running.pop(finished)
+        try:
+            yield name, ray.get(finished)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
 
 
 def _one_part(function: Callable[[TaskT], OutputT], name: str, task: TaskT, memory_limit_bytes: int | None) -> OutputT:
