@@ -1,7 +1,7 @@
 """Documents to shards, beside the tokenizer alone: tokens and megabytes a second on one core.
 
-`tokenization.py [--tokenizer FOLDER] [--documents PATH…]`: a checkpoint's tokenizer and documents files. Without them it
-trains a byte-level BPE of 8,000 tokens on text that it makes up.
+`tokenization.py [--tokenizer FOLDER] [--documents PATH…]`: a checkpoint's tokenizer and documents files. Without them
+it trains a byte-level BPE of 8,000 tokens on text that it makes up.
 """
 
 from __future__ import annotations
