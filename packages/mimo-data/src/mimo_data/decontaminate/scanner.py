@@ -373,7 +373,7 @@ def scan(
                     for _ in range(2):
                         if end < n and data[end] == _OPEN_BRACE:
                             place = end
-                            while place < n and place - end < _MAX_TAG and data[place] != _CLOSE_BRACE:
+                            while place < n and place - end < _MAX_TAG and data[place] not in (_CLOSE_BRACE, _LINE):
                                 place += 1
                             if place < n and data[place] == _CLOSE_BRACE:
                                 end = place + 1
