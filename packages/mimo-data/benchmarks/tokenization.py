@@ -51,10 +51,8 @@ def main() -> None:
         ):
             best_s = min(timed(lambda turn=turn, run=run: run(turn)) for turn in range(REPEATS))
             rows.append(f"| {name} | {num_tokens / best_s:,.0f} | {num_bytes / best_s / 1e6:.2f} |")
-    print(f"{platform.machine()}, Python {platform.python_version()}, tokenizers {tokenizers.__version__}")
-    print(
-        f"one thread, CPU time, best of {REPEATS}; {len(documents)} documents, {num_bytes / 1e6:.1f} MB, {num_tokens:,} tokens\n"
-    )
+    print(f"{platform.machine()}, Python {platform.python_version()}, tokenizers {tokenizers.__version__}, one thread,")
+    print(f"CPU time, best of {REPEATS}; {len(documents)} documents, {num_bytes / 1e6:.1f} MB, {num_tokens:,} tokens\n")
     print("| | tokens/s | MB/s |\n| --- | --- | --- |", *rows, sep="\n")
 
 
