@@ -28,6 +28,8 @@ _MAX_FOREIGN_LINES, _MAX_FOREIGN_WORDS = 4, 40
 # Between two parts of a problem on one line: other labels, "or", "Answer choices".
 _MAX_FOREIGN_LABELS = 3
 
+# No word of a run weighs more than this, a plain one's weight.
+WORD_WEIGHT = 8
 # What a digit says in a needle; no other word says as much.
 DIGIT_BITS = 3.0
 # Columns of a match: needle, rule, first and last word of the text.
@@ -206,6 +208,8 @@ def _says_enough(
     run_words: int,
 ) -> bool:
     """Whether the needle's words lo … hi are a run long and varied enough, and more than benchmarks' phrases."""
+    if (hi - lo + 1) * WORD_WEIGHT < run_weight:
+        return False
     weight, different = 0, 0.0
     for place in range(lo, hi + 1):
         weight += weights[place]
