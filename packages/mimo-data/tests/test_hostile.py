@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_every_hostile_page_is_accounted_for(folder, tmp_path):
     recipe = tmp_path / "data.toml"
-    recipe.write_text(f"[extract]\npage_limit_s = 10.0\n[extract.folder]\nmax_page_bytes = {LIMIT_BYTES}\n")
+    recipe.write_text(f"[extract]\npage_limit_s = 10.0\n[extract.pages]\nmax_page_bytes = {LIMIT_BYTES}\n")
     out = tmp_path / "out"
     assert main(["extract", str(recipe), str(out), "--pages", str(folder), "--workers", "2"]) == 0
     kept = {document.id for document in read_documents(out)}

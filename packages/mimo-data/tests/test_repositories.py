@@ -163,6 +163,7 @@ def test_links_and_names_that_are_not_utf_8_do_no_harm(committed, tmp_path):
         ("a.py", CODE + "KEY = '" + "AKIA" + "Q3EGRTV5BNZ7WPLM" + "'\n", "secret"),
         ("a.py", CODE + "TOKEN = '" + "ghp_" + "a1B2" * 9 + "'\n", "secret"),
         ("a.py", CODE + "KEY = '''-----BEGIN RSA " + "PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQ" * 9 + "'''\n", "secret"),
+        ("a.py", CODE + "KEY = '" + "sk-" + "a1B2c3D4" * 6 + "'\n", "secret"),
         ("a.ipynb", "{", "broken"),
         ("a.ipynb", '{"cells": ' + "[" * 5000, "broken"),
     ],
@@ -178,6 +179,7 @@ def test_a_file_that_is_not_worth_reading_is_dropped_with_the_reason(folder, nam
     [
         "def f(ids):\n    '''Takes ids that were generated before; do not modify them.'''\n    return sorted(ids)\n",
         "# Example from the manual: AKIAIOSFODNN7EXAMPLE is no key, and neither is sk-learn.\nimport sklearn\n",
+        "NAMES = ['sk-estimator-with-a-long-name-of-a-class-in-css', 'task-1', 'hf_hub', 'ghp_token']\n",
         "# Looks for lines of -----BEGIN PRIVATE KEY----- in text.\nMARK = '-----BEGIN PRIVATE KEY-----'\n",
     ],
 )

@@ -11,14 +11,15 @@ from pathlib import Path
 import brotli
 import pytest
 import zstandard
-from fastwarc import Lz4Writer
+from fastwarc import GzipWriter, Lz4Writer, WarcRecord, WarcRecordType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mimo_data import DataError, Document
 from mimo_data.documents import Drop
 from mimo_data.sources import warc
-from mimo_data.sources.page import Page, Part
+from mimo_data.sources.http import parse_response
+from mimo_data.sources.page import Page, PageError, Part
 from mimo_data.sources.warc import WarcRecipe
 
 HTML = b"<html><body><p>A page.</p></body></html>"
@@ -175,6 +176,35 @@ def test_the_bytes_of_a_body_outweigh_its_type(archive):
     assert [page.kind for page in found] == ["pdf", "html", "pdf", "html"]
 
 
+def test_what_the_crawler_found_counts_where_the_server_says_nothing(archive):
+    body = response(b"<p>No other sign.", Content_Type="application/octet-stream")
+    path = archive(record(1, body, WARC_Identified_Payload_Type="text/html") + record(2, body))
+    assert ids(read(path)) == ["1", "not_a_page urn:uuid:2"]
+
+
+def test_what_fastwarc_writes_is_read(tmp_path):
+    path = tmp_path / "crawl.warc.gz"
+    with path.open("wb") as file:
+        for number in range(3):
+            written = WarcRecord()
+            written.init_headers(WarcRecordType.response, f"uuid:{number}".encode())
+            written.headers["WARC-Target-URI"] = "http://a.org/"
+            written.headers["Content-Type"] = "application/http; msgtype=response"
+            written.set_bytes_content(response(HTML))
+            member = GzipWriter(file)
+            written.write(member, checksum_data=True)
+            member.finish()
+    assert b"WARC-Block-Digest" in gzip.decompress(path.read_bytes())
+    assert ids(read(path)) == ["0", "1", "2"]
+
+
+def test_ids_of_damage_tell_files_of_one_name_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "crawl.warc").write_bytes(b"damage")
+    assert ids(read(tmp_path)) == ["broken a/crawl.warc@0", "broken b/crawl.warc@0"]
+
+
 def test_plain_text_and_wet_records_are_documents(archive):
     text = "Extracted text: π ≈ 3"
     path = archive(
@@ -220,11 +250,11 @@ def test_a_wrong_length_costs_its_record_only(archive, compress, length):
 @pytest.mark.parametrize("compress", [gz, zstandard.compress])
 def test_a_damaged_member_costs_its_record_only(archive, compress):
     members = [compress(record(number, response(HTML * 9))) for number in range(3)]
-    damaged = bytearray(members[1])
-    damaged[len(damaged) // 2 : len(damaged) // 2 + 4] = b"\xff\x00\xff\x00"
-    found = ids(read(archive(members[0] + bytes(damaged) + members[2])))
-    assert (found[0], found[-1]) == ("0", "2")
-    assert [line.split()[0] for line in found[1:-1]] == ["broken"]
+    for place in (0, len(members[1]) // 2):
+        damaged = bytearray(members[1])
+        damaged[place : place + 4] = b"\xff\x00\xff\x00"
+        first, damage, last = ids(read(archive(members[0] + bytes(damaged) + members[2])))
+        assert (first, damage.split()[0], last) == ("0", "broken", "2")
 
 
 @pytest.mark.parametrize("compress", COMPRESSIONS)
@@ -235,6 +265,20 @@ def test_a_truncated_file_gives_what_is_whole_and_a_drop(archive, compress):
         first, damage = ids(read(archive(whole + last[:cut])))
         assert first == "1"
         assert damage.startswith("broken ")
+
+
+@pytest.mark.parametrize("store", [bytes, zstandard.compress])
+def test_zstd_with_a_dictionary_is_read_before_and_after_damage(archive, store):
+    records = [record(number, response(HTML)) for number in range(300)]
+    dictionary = zstandard.train_dictionary(2000, records)
+    compressor = zstandard.ZstdCompressor(dict_data=dictionary)
+    stored = store(dictionary.as_bytes())
+    first, damaged, last = (compressor.compress(data) for data in records[:3])
+    data = b"\x5d\x2a\x4d\x18" + len(stored).to_bytes(4, "little") + stored + first + damaged[:-9] + last
+    found = ids(read(archive(data)))
+    assert (found[0], found[1].split()[0], found[2]) == ("0", "broken", "2")
+    (drop,) = read(archive(b"\x5d\x2a\x4d\x18\x09\0\0\0\x28\xb5\x2f\xfdgarbage"))
+    assert drop.reason == "broken"
 
 
 def test_a_file_compressed_as_one_piece_is_read(archive):
@@ -262,6 +306,25 @@ def test_parts_of_any_size_give_each_record_once_and_in_order(tmp_path, part_byt
     assert read(path, WarcRecipe(part_bytes=part_bytes)) == whole
 
 
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    compress=st.sampled_from([gz, zstandard.compress]),
+    damaged=st.integers(0, 4),
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6),
+    part_bytes=st.sampled_from([200, 10**9]),
+)
+def test_whatever_happens_to_one_record_all_others_are_read(tmp_path, compress, damaged, flips, part_bytes):
+    members = [bytearray(compress(record(number, response(HTML * 5)))) for number in range(5)]
+    for place, value in flips:
+        members[damaged][place % len(members[damaged])] = value
+    path = tmp_path / "crawl.warc.gz"
+    # What compresses a file is told by its first bytes.
+    path.write_bytes(compress(record(9, response(HTML))) + b"".join(members))
+    found = [result.id for result in read(path, WarcRecipe(part_bytes=part_bytes)) if isinstance(result, Page)]
+    others = [f"urn:uuid:{number}" for number in (9, 0, 1, 2, 3, 4) if number != damaged]
+    assert [id for id in found if id != f"urn:uuid:{damaged}" and id in others] == others
+
+
 BLOCKS = [
     response(HTML),
     response(gz(HTML), Content_Encoding="gzip"),
@@ -283,7 +346,7 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
     return bytes(data[:start] + inserted + data[start:])[: draw(st.integers(0, len(data) + 20))]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=damaged_archives())
 def test_any_bytes_give_pages_documents_or_drops(tmp_path, data):
     path = tmp_path / "crawl.warc.gz"
@@ -292,9 +355,27 @@ def test_any_bytes_give_pages_documents_or_drops(tmp_path, data):
     assert all(isinstance(result, (Page, Document, Drop)) for result in found)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    head=st.sampled_from(["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200", "", "HTTP/9.9 999 \n"]),
+    encoding=st.lists(st.sampled_from(["gzip", "br", "deflate", "zstd", "identity", "x"]), max_size=3),
+    transfer=st.sampled_from(["", "chunked"]),
+    body=st.one_of(
+        st.binary(max_size=80), st.sampled_from([encode(HTML) for encode in (gz, zlib.compress, brotli.compress)])
+    ),
+    cut=st.integers(0, 200),
+)
+def test_any_response_has_a_body_or_a_reason(head, encoding, transfer, body, cut):
+    fields = f"Content-Encoding: {', '.join(encoding)}\r\nTransfer-Encoding: {transfer}\r\n\r\n"
+    try:
+        assert len(parse_response((head + fields).encode() + body[:cut]).body(1000)) <= 1000
+    except PageError as error:
+        assert error.reason in ("broken", "too_large")  # noqa: PT017
+
+
 def test_a_disk_that_fails_is_not_a_drop(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        list(warc.read(Part(id="warc-000000", path=str(tmp_path / "gone.warc.gz")), WarcRecipe()))
+        list(warc.read(Part(id="warc-000000", path=str(tmp_path / "gone.warc.gz"), names=("gone",)), WarcRecipe()))
 
 
 def test_a_folder_without_archives_is_an_error(tmp_path):

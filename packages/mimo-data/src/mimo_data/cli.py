@@ -16,6 +16,7 @@ from mimo_data.commands import (
     filter_sft,
     import_,
     inspect,
+    plan,
     synthesize,
     tokenize,
 )
@@ -23,7 +24,19 @@ from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
 
 # In the order of a corpus's life.
-_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, synthesize, filter_sft, tokenize, check, inspect)
+_COMMANDS = (
+    extract,
+    import_,
+    deduplicate,
+    decontaminate,
+    filter,
+    synthesize,
+    filter_sft,
+    tokenize,
+    check,
+    inspect,
+    plan,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,19 @@ _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Z
 _UNMISTAKABLE = re.compile(r"[\^_]\{|\\[A-Za-z]{2,}\b[^\n]*[{}^_]")
 _PATH = re.compile(r"[A-Za-z]:\\|\\\\\w")
 _NAMES = frozenset(
-    ["latex", "tex", "math", "texmath", "formula", "equation", "inlineformula", "mathtex", "ee_img", "tex2png"]
+    [
+        "latex",
+        "tex",
+        "math",
+        "texmath",
+        "formula",
+        "equation",
+        "inlineformula",
+        "mathtex",
+        "ee_img",
+        "tex2png",
+        "texrender",
+    ]
 )
 _DISPLAY = frozenset(["mwe-math-fallback-image-display", "displaymath", "ee_img", "tex-display", "latex-display"])
 
@@ -28,6 +40,10 @@ _DISPLAY = frozenset(["mwe-math-fallback-image-display", "displaymath", "ee_img"
 def image_source(element: etree._Element) -> tuple[str, bool] | None:
     """The LaTeX of an image and whether it stands alone; None for other images."""
     source = element.get("data-src") or element.get("src") or ""
+    # Canvas tells its source apart from its text.
+    told = element.get("data-equation-content")
+    if told:
+        return told, False
     text = (element.get("alt") or element.get("title") or "").strip()
     names = set((element.get("class") or "").split())
     display = bool(names & _DISPLAY) and "tr_noresize" not in names

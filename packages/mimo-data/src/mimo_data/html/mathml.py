@@ -51,8 +51,6 @@ _ENCLOSURES = {
 }  # fmt: skip
 # What a script may hang on without braces: one token, one group, or a bracket that closes.
 _BASE = re.compile(r"\\?[A-Za-z]+|[\])|\d.]+|\\math[a-z]+\{\w+\}|\\[{}|]|\(.*\)", re.DOTALL)
-# The letters and digits below an accent; the command of a style is none of them.
-_LETTERS = re.compile(r"\\(?!math|bold)[A-Za-z]+|(?<![A-Za-z\\])[A-Za-z0-9](?![A-Za-z]*\{)")
 _TEXT_ESCAPES = str.maketrans({letter: f"\\{letter}" for letter in "#$%&_{}"})
 
 
@@ -81,7 +79,9 @@ def _row(element: etree._Element, depth: int) -> str:
     position = 0
     while position < len(children):
         child = children[position]
-        latex, used = _fenced(children, position, depth) if local_name(child) == "mo" else (None, 0)
+        # MathJax puts a delimiter in a row of its own.
+        opening = _only(child)
+        latex, used = _fenced(opening, children[position + 1 : position + 3], depth)
         if latex is None:
             latex, used = _latex(child, depth + 1), 1
         parts.append(latex)
@@ -89,15 +89,17 @@ def _row(element: etree._Element, depth: int) -> str:
     return join(parts)
 
 
-def _fenced(children: list[etree._Element], position: int, depth: int) -> tuple[str | None, int]:
+def _fenced(opening: etree._Element, rest: list[etree._Element], depth: int) -> tuple[str | None, int]:
     """A table or a binomial between delimiters, and how many elements it took."""
-    if position + 1 >= len(children):
+    if not rest or local_name(opening) != "mo":
         return None, 0
-    inner = _only(children[position + 1])
+    inner = _only(rest[0])
     name = local_name(inner)
-    closing = children[position + 2] if position + 2 < len(children) else None
+    if name not in ("mtable", "mfrac"):
+        return None, 0
+    closing = _only(rest[1]) if len(rest) > 1 else None
     has_right = closing is not None and local_name(closing) == "mo"
-    left = _token(children[position], depth)
+    left = _token(opening, depth)
     right = _token(closing, depth) if closing is not None and has_right else ""
     if name == "mtable":
         environment = _MATRICES.get((left, right))
@@ -200,7 +202,7 @@ def _subsup(element: etree._Element, depth: int) -> str:
 
 
 def _scripted(base: str, below: str, above: str) -> str:
-    if len(base) > 1 and not _BASE.fullmatch(base):
+    if len(base) > 1 and not _BASE.fullmatch(base) and not _LIMITS.fullmatch(base):
         base = f"{{{base}}}"
     below = f"_{_group(below)}" if below.strip() else ""
     if above and set(above) == {"'"}:
@@ -254,12 +256,18 @@ def _stacked(element: etree._Element, base: str, below: str, above: str) -> str:
         if accent is None:
             base = rf"\overset{{{above}}}{{{base}}}"
         else:
-            wide = len(_LETTERS.findall(base)) > 1
+            wide = _num_letters(base) > 1
             base = f"{_WIDE_ACCENTS.get(accent, accent) if wide else accent}{{{base}}}"
     if below:
         command = _UNDER.get("".join(marks[1].itertext()).strip()) if len(marks) > 1 else None
         base = rf"\underset{{{below}}}{{{base}}}" if command is None else f"{command}{{{base}}}"
     return base
+
+
+def _num_letters(latex: str) -> int:
+    """The letters and digits that an accent stands over; the command of a style is none of them."""
+    plain = re.sub(r"\\[A-Za-z]+", "a", re.sub(r"\\(?:math[a-z]+|boldsymbol)", "", latex))
+    return sum(map(str.isalnum, plain))
 
 
 def _fence(element: etree._Element, depth: int) -> str:

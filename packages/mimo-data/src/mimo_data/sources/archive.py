@@ -8,9 +8,11 @@ A file that is compressed as one piece is lost from its first damage on.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -24,6 +26,9 @@ _END = b"\r\n\r\n"
 _MISSING = {ord("\r"): 3, ord("\n"): 2}
 _SHORTEST_HEADER_BYTES = len(b"WARC/1.0\r\nContent-Length: 0\r\n\r\n")
 _PLAIN_START = b"\r\n\r\nWARC/"
+_MAX_DICTIONARY_BYTES = 16 << 20
+# A frame that holds the dictionary of all frames after it, by the specification of WARC files in zstd.
+_ZSTD_DICTIONARY = b"\x5d\x2a\x4d\x18"
 _GZIP, _ZSTD, _LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 
 
@@ -76,22 +81,38 @@ def entries(
         wanted: tells by its headers whether a record is to be read; the others are passed over.
     """
     with path.open("rb") as file:
-        decompress = _decompressor(file.read(4))
-        position = _next_start(file, start, decompress) if start else 0
+        try:
+            decompress, mark = _compression(file)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            yield Damage(0, f"a dictionary that cannot be read: {error}")
+            return
+        position = _next_start(file, start, decompress, mark) if start else 0
+        unplaced: Damage | None = None
         while position is not None and (position < stop or not stop):
             file.seek(position)
             stream = _Stream(file, decompress)
             try:
                 while stream.find_record() and (stream.start < stop or not stop):
                     entry = stream.read_record(max_block_bytes, wanted)
+                    if unplaced:
+                        yield unplaced
+                        unplaced = None
                     if entry is not None:
                         yield entry
-                return
+                break
             except (OSError, _DamageError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # the disk's, not the decompressor's
-                yield Damage(stream.start, str(error))
-            position = _next_start(file, max(position, stream.start) + 1, decompress)
+                damage = Damage(stream.start, str(error))
+            # Damage after a record is that of the next one: told by that, if it is found, and not twice.
+            if stream.in_record:
+                yield damage
+            unplaced = None if stream.in_record else damage
+            position = _next_start(file, max(position, stream.start) + 1, decompress, mark)
+        if unplaced:
+            yield unplaced
 
 
 class _Stream:
@@ -100,6 +121,7 @@ class _Stream:
     def __init__(self, file: BinaryIO, decompress: Callable[[BinaryIO], _Member] | None) -> None:
         self.start = file.tell()
         """Of the record that `find_record` came to."""
+        self.in_record = False
         self._file = file
         self._member = decompress(file) if decompress else None
         self._source: BinaryIO | _Member = self._member or file
@@ -108,6 +130,7 @@ class _Stream:
 
     def find_record(self) -> bool:
         """Goes to the next record's first byte; False at the end."""
+        self.in_record = False
         self._opening = b"\n"
         while self._opening in (b"\r", b"\n"):
             self._opening = self._source.read(1)
@@ -119,6 +142,7 @@ class _Stream:
             self.start = self._member.frame_start_position() or 0
         else:
             self.start = self._file.tell() - 1
+        self.in_record = True
         return True
 
     def read_record(self, max_block_bytes: int, wanted: Callable[[dict[str, str]], bool]) -> Entry | None:
@@ -187,18 +211,29 @@ def parse_headers(head: bytes) -> dict[str, str]:
     return fields
 
 
-def _decompressor(magic: bytes) -> Callable[[BinaryIO], _Member] | None:
+def _compression(file: BinaryIO) -> tuple[Callable[[BinaryIO], _Member] | None, bytes]:
+    """What decompresses the file from where a member begins, if it is compressed, and how places of records look."""
     from fastwarc import GzipReader, Lz4Reader, ZstdReader
 
+    magic = file.read(4)
     if magic.startswith(_GZIP):
-        return GzipReader
-    return {_ZSTD: ZstdReader, _LZ4: Lz4Reader}.get(magic)
+        return GzipReader, _GZIP
+    if magic == _LZ4:
+        return Lz4Reader, _LZ4
+    if magic == _ZSTD:
+        return ZstdReader, _ZSTD
+    if magic == _ZSTD_DICTIONARY:
+        dictionary = file.read(min(int.from_bytes(file.read(4), "little"), _MAX_DICTIONARY_BYTES))
+        if dictionary.startswith(_ZSTD):
+            dictionary = ZstdReader(io.BytesIO(dictionary)).read(_MAX_DICTIONARY_BYTES)
+        return partial(ZstdReader, dictionary=dictionary), _ZSTD
+    return None, _PLAIN_START
 
 
-def _next_start(file: BinaryIO, after: int, decompress: Callable[[BinaryIO], _Member] | None) -> int | None:
+def _next_start(
+    file: BinaryIO, after: int, decompress: Callable[[BinaryIO], _Member] | None, mark: bytes
+) -> int | None:
     """The first place from `after` on where a record starts."""
-    file.seek(0)
-    mark = file.read(3 if decompress else 0) or _PLAIN_START
     position = after if decompress else max(0, after - len(_END))
     window = b""
     while True:

@@ -45,16 +45,21 @@ _GENERATED_HEAD = re.compile(
 _GENERATED_HEAD_LINES = 10
 # A mean of fewer lines says nothing; what is one long line has its own bound.
 _MIN_LINES_OF_MEAN = 5
+# By kind: a part that all have, which is found faster than the pattern, and the pattern.
 _SECRETS = {
-    "private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:,\- \r\n]{64}"),
-    "AWS key": re.compile(r"\b(?:AKIA|ASIA)(?![0-9A-Z]{9}EXAMPLE)[0-9A-Z]{16}\b"),
-    "GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})\b"),
-    "GitLab token": re.compile(r"\bglpat-[A-Za-z0-9_-]{20}\b"),
-    "Google key": re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"),
-    "Slack token": re.compile(r"\bxox[abprs]-\d{6,}-[A-Za-z0-9-]{10,}"),
-    "Stripe key": re.compile(r"\b[rs]k_live_[A-Za-z0-9]{20,}\b"),
-    "Hugging Face token": re.compile(r"\bhf_[A-Za-z]{34}\b"),
-    "OpenAI key": re.compile(r"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{40,}\b"),
+    "private key": (
+        "PRIVATE KEY",
+        re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:,\- \r\n]{64}"),
+    ),
+    "AWS key": ("AKIA", re.compile(r"\bAKIA(?![0-9A-Z]{9}EXAMPLE)[0-9A-Z]{16}\b")),
+    "GitHub token": ("gh", re.compile(r"\bgh[pousr]_[A-Za-z0-9]{36}\b")),
+    "GitHub access token": ("github_pat_", re.compile(r"\bgithub_pat_[A-Za-z0-9_]{60,}\b")),
+    "GitLab token": ("glpat-", re.compile(r"\bglpat-[A-Za-z0-9_-]{20}\b")),
+    "Google key": ("AIza", re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b")),
+    "Slack token": ("xox", re.compile(r"\bxox[abprs]-\d{6,}-[A-Za-z0-9-]{10,}")),
+    "Stripe key": ("k_live_", re.compile(r"\b[rs]k_live_[A-Za-z0-9]{20,}\b")),
+    "Hugging Face token": ("hf_", re.compile(r"\bhf_[A-Za-z]{34}\b")),
+    "OpenAI key": ("sk-", re.compile(r"\bsk-(?=[a-z_-]*[A-Z0-9])(?=[a-zA-Z_-]*\d)[A-Za-z0-9_-]{40,}\b")),
 }
 
 
@@ -123,8 +128,8 @@ def file_text(path: str, data: bytes, recipe: FileRecipe) -> tuple[str, str]:
     head = "\n".join(text.split("\n", _GENERATED_HEAD_LINES)[:_GENERATED_HEAD_LINES])
     if generated := _GENERATED_HEAD.search(head):
         raise PageError("generated", f"says {generated[0]!r}")
-    for kind, pattern in _SECRETS.items():
-        if pattern.search(text):
+    for kind, (part, pattern) in _SECRETS.items():
+        if part in text and pattern.search(text):
             raise PageError("secret", kind)
     return text, language
 

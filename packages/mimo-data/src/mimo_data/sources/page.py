@@ -5,9 +5,9 @@ Each module of this package reads one kind of input with two functions:
     parts(paths, recipe) -> list[Part]                         # what is there, in units of work
     read(part, recipe) -> Iterator[Page | Document | Drop]     # one of them, in bounded memory
 
-`parts` looks at names and sizes only. `read` gives every record of its part exactly once: as a page, from which text is
-still to be extracted, as a document, or as a drop with a reason. Whatever bytes the input holds, it raises `DataError`
-at most, and only for what is wrong with all of the part: a file that is gone, a column that is not there.
+`parts` looks at names, sizes and tables of contents only. `read` gives every record of its part exactly once: as a
+page, from which text is still to be extracted, as a document, or as a drop with a reason. No bytes make it fail.
+It raises `DataError` for a recipe that does not fit (a column that is not there), and lets through what the disk says.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Part(Record, frozen=True):
     id: str
     """Unique among a reader's parts, the same for the same input, and fit for a file's name."""
     path: str
-    """The file, or the folder of `names`."""
+    """The file, repository or data set, or the folder of `names`."""
     names: tuple[str, ...] = ()
-    """Files below `path`; empty where `path` is what is read."""
+    """Files below a folder of pages; of other inputs, the name that ids begin with where nothing better is known."""
     start: int = 0
-    """First byte, row group or row of the file, as its reader counts."""
+    """First byte, row group or shard, as the reader counts."""
     stop: int = 0
     """The one after the last; 0 means to the end."""
 
@@ -63,9 +63,9 @@ class PageError(Exception):
         self.reason = reason
         self.detail = detail
 
-    def drop(self, id: str) -> Drop:
+    def drop(self, id: str, *, step: str = "extract") -> Drop:
         """The drop log's line for the record of this id."""
-        return Drop(id=id, step="read", reason=self.reason, detail=self.detail)
+        return Drop(id=id, step=step, reason=self.reason, detail=self.detail)
 
 
 def printable(name: str) -> str:
@@ -75,5 +75,6 @@ def printable(name: str) -> str:
 
 def labels(files: Sequence[Path]) -> list[str]:
     """A name for each file, to begin ids with: as short as tells them apart, its own where there is one file."""
-    above = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
-    return [printable(file.relative_to(above).as_posix()) for file in files]
+    paths = [file.absolute() for file in files]
+    above = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    return [printable(path.relative_to(above).as_posix()) for path in paths]

@@ -212,10 +212,7 @@ class _FolderTree:
         return sorted(found, key=lambda file: os.fsencode(file.path))
 
     def read(self, file: _File) -> bytes:
-        try:
-            return (self._folder / file.path).read_bytes()
-        except OSError as error:
-            raise PageError("broken", f"cannot be read: {error.strerror}") from None
+        return (self._folder / file.path).read_bytes()
 
     def close(self) -> None:
         pass

@@ -18,7 +18,7 @@ from mimo_data.run import DataError, Record
 from mimo_data.sources.archive import Damage, Entry, entries, is_gzip
 from mimo_data.sources.decoding import decode
 from mimo_data.sources.http import Response, parse_response
-from mimo_data.sources.page import Page, PageError, Part, printable
+from mimo_data.sources.page import Page, PageError, Part, labels
 
 _ENDINGS = tuple(ending + compression for ending in (".warc", ".wet") for compression in ("", ".gz", ".zst", ".lz4"))
 _HOLD_PAGES = ("response", "resource", "conversion", "continuation")
@@ -60,25 +60,28 @@ def parts(paths: Sequence[Path], recipe: WarcRecipe) -> list[Part]:
                 f"{path}: no WARC file. Name files, or a folder with files that end in .warc.gz or the like."
             )
         files += found
-    ranges: list[tuple[Path, int, int]] = []
-    for file in files:
+    ranges: list[tuple[Path, str, int, int]] = []
+    for file, label in zip(files, labels(files), strict=True):
         size = file.stat().st_size
         num_ranges = max(1, round(size / recipe.part_bytes)) if is_gzip(file) else 1
         bounds = [size * number // num_ranges for number in range(num_ranges)]
-        ranges += [(file, start, stop) for start, stop in zip(bounds, [*bounds[1:], 0], strict=True)]
+        ranges += [(file, label, start, stop) for start, stop in zip(bounds, [*bounds[1:], 0], strict=True)]
     return [
-        Part(id=f"warc-{number:06d}", path=str(file), start=start, stop=stop)
-        for number, (file, start, stop) in enumerate(ranges)
+        Part(id=f"warc-{number:06d}", path=str(file), names=(label,), start=start, stop=stop)
+        for number, (file, label, start, stop) in enumerate(ranges)
     ]
 
 
 def read(part: Part, recipe: WarcRecipe) -> Iterator[Page | Document | Drop]:
-    """The pages and documents of the records that begin in one part; the id is the record's, without `<>`."""
+    """The pages and documents of the records that begin in one part.
+
+    The id is the record's, without `<>`; where none can be read, the file's name and the place in it.
+    """
     path = Path(part.path)
     max_block_bytes = recipe.max_page_bytes + _OVERHEAD_BYTES
     found = entries(path, start=part.start, stop=part.stop, max_block_bytes=max_block_bytes, wanted=_holds_page)
     for entry in found:
-        place = f"{printable(path.name)}@{entry.start}"
+        place = f"{part.names[0]}@{entry.start}"
         if isinstance(entry, Damage):
             yield PageError("broken", entry.detail).drop(place)
             continue
@@ -104,13 +107,15 @@ def _convert(id: str, entry: Entry, recipe: WarcRecipe) -> Page | Document:
     meta = {"date": headers["warc-date"]} if headers.get("warc-date") else {}
     if headers.get("warc-truncated"):
         meta["truncated"] = headers["warc-truncated"]
-    if url.lower().startswith(("http:", "https:")) and headers["warc-type"].lower() == "response":
+    content_type = headers.get("content-type", "")
+    is_http = content_type.lower().startswith("application/http") or url.lower().startswith(("http:", "https:"))
+    if headers["warc-type"].lower() == "response" and is_http:
         response = parse_response(entry.block)
         if response.status != 200:
             raise PageError("http_status", str(response.status))
     else:
-        response = Response(200, {"content-type": headers.get("content-type", "")}, entry.block)
-    stated = _kind(response.content_type)
+        response = Response(200, {"content-type": content_type}, entry.block)
+    stated = _stated_kind(response.content_type, headers.get("warc-identified-payload-type", ""))
     body = response.body(recipe.max_page_bytes)
     if not body or body.isspace():
         raise PageError("broken", "empty")
@@ -125,7 +130,10 @@ def _convert(id: str, entry: Entry, recipe: WarcRecipe) -> Page | Document:
     return Page(id=id, data=body, kind="html", source=recipe.html_source, url=url, charset=response.charset, meta=meta)
 
 
-def _kind(content_type: str) -> Literal["html", "pdf", "text", "unclear"]:
+def _stated_kind(content_type: str, identified: str) -> Literal["html", "pdf", "text", "unclear"]:
+    """What the server says a body is, or else the crawler."""
+    if content_type in _UNCLEAR_TYPES:
+        content_type = identified.lower()
     if content_type in _HTML_TYPES:
         return "html"
     if content_type in _PDF_TYPES:
