@@ -167,12 +167,12 @@ FILES = [
     Fault(
         "a truncated shard",
         "mimo-data check {tiny}/data.toml --shards {bad}/torn-shards",
-        ("sums/tokens.bin: 31 bytes, but its manifest says 32", "run `mimo-data tokenize` again"),
+        ("sums/00000-0000.tokens.bin: 31 bytes, but its manifest says 32", "run `mimo-data tokenize` again"),
     ),
     Fault(
         "a changed shard",
         "mimo-data check {tiny}/data.toml --shards {bad}/changed-shards",
-        ("sums/tokens.bin: checksum differs", "run `mimo-data tokenize` again"),
+        ("sums/00000-0000.tokens.bin: checksum differs", "run `mimo-data tokenize` again"),
     ),
     Fault(
         "an unfinished shard",
@@ -270,7 +270,7 @@ WITH_TORCH = [
         "a truncated shard to train on",
         "mimo-train pretrain {tiny}/pretrain-1.toml out --model {golden}/checkpoint --shards {bad}/torn-shards"
         + SET_SMALL,
-        ("sums/tokens.bin: 31 bytes, but its manifest says 32", "run `mimo-data tokenize` again"),
+        ("sums/00000-0000.tokens.bin: 31 bytes, but its manifest says 32", "run `mimo-data tokenize` again"),
     ),
     Fault(
         "a truncated state of the stage before",

@@ -137,6 +137,11 @@ def test_stage_2_takes_about_seventy_per_cent_mathematics_and_code():
     assert weights["mathematics"] + weights["code"] == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_the_mixture_that_is_sized_is_the_one_that_is_trained_on(stage):
+    assert recipe("data")["stages"][f"stage-{stage}"] == recipe(f"pretrain-{stage}")["mixture"]
+
+
 def test_the_base_models_benchmarks_have_the_reports_shots():
     found = {entry["name"]: entry.get("num_shots", 0) for entry in recipe("eval-base")["benchmark"]}
     assert {name: found.get(name) for name in BASE_SHOTS} == BASE_SHOTS

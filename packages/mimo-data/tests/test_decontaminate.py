@@ -176,6 +176,10 @@ def test_documents_without_a_problem_are_not_named():
     assert found("text") == []
 
 
+def test_an_argument_of_latex_that_does_not_end_hides_nothing():
+    assert found(f"\\begin{{tabular}}{{\n{LONG}\n}}", LONG) == ["p0 whole"]
+
+
 def test_a_long_document_is_searched_to_its_end():
     assert found("word and " * 700_000 + LONG, LONG) == ["p0 whole"]
 

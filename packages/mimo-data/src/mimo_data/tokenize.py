@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -58,6 +59,9 @@ def tokenize_documents(
     outputs = run_parts(
         _tokenize_part, parts, output=PartShards, done=run.folder / STATE, engine=engine, on_items=on_items
     )
+    if not any(output.entries for output in outputs.values()):
+        # The error that follows leaves nothing to resume from.
+        shutil.rmtree(run.folder / STATE)
     manifests = write_manifests(
         run.folder,
         [output.entries for output in outputs.values()],

@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
+from numba import njit
 from numpy.typing import NDArray
 
 from mimo_data.decontaminate.signs import GLUED, LOOSE, MINUS, NEW_LINE, OPERATORS, PLUS, TIMES
 
 # Kinds of words, as in words.py.
 _LONG, _DIGIT, _ALONE = 0, 2, 3
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 # Between two lines of a problem may stand this much that is none of it: running heads, votes, advertisements.
@@ -28,6 +28,8 @@ _MAX_FOREIGN_LINES, _MAX_FOREIGN_WORDS = 4, 40
 # Between two parts of a problem on one line: other labels, "or", "Answer choices".
 _MAX_FOREIGN_LABELS = 3
 
+# No word of a run weighs more than this, a plain one's weight.
+WORD_WEIGHT = 8
 # What a digit says in a needle; no other word says as much.
 DIGIT_BITS = 3.0
 # Columns of a match: needle, rule, first and last word of the text.
@@ -37,13 +39,15 @@ LINE, LABEL = 1, 2
 
 
 @njit(cache=True)
-def seed_hash(hashes: NDArray[Any], start: int, length: int) -> np.uint64:
-    """Of `length` words from `start`; never 0."""
-    value = np.uint64(length)
-    for place in range(start, start + length):
-        value = (value + hashes[place]) * _BASE
-        value ^= value >> np.uint64(29)
-    value = (value ^ (value >> np.uint64(30))) * _MIX_1
+def _step(value: np.uint64, word: np.uint64) -> np.uint64:
+    value = (value + word) * _BASE
+    return value ^ (value >> np.uint64(29))
+
+
+@njit(cache=True)
+def _seed(value: np.uint64, length: int) -> np.uint64:
+    """Hash of the seed of `length` words that `_step` has taken; never 0."""
+    value = (value ^ np.uint64(length) ^ (value >> np.uint64(30))) * _MIX_1
     return (value ^ (value >> np.uint64(27))) | np.uint64(1)
 
 
@@ -52,7 +56,10 @@ def seed_hashes(hashes: NDArray[Any], length: int) -> NDArray[Any]:
     count = max(0, len(hashes) - length + 1)
     found = np.empty(count, np.uint64)
     for start in range(count):
-        found[start] = seed_hash(hashes, start, length)
+        value = np.uint64(0)
+        for place in range(start, start + length):
+            value = _step(value, hashes[place])
+        found[start] = _seed(value, length)
     return found
 
 
@@ -201,6 +208,8 @@ def _says_enough(
     run_words: int,
 ) -> bool:
     """Whether the needle's words lo … hi are a run long and varied enough, and more than benchmarks' phrases."""
+    if (hi - lo + 1) * WORD_WEIGHT < run_weight:
+        return False
     weight, different = 0, 0.0
     for place in range(lo, hi + 1):
         weight += weights[place]
@@ -282,10 +291,14 @@ def find_matches(
     n = len(words)
     filter_last, slot_last = np.uint64(len(filter_bits) * 64 - 1), np.uint64(len(slots) - 1)
     for start in range(n):
+        value, taken = np.uint64(0), start
         for length in lengths:
             if start + length > n:
-                continue
-            key = seed_hash(words, start, length)
+                break
+            while taken < start + length:
+                value = _step(value, words[taken])
+                taken += 1
+            key = _seed(value, length)
             bit = key & filter_last
             if not (filter_bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
                 continue

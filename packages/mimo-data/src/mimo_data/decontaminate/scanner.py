@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
+from numba import njit
 from numpy.typing import NDArray
 
 from mimo_data.decontaminate import signs
@@ -232,7 +232,7 @@ def scan(
     at_line_start = True
     letters, word_start, value = 0, 0, _START
     digit_end = -1  # the byte after the last digit, if a digit there goes on with its number
-    loose_end = -1  # the same, if the digit is one of `\\frac12`, `x^12` or `a_12`, where a reader has to know
+    loose_end = -1  # the same, if the digit is one of `\frac12`, `x^12` or `a_12`, where a reader has to know
     single_digits = 0  # digits to come that are arguments of their own
     while True:
         code_point, size, special = _SPACE, 1, False
@@ -274,7 +274,7 @@ def scan(
             if code_point == _BACKSLASH and _is_letter(data[i + 2]):
                 sign = data[i + 1]
                 if sign == _APOSTROPHE or sign == _BACKTICK or sign == _CARET or sign == _QUOTE or sign == _CLOSE:
-                    i += 2  # `Poincar\\'e`, `\\(n\\)th`
+                    i += 2  # `Poincar\'e`, `\(n\)th`
                     continue
         if letters:
             hashes[count], starts[count], ends[count], marks[count] = _mixed(value), word_start, i, mask
@@ -373,7 +373,7 @@ def scan(
                     for _ in range(2):
                         if end < n and data[end] == _OPEN_BRACE:
                             place = end
-                            while place < n and place - end < _MAX_TAG and data[place] != _CLOSE_BRACE:
+                            while place < n and place - end < _MAX_TAG and data[place] not in (_CLOSE_BRACE, _LINE):
                                 place += 1
                             if place < n and data[place] == _CLOSE_BRACE:
                                 end = place + 1
