@@ -16,14 +16,33 @@ from mimo_data.commands import (
     filter_sft,
     import_,
     inspect,
+    label,
     synthesize,
+    tag,
+    tag_report,
     tokenize,
+    train_tagger,
 )
 from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
 
 # In the order of a corpus's life.
-_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, synthesize, filter_sft, tokenize, check, inspect)
+_COMMANDS = (
+    extract,
+    import_,
+    deduplicate,
+    decontaminate,
+    label,
+    train_tagger,
+    tag_report,
+    tag,
+    filter,
+    synthesize,
+    filter_sft,
+    tokenize,
+    check,
+    inspect,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,8 @@ from mimo_data.run import Record
 from mimo_data.sft.filtering import FilterSFTRecipe
 from mimo_data.sources.hub import ImportRecipe
 from mimo_data.synth.strategy import SynthesizeRecipe
+from mimo_data.tag.label import LabelRecipe
+from mimo_data.tag.recipe import TaggerRecipe
 
 
 class DataRecipe(Record, frozen=True):
@@ -21,6 +23,9 @@ class DataRecipe(Record, frozen=True):
     extract: ExtractRecipe = ExtractRecipe()
     deduplicate: DeduplicateRecipe = DeduplicateRecipe()
     decontaminate: DecontaminateRecipe = DecontaminateRecipe()
+    label: LabelRecipe = LabelRecipe()
+    tagger: TaggerRecipe = TaggerRecipe()
+    """What `mimo-data train-tagger` reads."""
     filter: FilterRecipe = FilterRecipe()
     imports: ImportRecipe | None = msgspec.field(name="import", default=None)
     """What `mimo-data import` reads; needed by that command only."""
