@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,32 @@ def test_a_mixed_sample_says_what_meets_what(prompt, response, found):
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_sample_is_mixed_or_not(prompt, response):
     assert isinstance(why_mixed(prompt, response), str)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\\( ",
+        "$$ ",
+        "`` ` ",
+        "\\begin{a} ",
+        "<a ",
+        "月亮的引力",
+        "字 term 字",
+        "a@",
+        "(",
+        "\\boxed{",
+        "```\n",
+        "$ x_",
+        "| ",
+        "1.\n",
+    ],
+)
+def test_a_sample_of_twenty_thousand_pieces_takes_no_time(piece):
+    start_s = time.process_time()
+    why_mixed(piece * 10, piece * 20_000)
+    why_incomplete(piece * 20_000)
+    assert time.process_time() - start_s < 5
 
 
 def kept(samples: list[QueryResponse], most: int) -> set[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 from contextlib import suppress
 
 import pytest
@@ -94,6 +95,11 @@ def test_labels_mean_what_browsers_take_them_for():
     assert [codec(label) for label in ("", "rot13", "zip", "cp037", "utf-7", "none", "idna\0", "a" * 999)] == [""] * 8
 
 
+@pytest.mark.parametrize("text", ["À la page suivante", "Elle va à la plage à midi", "5 ± 1 °C", "© Somebody"])
+def test_a_letter_or_sign_that_stands_alone_is_latin(text):
+    assert decode(PAGE.format("", text).encode("cp1252")) == PAGE.format("", text)
+
+
 def test_quotes_of_windows_in_a_latin_1_page_are_quotes():
     page = PAGE.format(META.format("iso-8859-1"), "It’s “quoted” — 10 € only.")
     assert decode(page.encode("cp1252")) == page
@@ -119,3 +125,13 @@ def test_a_page_gives_its_own_address():
         "http://a.org/x"
     )
     assert page_url("<p>No address.</p>") == ""
+    assert page_url("<link rel=canonical href='http://[a.org/b'>") == ""
+
+
+def test_a_hostile_page_takes_no_longer_than_its_length():
+    for text in ("<script ", "<link rel=canonical ", "<meta charset=", "<", "é<link " + "rel=" * 9):
+        page = (text * 200_000)[:1_000_000]
+        start_s = time.process_time()
+        assert decode(page.encode("latin-1")) == page
+        assert page_url(page) == ""
+        assert time.process_time() - start_s < 1

@@ -417,7 +417,7 @@ def test_two_seeds_of_one_id_are_an_error(recipe, problems, tmp_path, capsys):
     path = problems(2)
     path.write_text(path.read_text() * 2)
     assert solve(recipe("http://127.0.0.1:1/v1"), tmp_path / "out", path) == 1
-    assert "the id 'p0' is there twice" in capsys.readouterr().err
+    assert "the seed id 'p0' is there twice" in capsys.readouterr().err
 
 
 def test_a_template_holds_its_seed_once(tmp_path):

@@ -17,6 +17,7 @@ from mimo_data.commands import (
     import_,
     inspect,
     label,
+    plan,
     synthesize,
     tag,
     tag_report,
@@ -42,6 +43,7 @@ _COMMANDS = (
     tokenize,
     check,
     inspect,
+    plan,
 )
 
 

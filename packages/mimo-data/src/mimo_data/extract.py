@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from mimo_data.documents import Document, Drop
-from mimo_data.engine import Engine, ItemError, count_items, guarded, run_parts
+from mimo_data.engine import Engine, ItemError, count_items, guarded
 from mimo_data.run import DataError, Record, Run
 from mimo_data.sources import folder, repository, tables, warc
 from mimo_data.sources.decoding import decode, page_url
@@ -18,7 +18,7 @@ from mimo_data.sources.page import Page, PageError, Part
 from mimo_data.sources.repository import RepositoryRecipe
 from mimo_data.sources.tables import TablesRecipe
 from mimo_data.sources.warc import WarcRecipe
-from mimo_data.steps import STATE, PartCounts, finish_step, part_names, write_part
+from mimo_data.steps import PartCounts, make_documents
 
 
 class ExtractRecipe(Record, frozen=True):
@@ -42,17 +42,6 @@ Kind = Literal["pages", "archives", "tables", "repositories"]
 """Folders of HTML and PDF files; WARC and WET files; Parquet, JSON Lines and CSV files; source code repositories."""
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A part of the input and where its documents go."""
-
-    kind: Kind
-    part: Part
-    recipe: ExtractRecipe
-    folder: Path
-    name: str
-
-
 def extract_pages(
     run: Run,
     kind: Kind,
@@ -72,18 +61,14 @@ def extract_pages(
         pdf = next((name for part in parts for name in part.names if ".pdf" in name.lower()), None)
         if pdf is not None and kind == "pages":
             raise DataError(f"{pdf}: reading PDF needs PyMuPDF. Run `pip install 'mimo-data[pdf]'`.")
-    out = run.folder.resolve()
-    tasks = {name: _Task(kind, part, recipe, out, name) for name, part in zip(part_names(), parts, strict=False)}
-    outputs = run_parts(
-        _extract_part,
-        tasks,
-        output=PartCounts,
-        done=run.folder / STATE,
+    return make_documents(
+        run,
+        parts,
+        partial(_extracted, kind, recipe),
         engine=engine,
         memory_limit_bytes=recipe.worker_memory_bytes,
         on_items=on_items,
     )
-    return finish_step(run, outputs)
 
 
 def find_page(id: str, kind: Kind, paths: Sequence[Path], recipe: ExtractRecipe) -> Page | None:
@@ -119,17 +104,13 @@ def _records(kind: Kind, part: Part, recipe: ExtractRecipe) -> Iterator[Page | D
             return repository.read(part, recipe.repositories)
 
 
-def _extract_part(task: _Task) -> PartCounts:
-    return write_part(task.folder, task.name, _extracted(task))
-
-
-def _extracted(task: _Task) -> Iterator[Document | Drop]:
-    for record in _records(task.kind, task.part, task.recipe):
+def _extracted(kind: Kind, recipe: ExtractRecipe, part: Part) -> Iterator[Document | Drop]:
+    for record in _records(kind, part, recipe):
         if not isinstance(record, Page):
             count_items(1)
             yield record
             continue
-        result = guarded(page_document, record, limit_s=task.recipe.page_limit_s)
+        result = guarded(page_document, record, limit_s=recipe.page_limit_s)
         if isinstance(result, ItemError):
             yield Drop(id=record.id, step="extract", reason=result.reason, detail=result.detail)
         else:

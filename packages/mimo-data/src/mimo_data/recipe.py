@@ -11,6 +11,7 @@ from mimo_data.filter import FilterRecipe
 from mimo_data.mixture import Mixture
 from mimo_data.run import Record
 from mimo_data.sft.filtering import FilterSFTRecipe
+from mimo_data.shards import TokenizeRecipe
 from mimo_data.sources.hub import ImportRecipe
 from mimo_data.synth.strategy import SynthesizeRecipe
 from mimo_data.tag.label import LabelRecipe
@@ -27,6 +28,7 @@ class DataRecipe(Record, frozen=True):
     tagger: TaggerRecipe = TaggerRecipe()
     """What `mimo-data train-tagger` reads."""
     filter: FilterRecipe = FilterRecipe()
+    tokenize: TokenizeRecipe = TokenizeRecipe()
     imports: ImportRecipe | None = msgspec.field(name="import", default=None)
     """What `mimo-data import` reads; needed by that command only."""
     synthesize: SynthesizeRecipe = SynthesizeRecipe()

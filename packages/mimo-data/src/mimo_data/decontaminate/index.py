@@ -55,7 +55,7 @@ class _Needle:
     bits: NDArray[np.float64]
     weights: NDArray[np.int64]
     ends_sentence: NDArray[np.bool_]
-    """Whether a stop, a colon or a question mark follows the word."""
+    """Whether a stop or a question mark follows the word."""
 
 
 class ProblemIndex:
@@ -138,7 +138,8 @@ class ProblemIndex:
             )
             continuations.setdefault(key, set()).add(whole.words.hashes[cut:].tobytes())
             # What is a run by itself is found without this, and in pieces too.
-            if _bits_said(needle) >= _MIN_QUESTION_BITS and needle.weights.sum() < 2 * self._run_weight:
+            said = needle.bits[words.kinds != DIGIT].sum()
+            if said >= _MIN_QUESTION_BITS and needle.weights.sum() < 2 * self._run_weight:
                 found.setdefault(key, []).append(needle)
         return [
             needle
@@ -233,7 +234,7 @@ class ProblemIndex:
         return phrase
 
 
-_STOPS = tuple(sign.encode() for sign in ".?!:。？！：")
+_STOPS = tuple(sign.encode() for sign in ".?!。？！")
 _RANK = {"whole": 0, "question": 1, "ngram": 2}
 
 

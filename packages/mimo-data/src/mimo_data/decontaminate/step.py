@@ -6,8 +6,7 @@ away, and `unsearched.jsonl`, the problems that say too little to be searched fo
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -20,11 +19,10 @@ from mimo_data.decontaminate.problems import DecontaminateRecipe, read_prompts
 from mimo_data.documents import Document, Drop, document_files, read_documents
 from mimo_data.engine import Engine, count_items, run_parts
 from mimo_data.run import Run
-from mimo_data.steps import STATE, PartCounts, finish_step, part_names, write_part
+from mimo_data.steps import STATE, PartCounts, finish_step, join_logs, part_names, write_part
 
 _FIRST_PART = next(part_names())
-_HITS, _UNSEARCHED = "hits.jsonl", "unsearched.jsonl"
-_COUNT_EVERY = 256
+_UNSEARCHED = "unsearched.jsonl"
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def decontaminate_documents(
     outputs = run_parts(
         _search_part, parts, output=PartCounts, done=run.folder / STATE, engine=engine, on_items=on_items
     )
-    _join(run.folder, outputs)
+    join_logs(run.folder, "hits", outputs)
     return finish_step(run, outputs)
 
 
@@ -69,7 +67,7 @@ def _search_part(part: _Part) -> PartCounts:
     with temporary.open("wb") as file:
 
         def decided() -> Iterator[Document | Drop]:
-            for number, document in enumerate(read_documents(part.path), start=1):
+            for document in read_documents(part.path):
                 found = index.find(document)
                 for hit in found:
                     file.write(msgspec.json.encode(hit) + b"\n")
@@ -78,27 +76,11 @@ def _search_part(part: _Part) -> PartCounts:
                     yield Drop(id=document.id, step="decontaminate", reason="contains_problem", detail=problem)
                 else:
                     yield document
-                if number % _COUNT_EVERY == 0:
-                    count_items(_COUNT_EVERY)
+                count_items(1)
 
         counts = write_part(part.folder, part.name, decided())
     temporary.rename(hits)
-    count_items(counts.num_in % _COUNT_EVERY)
     return counts
-
-
-def _join(folder: Path, names: Collection[str]) -> None:
-    """One report of the parts'. A run that was killed here has taken some of them away once they were joined."""
-    joined = folder / _HITS
-    if not joined.exists():
-        temporary = joined.with_name(joined.name + ".tmp")
-        with temporary.open("wb") as file:
-            for name in names:
-                with (folder / f"hits-{name}.jsonl").open("rb") as part:
-                    shutil.copyfileobj(part, file)
-        temporary.rename(joined)
-    for name in names:
-        (folder / f"hits-{name}.jsonl").unlink(missing_ok=True)
 
 
 def _write_whole(path: Path, lines: Iterator[dict[str, str]]) -> None:

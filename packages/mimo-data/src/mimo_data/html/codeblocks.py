@@ -69,9 +69,15 @@ _INDENTED_LINE = re.compile(r"\n[ \t]{2,}\S")
 def mark_code(root: etree._Element) -> None:
     """Replaces each code block below `root` by `<x-code text=… language=…>`, in place."""
     tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
+    candidates = list(root.iter(*tags))
+    stacks = _stacks_of_lines(candidates)
     done: set[etree._Element] = set()
     fragments: list[etree._Element] = []
-    for element in list(root.iter(*tags)):
+    for element in candidates:
+        if element.tag in _BOX_TAGS:
+            names = element.get("class")
+            if (names is None or not _names_box(names)) and element not in stacks:
+                continue
         if element in done:
             continue
         holder = _block(element)
@@ -81,7 +87,7 @@ def mark_code(root: etree._Element) -> None:
         text = _text(holder)
         language = _language(holder, element)
         if len(element):
-            done.update(element.iter(*tags))
+            done.update(element.iterdescendants(*tags))
         tail = element.tail
         element.clear()
         element.tail = tail
@@ -91,6 +97,24 @@ def mark_code(root: etree._Element) -> None:
         if fragment:
             fragments.append(element)
     _join_fragments(fragments)
+
+
+def _stacks_of_lines(candidates: list[etree._Element]) -> set[etree._Element]:
+    """What may be a stack of `div`s with a line of code in each: the grandparents of `code`, or a bit above."""
+    found: set[etree._Element] = set()
+    for code in candidates:
+        if code.tag != "code":
+            continue
+        below, element = code, code.getparent()
+        for _ in range(6):
+            if element is None or (below.tag == "div" and element in found):
+                break
+            if below.tag == "div" and element.tag in _BOX_TAGS:
+                found.add(element)
+            if element.tag not in ("div", "span", "code"):
+                break
+            below, element = element, element.getparent()
+    return found
 
 
 def _is_fragment(element: etree._Element) -> bool:
@@ -117,12 +141,8 @@ def _block(element: etree._Element) -> etree._Element | None:
     """The element that holds the code when `element` is a code block, else None."""
     tag = element.tag
     if tag in _BOX_TAGS:
-        names = element.get("class")
-        if names is not None and _names_box(names) and _is_code_box(element):
-            return element
-        if len(element) and element[0].tag == "div" and _is_lines_of_code(element):
-            return element
-        return None
+        boxed = _names_box(element.get("class") or "") and _is_code_box(element)
+        return element if boxed or _is_lines_of_code(element) else None
     if tag == "table":
         return _table_code(element)
     if _MATHEMATICS.search(element.get("class") or ""):
@@ -145,6 +165,10 @@ def _is_mixed(pre: etree._Element) -> bool:
 def _holder_in_pre(pre: etree._Element) -> etree._Element:
     if not len(pre):
         return pre
+    if len(pre) == 1 and pre[0].tag == "code" and not (pre.text or "").strip() and not (pre[0].tail or "").strip():
+        inner = pre[0]
+        if next(inner.iterdescendants("code", "table", "div"), None) is None:
+            return inner
     tables = [cell for table in pre.iter("table") if (cell := _table_code(table)) is not None]
     if len(tables) == 1:
         return tables[0]
@@ -246,7 +270,7 @@ def _visible(element: etree._Element) -> str:
 
 def _is_lines_of_code(element: etree._Element) -> bool:
     """Children are lines, and all their text stands in `code` elements."""
-    if (element.text or "").strip():
+    if not len(element) or element[0].tag != "div" or (element.text or "").strip():
         return False
     children = [child for child in element if isinstance(child.tag, str)]
     if len(children) < 2 and not _names_line(children[0].get("class") or ""):
@@ -417,11 +441,12 @@ def _language(holder: etree._Element, element: etree._Element) -> str:
             break
         candidates.append(between)
     candidates.append(element)
+    num_own = max(1, sum(1 for _ in element.iter("pre", CODE_TAG)))
     wrapper = element.getparent()
     for _ in range(3):
         if wrapper is None or wrapper.tag in ("body", "article", "main"):
             break
-        if len(list(islice(wrapper.iter("pre", CODE_TAG), 2))) > 1:
+        if len(list(islice(wrapper.iter("pre", CODE_TAG), num_own + 1))) > num_own:
             break
         candidates.append(wrapper)
         wrapper = wrapper.getparent()

@@ -31,12 +31,9 @@ class Notation:
     """How a page writes the formulas in its text, as far as its source tells; looked up when a text asks."""
 
     def __init__(self, page: str, *, wrapped: bool) -> None:
-        """
-        Args:
-            wrapped: raw formulas stand in elements of their own, so that a lone `$` is a dollar.
-        """
         self._page = page
         self.wrapped = wrapped
+        """Raw formulas stand in elements of their own, so that a lone `$` is a dollar."""
 
     @cached_property
     def rendered(self) -> bool:
@@ -44,9 +41,11 @@ class Notation:
         return any(name in self._page for name in _ENGINES)
 
     @cached_property
-    def asciimath(self) -> bool:
-        """Back-ticks enclose AsciiMath."""
-        return any(name in self._page for name in _ASCIIMATH)
+    def asciimath(self) -> str:
+        """What encloses AsciiMath: back-ticks, Asciidoctor's escaped dollars, or "" for nothing."""
+        if not any(name in self._page for name in _ASCIIMATH):
+            return ""
+        return r"\$" if r'"\\$", "\\$"' in self._page else "`"
 
 
 _ENVIRONMENTS = (
@@ -61,7 +60,8 @@ _SIGN = re.compile(
 )
 _ANY_SIGN = re.compile(r"[$`]|\\[(\[b]|\[/")
 _CLOSING_DOLLAR = re.compile(r"(?<!\\)\$")
-_BACKTICK = re.compile(r"(?<!\\)`")
+_CLOSING_ASCIIMATH = {"`": re.compile(r"(?<!\\)`"), "\\$": re.compile(r"\\\$")}
+_WORDPRESS_OPTIONS = re.compile(r"(?:&(?:s|bg|fg)=[\w-]+)+\s*$")
 _GROUPS = re.compile(r"\$\\(?:begin|end)group\$")
 # Signs that only mathematics has, and what may look like it in any text.
 _STRONG = re.compile(r"\\[A-Za-z]|\\[{},;|]|[\^_=<>≤≥≠∈→±×]|\{.*\}", re.DOTALL)
@@ -100,10 +100,8 @@ def write_formulas(text: str, notation: Notation) -> str:
 def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[str]) -> tuple[str, int]:
     """What to write for the formula that `sign` opens, or for the sign alone, and where to go on."""
     opening, start = sign[0], sign.end()
-    if opening == "\\$":
-        return opening, start
-    if opening == "`":
-        return _asciimath(text, start, unclosed) if notation.asciimath else (opening, start)
+    if opening in ("\\$", "`"):
+        return _asciimath(text, start, opening, unclosed) if notation.asciimath == opening else (opening, start)
     if opening.startswith("$") and opening != "$$":
         return _dollars(text, sign, notation)
     lower = opening.lower()
@@ -152,7 +150,7 @@ def _dollars(text: str, sign: re.Match[str], notation: Notation) -> tuple[str, i
     content = text[start : closing.start()]
     following = text[closing.end() : closing.end() + 1]
     if sign[0] != "$":
-        return _inline(content.strip()), closing.end()
+        return _inline(_WORDPRESS_OPTIONS.sub("", content).strip()), closing.end()
     if is_mathematics(content, following, rendered=notation.rendered):
         return _inline(content.strip()), closing.end()
     return DOLLAR, start
@@ -183,13 +181,13 @@ def is_mathematics(content: str, following: str, *, rendered: bool) -> bool:
     return bool(_PLAIN.fullmatch(body)) and not re.search(r"[^\W\d_]{3,}", body)
 
 
-def _asciimath(text: str, start: int, unclosed: set[str]) -> tuple[str, int]:
-    closing = None if "`" in unclosed else _BACKTICK.search(text, start)
+def _asciimath(text: str, start: int, sign: str, unclosed: set[str]) -> tuple[str, int]:
+    closing = None if sign in unclosed else _CLOSING_ASCIIMATH[sign].search(text, start)
     if closing is None:
-        unclosed.add("`")
-        return "`", start
+        unclosed.add(sign)
+        return sign, start
     content = text[start : closing.start()]
     if PROTECTED in content:
-        return "`", start
+        return sign, start
     latex = asciimath_to_latex(content)
     return (f"${latex}$" if latex else " "), closing.end()

@@ -33,24 +33,7 @@ class Formula(NamedTuple):
 
 
 _WRAPPERS = frozenset(["arithmatex", "math-container", "tex2jax_process", "mathjax_process"])
-_TAGS = ("script", "math", "mjx-container", "mjx-assistive-mml", "img")
-_CLASS_TAGS = (
-    "span",
-    "div",
-    "p",
-    "td",
-    "code",
-    "pre",
-    "nobr",
-    "a",
-    "table",
-    "figure",
-    "em",
-    "i",
-    "section",
-    "li",
-    "dd",
-)
+_CLASS_TAGS = ("span", "div", "p", "td", "code", "pre")
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]|^[A-Za-z]$")
 _DATA = re.compile(
     r"data-(?:math(?:ml|-content)?|tex(?:-content)?|latex|formula|expr|equation|katex|content-math|original-latex)\b(?!-)"
@@ -63,30 +46,37 @@ def mark_formulas(root: etree._Element, page: str) -> Notation:
     Args:
         page: the source that `root` was parsed from: it tells quickly what the page cannot hold.
     """
-    tags: list[object] = [*_TAGS, *_CLASS_TAGS]
-    if ":math" in page:
-        tags += {f"{prefix}:math" for prefix in re.findall(r"<(\w{1,10}):math\b", page)}
-    data = sorted(set(_DATA.findall(page)))
-    candidates = list(root.iter(etree.Element) if data else root.iter(*tags))
     has_scripts = any("math/" in (script.get("type") or "") for script in root.iter("script"))
     wrapped = False
     done: set[etree._Element] = set()
-    for element in candidates:
-        names = element.get("class")
-        if names is None or element.tag in _TAG_RULES:
-            rules: tuple[_Rule | None, ...] = ()
-        else:
-            rules = _rules_of(names)
-        if not (rules or data or element.tag in _TAG_RULES or ":" in element.tag) or element in done:
+    # A wrapper comes before what it wraps, and every class before every tag: what a renderer's class holds is gone
+    # when the tags are looked for.
+    for element, names in [
+        (element, names)
+        for element in root.iter(*_CLASS_TAGS)
+        if (names := element.get("class")) is not None and _rules_of(names)
+    ]:
+        if element in done:
             continue
-        formula = _recognise(element, rules, data, has_scripts)
-        if formula is None:
-            continue
-        if rules and not wrapped and _WRAPPERS & set(names.split()):
-            wrapped = True
-        if len(element):
-            done.update(element.iterdescendants())
-        _mark(element, formula)
+        formula = _by_class(element, _rules_of(names), has_scripts)
+        if formula is not None:
+            wrapped = wrapped or bool(_WRAPPERS & set(names.split()))
+            done.update(element.iterdescendants(*_CLASS_TAGS))
+            _mark(element, formula)
+    tags = [*_TAG_RULES]
+    if ":math" in page:
+        tags += {f"{prefix}:math" for prefix in re.findall(r"<(\w{1,10}):math\b", page)}
+    done.clear()
+    for element in list(root.iter(*tags)):
+        if element not in done and (formula := _TAG_RULES.get(element.tag, _math)(element)) is not None:
+            if len(element):
+                done.update(element.iterdescendants(*tags))
+            _mark(element, formula)
+    if data := sorted(set(_DATA.findall(page))):
+        for element in root.xpath("|".join(f".//*[@{name}]" for name in data)):
+            formula = next((found for name in data if (found := _attribute(element, name)) is not None), None)
+            if formula is not None:
+                _mark(element, formula)
     return Notation(page, wrapped=wrapped)
 
 
@@ -100,25 +90,11 @@ def _mark(element: etree._Element, formula: Formula) -> None:
         element.set("display", "block")
 
 
-def _recognise(
-    element: etree._Element, rules: tuple[_Rule | None, ...], data: list[str], has_scripts: bool
-) -> Formula | None:
-    tag: str = element.tag
-    by_tag = _TAG_RULES.get(tag)
-    if by_tag is not None:
-        return by_tag(element)
-    if ":" in tag and tag.endswith(":math"):
-        return _math(element)
+def _by_class(element: etree._Element, rules: tuple[_Rule | None, ...], has_scripts: bool) -> Formula | None:
     for rule in rules:
         if rule is not None and (formula := rule(element)) is not None:
             return formula
-    if has_scripts and None in rules:
-        return Formula("", False)
-    for name in data:
-        value = element.get(name)
-        if value and (formula := _attribute(element, name, value)) is not None:
-            return formula
-    return None
+    return Formula("", False) if has_scripts and None in rules else None
 
 
 @lru_cache(maxsize=20_000)
@@ -130,7 +106,10 @@ def _rules_of(names: str) -> tuple[_Rule | None, ...]:
     return tuple(rules)
 
 
-def _attribute(element: etree._Element, name: str, value: str) -> Formula | None:
+def _attribute(element: etree._Element, name: str) -> Formula | None:
+    value = element.get(name)
+    if not value:
+        return None
     names = (element.get("class") or "").split()
     display = (
         element.tag == "div"
@@ -207,7 +186,8 @@ def _mathjax2(element: etree._Element) -> Formula | None:
     markup = next((child.get("data-mathml") for child in element.iter() if child.get("data-mathml")), None)
     source = _parsed_mathml(markup) if markup else _find_mathml(element)
     if source is None:
-        source = mathjax2_to_latex(element) or None
+        label = next((child.get("aria-label") for child in element.iter("span") if child.get("aria-label")), "")
+        source = label if _TEX.search(label) else mathjax2_to_latex(element) or None
     return None if source is None else Formula(source, display)
 
 
@@ -277,18 +257,27 @@ def _plain_html(element: etree._Element, depth: int) -> str:
                     if "num" in (part.get("class") or "") or "den" in (part.get("class") or "")
                 ]
                 inner = rf"\frac{{{numbers[0]}}}{{{numbers[1]}}}" if len(numbers) == 2 else inner
+            if parts[-1].endswith(r"\surd"):
+                parts[-1] = parts[-1].removesuffix(r"\surd")
+                inner = rf"\sqrt{{{inner}}}"
             parts.append(inner)
         parts.append(symbols_to_latex(child.tail or ""))
     return join(parts)
 
 
 def _pandoc(element: etree._Element) -> Formula | None:
-    """`<span class="math inline">`: LaTeX with or without delimiters."""
-    names = (element.get("class") or "").split()
-    if len(element) or not element.text or not {"inline", "display", "math-inline", "math-display"} & set(names):
+    """Pandoc's `<span class="math inline">`, Discourse's `<div class="math">`: LaTeX with or without delimiters."""
+    if element.get("data-applied-mathjax"):
+        return Formula("", False)
+    if element.tag in ("code", "pre"):
         return None
-    text = element.text.strip()
-    return None if re.match(r"\\[(\[]|\$", text) else Formula(text, "display" in names or "math-display" in names)
+    text = (element.text or "").strip()
+    if len(element) or not text or re.match(r"\\[(\[]|\$", text):
+        return None
+    names = (element.get("class") or "").split()
+    if not {"inline", "display"} & set(names) and not _TEX.search(text):
+        return None
+    return Formula(text, "display" in names or element.tag == "div")
 
 
 _DELIMITERS = (("$$", "$$", True), (r"\[", r"\]", True), (r"\(", r"\)", False), ("$", "$", False))
@@ -317,13 +306,24 @@ def _image(element: etree._Element) -> Formula | None:
     return None if found is None else Formula(*found)
 
 
+def _svg(element: etree._Element) -> Formula | None:
+    """What MathJax drew on a server: version 2 keeps the LaTeX as the drawing's title, version 3 its MathML's names."""
+    if not len(element):
+        return None
+    if (element.get("aria-labelledby") or "").startswith("MathJax"):
+        title = element.findtext("title")
+        return Formula(title, _is_display(element, "isplay")) if title else None
+    return Formula(svg_to_latex(element), False) if element.find("./g/g[@data-mml-node='math']") is not None else None
+
+
 def _repeated(element: etree._Element) -> Formula:
     return Formula("", False)
 
 
 _Rule = Callable[[etree._Element], Formula | None]
 _TAG_RULES: dict[str, _Rule] = {
-    "script": _script, "math": _math, "mjx-container": _mathjax3, "img": _image, "mjx-assistive-mml": _repeated,
+    "script": _script, "math": _math, "mjx-container": _mathjax3, "img": _image, "svg": _svg,
+    "mjx-assistive-mml": _repeated,
 }  # fmt: skip
 _CLASS_RULES: dict[str, _Rule] = {
     **dict.fromkeys(("katex-display", "katex", "katex-mathml"), _katex),
@@ -337,6 +337,16 @@ _CLASS_RULES: dict[str, _Rule] = {
     "math": _pandoc,
     **dict.fromkeys(("math-inline", "math-display", "js-render-math", "language-math"), _code_math),
 }
+
+
+def _is_one_group(latex: str) -> bool:
+    """Whether the first brace closes with the last."""
+    level = 0
+    for brace in re.finditer(r"\\.|[{}]", latex, re.DOTALL):
+        level += (brace[0] == "{") - (brace[0] == "}")
+        if level == 0:
+            return brace.end() == len(latex)
+    return False
 
 
 # An entity may give what no attribute may hold.
@@ -354,6 +364,9 @@ def _tidy(latex: str) -> str:
         if latex.startswith(start) and latex.endswith(end) and len(latex) > len(start) + len(end):
             latex = latex[len(start) : -len(end)].strip()
             break
+    if latex.startswith(r"{\displaystyle") and latex.endswith("}") and _is_one_group(latex):
+        # Wikipedia's wrapper says nothing.
+        latex = latex[len(r"{\displaystyle") : -1].strip()
     while latex.endswith("\\"):
         # Two end a row, a lone one is a space whose space was stripped; either would escape the delimiter.
         latex = latex.removesuffix("\\").rstrip()

@@ -34,7 +34,7 @@ def svg_to_latex(container: etree._Element) -> str:
 def mathjax2_to_latex(element: etree._Element) -> str:
     """LaTeX of an `.mjx-chtml` element, which MathJax 2 rendered to CHTML."""
     root = next((child for child in element.iter() if "mjx-math" in _classes(child)), None)
-    return "" if root is None else mathml_to_latex(_from_mathjax2(root, 0))
+    return "" if root is None else mathml_to_latex(_row("math", [_from_mathjax2(root, 0)]))
 
 
 def katex_to_latex(element: etree._Element) -> str:
@@ -43,7 +43,9 @@ def katex_to_latex(element: etree._Element) -> str:
 
 
 def _classes(element: etree._Element) -> list[str]:
-    return (element.get("class") or "").split()
+    names = element.get("class") or ""
+    # KaTeX 0.17 gives its plainest names a prefix.
+    return [name.removeprefix("katex-") for name in names.split()]
 
 
 def _row(tag: str, children: Iterable[etree._Element]) -> etree._Element:
@@ -223,7 +225,7 @@ def _scripted(
 
 _KATEX_EMPTY = frozenset([
     "strut", "pstrut", "mspace", "vlist-s", "nulldelimiter", "frac-line", "hide-tail", "svg-align", "overline-line",
-    "underline-line", "arraycolsep", "katex-mathml",
+    "underline-line", "arraycolsep", "mathml",
 ])  # fmt: skip
 _KATEX_VARIANTS = {
     "mathbf": "bold", "boldsymbol": "bold-italic", "mathbb": "double-struck", "mathcal": "script", "mathscr": "script",

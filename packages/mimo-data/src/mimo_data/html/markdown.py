@@ -27,11 +27,12 @@ _SKIPPED = frozenset([
 ])  # fmt: skip
 _SUPERSCRIPT = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 _SUBSCRIPT = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
-_RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{")
+_RAW_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{|\\\([^()]*%")
 _SPACES = re.compile(r"[ \t\r\n\f\xa0]+")
 _SPACES_OF_A_LINE = re.compile(r"[ \t\r\f\xa0]+")
 _AROUND_LINE_END = re.compile(r"\s*\n\s*")
 _ODD_SPACE = re.compile(r"[\t\r\n\f\xa0]|  ")
+_DISPLAY = re.compile(r"\$\$([^$]+)\$\$")
 _RAW_DELIMITER = re.compile(r"\\[()\[\]]|\$")
 _FORGED = str.maketrans("", "", DOLLAR + PROTECTED)
 # A list, a quotation or a table counts for more than one level: each takes several calls.
@@ -95,7 +96,7 @@ class _Writer:
         if PROTECTED in text or DOLLAR in text:
             text = text.translate(_FORGED)
         if ("\\" in text or "$$" in text) and _RAW_DISPLAY.search(text):
-            # The author's line breaks inside a formula stay: `\\\\` ends a row there.
+            # The author's line breaks inside a formula stay: `\\\\` ends a row there, `%` a line.
             text = _AROUND_LINE_END.sub("\n", text)
             self._inline.append(_SPACES_OF_A_LINE.sub(" ", text))
         else:
@@ -204,6 +205,8 @@ class _Writer:
         self._flush()
         text = "\n\n".join(self._inner(element, depth))
         if text:
+            if "$$" in text:
+                text = _DISPLAY.sub(_on_one_line, text)
             # Forums lay posts out in `blockquote`; and a fence is only exact without marks in front.
             self._blocks.append(text if "```" in text else "> " + text.replace("\n", "\n> "))
 
@@ -275,6 +278,12 @@ class _Writer:
             return
         lead, trail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
         self._inline.append(f"{lead}{mark}{body}{mark}{trail}")
+
+
+def _on_one_line(formula: re.Match[str]) -> str:
+    """A formula without line ends, where each line would get a mark in front; a comment needs its line end."""
+    latex = formula[1].strip()
+    return formula[0] if "%" in latex else f"$${_AROUND_LINE_END.sub(' ', latex)}$$"
 
 
 def _own_cells(table: etree._Element) -> list[list[etree._Element]]:

@@ -51,8 +51,6 @@ _ENCLOSURES = {
 }  # fmt: skip
 # What a script may hang on without braces: one token, one group, or a bracket that closes.
 _BASE = re.compile(r"\\?[A-Za-z]+|[\])|\d.]+|\\math[a-z]+\{\w+\}|\\[{}|]|\(.*\)", re.DOTALL)
-# The letters and digits below an accent; the command of a style is none of them.
-_LETTERS = re.compile(r"\\(?!math|bold)[A-Za-z]+|(?<![A-Za-z\\])[A-Za-z0-9](?![A-Za-z]*\{)")
 _TEXT_ESCAPES = str.maketrans({letter: f"\\{letter}" for letter in "#$%&_{}"})
 
 
@@ -200,7 +198,7 @@ def _subsup(element: etree._Element, depth: int) -> str:
 
 
 def _scripted(base: str, below: str, above: str) -> str:
-    if len(base) > 1 and not _BASE.fullmatch(base):
+    if len(base) > 1 and not _BASE.fullmatch(base) and not _LIMITS.fullmatch(base):
         base = f"{{{base}}}"
     below = f"_{_group(below)}" if below.strip() else ""
     if above and set(above) == {"'"}:
@@ -254,12 +252,18 @@ def _stacked(element: etree._Element, base: str, below: str, above: str) -> str:
         if accent is None:
             base = rf"\overset{{{above}}}{{{base}}}"
         else:
-            wide = len(_LETTERS.findall(base)) > 1
+            wide = _num_letters(base) > 1
             base = f"{_WIDE_ACCENTS.get(accent, accent) if wide else accent}{{{base}}}"
     if below:
         command = _UNDER.get("".join(marks[1].itertext()).strip()) if len(marks) > 1 else None
         base = rf"\underset{{{below}}}{{{base}}}" if command is None else f"{command}{{{base}}}"
     return base
+
+
+def _num_letters(latex: str) -> int:
+    """The letters and digits that an accent stands over; the command of a style is none of them."""
+    plain = re.sub(r"\\[A-Za-z]+", "a", re.sub(r"\\(?:math[a-z]+|boldsymbol)", "", latex))
+    return sum(map(str.isalnum, plain))
 
 
 def _fence(element: etree._Element, depth: int) -> str:

@@ -33,6 +33,7 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 _AXIS = 0.25
 """Height of fraction bars over the baseline, in ems (0.25 in Computer Modern)."""
 _MAX_DEPTH = 12
+_MAX_GLYPHS = 1_500
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
 
@@ -62,31 +63,10 @@ class _Box:
 
 
 def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
-    """LaTeX of one line of a formula."""
+    """LaTeX of one line of a formula; what is too long to be one comes out as its glyphs in a row."""
+    if len(glyphs) > _MAX_GLYPHS:
+        return join([latex_of(glyph.text, glyph.font) for glyph in glyphs])
     return _row(_boxes(glyphs), list(rules), 0)
-
-
-def split_rows(
-    glyphs: Sequence[Glyph], rules: Sequence[Rule]
-) -> list[tuple[list[Glyph], list[Rule]]]:
-    """Glyphs and rules by line, from the top: what overlaps in height, cores of letters and surroundings of rules."""
-    spans = sorted(
-        [(*core(glyph), glyph, None) for glyph in glyphs]
-        + [(rule.y - rule.reach, rule.y + rule.reach, None, rule) for rule in rules if rule.x1 - rule.x0 < 400],
-        key=lambda span: span[0],
-    )
-    rows: list[tuple[list[Glyph], list[Rule]]] = []
-    reach = float("-inf")
-    for top, bottom, glyph, rule in spans:
-        if top > reach:
-            rows.append(([], []))
-            reach = bottom
-        reach = max(reach, bottom)
-        if glyph is not None:
-            rows[-1][0].append(glyph)
-        elif rule is not None:
-            rows[-1][1].append(rule)
-    return rows
 
 
 def core(glyph: Glyph) -> tuple[float, float]:
@@ -117,7 +97,7 @@ def _boxes(glyphs: Sequence[Glyph]) -> list[_Box]:
         roman = has_math_font and word and text.isascii()
         box = _Box(latex_of(text, glyph.font), glyph.x0, glyph.x1, y, top, bottom, glyph.size, text, word, roman, tall)
         same = next((b for b in boxes if tall and b.tall and b.text == text and abs(b.x0 - box.x0) < 1.5), None)
-        if glyph.text in PIECES and same:
+        if same and (glyph.text in PIECES or text in "|‖⏐" and same.top - 1 < bottom and top < same.bottom + 1):
             same.top, same.bottom = min(same.top, top), max(same.bottom, bottom)
             same.y = (same.top + same.bottom) / 2 + _AXIS * glyph.size
         else:
@@ -576,5 +556,3 @@ def relation_positions(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> list[f
         box.x0 for box in boxes if box.text in RELATIONS and abs(box.y - main) < 0.15 * size and box.size > 0.88 * size
     ]
 
-
-__all__ = ["BIG", "core", "formula", "relation_positions", "split_rows"]

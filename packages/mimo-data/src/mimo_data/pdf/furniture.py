@@ -80,7 +80,10 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
                 found.update(
                     i
                     for i in group
-                    if lines[i].size < 0.93 * body_size or _IMPRINT.search(lines[i].text) or len(group) <= 2 and gap > 2.5 * body_size and lines[i].size < 1.15 * body_size
+                    if lines[i].size < 0.93 * body_size
+                    or _IMPRINT.search(lines[i].text)
+                    or _edge_number(lines[i].text) is not None
+                    or (len(group) <= 2 and gap > 2.5 * body_size and lines[i].size < 1.15 * body_size)
                 )
                 group = []
     return found

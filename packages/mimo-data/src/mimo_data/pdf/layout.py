@@ -14,6 +14,8 @@ from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 
 _MIN_LINES = 5
 """A column has at least so many lines."""
+_MAX_WIDTH = 20_000.0
+"""Points; no page of text is wider (14,400 is the format's own limit)."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ def _same_row(a: Piece, b: Piece) -> bool:
 def _gutter(pieces: Sequence[Piece], width: float) -> float | None:
     """The middle of a vertical white gap with columns on both sides; the one that fewest pieces cross."""
     left_end, right_end = min(p.x0 for p in pieces), max(p.x1 for p in pieces)
-    if right_end - left_end < 0.3 * width:
+    if right_end - left_end < 0.3 * width or right_end - left_end > _MAX_WIDTH:
         return None
     start, num_bins = int(left_end), int(right_end - left_end) + 2
     cover = [0] * (num_bins + 1)

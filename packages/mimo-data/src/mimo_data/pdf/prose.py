@@ -16,7 +16,7 @@ from mimo_data.pdf.symbols import FUNCTIONS, OPERATORS, RELATIONS, is_mathematic
 from mimo_data.pdf.textlayer import Glyph
 
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
-# f name of a function, comma, c code, t other text, blank.
+# f name of a function, comma, e ellipsis, c code, t other text, blank.
 _OPERANDS = "mxd)f"
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
 
@@ -69,6 +69,11 @@ def _label(glyph: Glyph, row: Row) -> str:
 
 def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bool) -> None:
     """Names of functions, lone Greek and italic letters, decimal points and accents, told by what is beside them."""
+    dots = "".join(glyph.text if glyph.text in " ." else "x" for glyph in glyphs)
+    for run in re.finditer(r"(?<!\.)\.( ?\.){2}(?![.])(?! \.)", dots):
+        # A spaced ellipsis beside a comma or an operator is one of mathematics.
+        if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
+            found[run.start() : run.end()] = "e" * (run.end() - run.start())
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
         part = glyphs[run.start() : run.end()]
@@ -97,7 +102,9 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         ):
             found[position:end] = "f" * len(word)
         elif len(word) == 1 and (
-            unicodedata.name(word, "").startswith("GREEK") or (italic_letters and glyphs[position].font.italic)
+            unicodedata.name(word, "").startswith("GREEK")
+            or (italic_letters and glyphs[position].font.italic)
+            or "".join(found[end : end + 1]) == "x"
         ):
             found[position] = "m"
         position = end
@@ -133,6 +140,10 @@ def _reach_right(labels: str, position: int) -> int:
             if not depth and before == " ":
                 return position
             depth -= 1
+        elif label == "e":
+            pass
+        elif label == " " and (labels[position + 1 : position + 2] == "e" or before == "e"):
+            pass
         elif label == " ":
             after = labels[position + 1 : position + 2]
             joined = (after in tuple("ro") and after) or (before in "ro(f" and after in tuple("mxdf(ro"))
@@ -140,6 +151,9 @@ def _reach_right(labels: str, position: int) -> int:
                 return position
         elif label == ",":
             after = labels[position + 1 : position + 3].lstrip()[:1]
+            if after == "e" or (after and after in "mdf(" and labels[:position].rstrip().endswith("e")):
+                position += 2 if labels[position + 1] == " " else 1
+                continue
             if not after or after not in "mxdf(r" or (depth <= 0 and labels[position + 1] == " "):
                 return position
         elif label not in "mxrdof":

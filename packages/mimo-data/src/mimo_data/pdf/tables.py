@@ -58,14 +58,26 @@ def find_tables(
 def _cells(row: Row) -> list[_Cell]:
     """What stands together on each baseline of a row."""
     lines: list[list[Glyph]] = []
+    scripts: list[Glyph] = []
     for glyph in row.glyphs:
         if glyph.text.isspace():
+            continue
+        if glyph.size < 0.85 * row.size or glyph.height:
+            scripts.append(glyph)
             continue
         line = next((line for line in lines if abs(line[-1].y - glyph.y) < 0.35 * row.size), None)
         if line is None:
             lines.append([glyph])
         else:
             line.append(glyph)
+    for glyph in scripts:
+        nearest = min(lines, key=lambda line: abs(line[0].y - glyph.y), default=None)
+        if nearest is None:
+            lines.append([glyph])
+        else:
+            nearest.append(glyph)
+    for line in lines:
+        line.sort(key=lambda glyph: glyph.x0)
     cells: list[_Cell] = []
     for line in lines:
         group: list[Glyph] = []
@@ -125,6 +137,8 @@ def _table(
         return None
     if not own and any(re.match(r"[-–•\d]{1,3}[.)]?$", line[0].text) for line in full) and len(columns) < 3:
         return None
+    if not own and any(cell.x1 - cell.x0 > 0.6 * (x1 - x0) and len(cell.text) > 40 for line in full for cell in line):
+        return None
     # Without rules, cells must be as short as cells are: lines of two texts beside each other are not a table.
     if not own and sum(length > 30 for length in lengths) > 0.3 * len(lengths):
         return None
@@ -132,7 +146,7 @@ def _table(
     for number in range(start, end):
         line = [""] * len(columns)
         for cell in sorted(cells[number], key=lambda cell: (round(cell.y), cell.x0)):
-            text = re.sub(r"^([$€£¥]) ", r"\1", text_of(cell.glyphs)).replace("|", r"\|")
+            text = _escaped(re.sub(r"^([$€£¥]) ", r"\1", text_of(cell.glyphs)))
             below = [rule for rule in rules if 0 < rule.y - cell.y < 0.8 * rows[number].size] if len(cells[number]) == 1 else []
             for column in _spanned(cell, columns, below):
                 line[column] = f"{line[column]} {text}".strip()
@@ -142,6 +156,11 @@ def _table(
     head, *body = grid
     rule_line = ["---"] * len(columns)
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule_line, *body])
+
+
+def _escaped(text: str) -> str:
+    """Without bars, which end a cell: in formulas they have another name."""
+    return re.sub(r"\$[^$]*\$", lambda found: re.sub(r"(?<!\\)\|", r"\\vert ", found[0]), text).replace("|", r"\|")
 
 
 def _spanned(cell: _Cell, columns: Sequence[tuple[float, float]], below: Sequence[Rule]) -> list[int]:

@@ -19,17 +19,19 @@ from mimo_data.run import DataError
 if TYPE_CHECKING:
     import pymupdf
 
-MAX_PAGES = 5_000
-"""Pages that are read of one file; the rest is left out."""
+_MAX_PAGES = 20_000
+"""A file that claims more is refused: the claim costs its author nothing."""
 _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
+_MAX_RULES = 2_000
+"""A page with more of them is a drawing."""
 
 
 class PdfError(DataError):
     """A file that is not a readable PDF.
 
     Attributes:
-        reason: `broken` or `encrypted`.
+        reason: `broken`, `encrypted` or `too_large`.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -130,7 +132,7 @@ class Reader:
     def __init__(self, document: pymupdf.Document, flags: int) -> None:
         self._document = document
         self._flags = flags
-        self.num_pages = min(document.page_count, MAX_PAGES)
+        self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
         """The lines of page `number`, from 0, and its height: a third of the time of its `layer`."""
@@ -177,7 +179,7 @@ def open_pdf(data: bytes) -> Iterator[Reader]:
     """The file, open.
 
     Raises:
-        PdfError: it is damaged, has no page, or needs a password.
+        PdfError: it is damaged, has no page or far too many, or needs a password.
         DataError: PyMuPDF is not installed.
     """
     try:
@@ -202,6 +204,8 @@ def open_pdf(data: bytes) -> Iterator[Reader]:
             raise PdfError("encrypted", "the PDF needs a password. Decrypt it, or leave it out.")
         if not num_pages:
             raise PdfError("broken", "not a readable PDF: it has no page. Get the file again.")
+        if num_pages > _MAX_PAGES:
+            raise PdfError("too_large", f"the PDF has {num_pages} pages, the limit is {_MAX_PAGES}. Split it.")
         yield Reader(document, flags)
 
 
@@ -257,4 +261,6 @@ def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
                 layer.posts.append(Rule(x0, y0, x1, y1))
         elif kind == "ignore-text":
             layer.hidden_share = max(layer.hidden_share, 0.01)
+    if len(layer.rows) > _MAX_RULES:
+        layer.rows.clear()
     layer.image_share = min(1.0, area / max(1.0, layer.width * layer.height))

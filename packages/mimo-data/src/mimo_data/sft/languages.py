@@ -44,12 +44,13 @@ _WORD_CHARACTERS = {"Han": 2.0, "Kana": 3.0, "Thai": 5.0}
 # Japanese is a third kana at the least; less is a Japanese word in Chinese.
 _KANA_SHARE = 0.2
 
+# Each piece has a longest length, so that one that is never closed costs no more than that.
 _NO_PROSE = re.compile(
     r"^[ \t>]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t>]*(?P=fence)[ \t]*$|\Z)"
-    r"|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)"
-    r"|\$\$.+?\$\$|\$[^$\n]+\$|\\\[.+?\\\]|\\\(.+?\\\)"
-    r"|\\begin\{(?P<name>[a-z]+\*?)\}.*?\\end\{(?P=name)\}"
-    r"|https?://\S+|www\.\S+|\S+@\S+\.\w+|</?[a-zA-Z][^<>\n]*>|\\[a-zA-Z]+",
+    r"|(?P<ticks>`+)(?!`).{1,1000}?(?<!`)(?P=ticks)(?!`)"
+    r"|\$\$.{1,2000}?\$\$|\$[^$\n]{1,500}\$|\\\[.{1,2000}?\\\]|\\\(.{1,500}?\\\)"
+    r"|\\begin\{(?P<name>[a-z]{1,20}\*?)\}.{0,4000}?\\end\{(?P=name)\}"
+    r"|https?://\S+|www\.\S+|[\w.+-]{1,64}@[\w-]{1,64}\.\w+|</?[a-zA-Z][^<>\n]{0,200}>|\\[a-zA-Z]+",
     re.MULTILINE | re.DOTALL,
 )
 _LANGUAGES = (
@@ -75,17 +76,29 @@ _QUOTE_WORDS = 25.0
 """A quotation or a gloss of more is text of its own."""
 _MIN_WORDS = 5.0
 """Fewer do not show what language a text is in."""
+_MIN_QUERY_WORDS = 3.0
 _MIN_PHRASE = 3
 _LONG_PHRASE = 8
+_SEEN = 100
 # No words of one letter: they are variables as well.
 _FUNCTION_WORDS = {
-    "English": "the of and to in is are was that this it with for we you have be not on by can what how why do does",
-    "French": "le la les des du une est dans que qui pour pas nous vous avec sur sont au aux et comment quel",
-    "German": "der die das und ist nicht ein eine wir sie mit von zu den dem für auf auch werden im dass wie warum was",
-    "Spanish": "el la los las una es que por para con se del en no nos son al cómo qué pero más lo su muy",
-    "Italian": "il lo la gli una che per non con si del della di sono nel come ma anche questo quindi un perché",
-    "Portuguese": "os as uma que não para com se do da em no na são mas como mais isso então ele dos das por pelo",
-    "Dutch": "de het een en van is niet dat wij zijn met voor op te aan ook als maar wordt deze door naar bij we",
+    "English": """the of and or to in is are was were that this these it its with for from at we you he she they have
+        has had be been not on as by can will would what how why which who do does if when then
+        there more most all because about into than so our your their""",
+    "French": """le la les des du un une est sont était dans que qui pour par pas ne nous vous ils elle sur avec au
+        aux et ou ce cette ces se sa son ses leur plus mais donc comme quand pourquoi comment quel
+        si jusqu soit été""",
+    "German": """der die das den dem des und oder ist sind war nicht ein eine einen einem einer wir ihr sie es mit
+        von zu für auf aus auch bei nach werden wird sich im am als wie warum was wenn dass weil
+        aber durch über nur noch""",
+    "Spanish": """el la los las un una es son fue que por para con sin se del al en no nos su sus lo como cómo qué
+        pero más si muy este esta esto entonces porque cuando también hay ser está""",
+    "Italian": """il lo la gli le un uno una è sono era che per non con si del della dei delle di da in nel nella al
+        come ma più anche questo questa quindi perché quando se suo loro essere ha""",
+    "Portuguese": """os as um uma é são foi que por para não com sem se do da dos das em no na nos como mas mais isso
+        este esta então porque quando também há ser está seu sua pelo pela ele ela""",
+    "Dutch": """de het een en of is zijn was niet dat die deze dit wij we ze met voor van op te aan ook als maar
+        wordt worden door naar bij uit om er waarom hoe wat wanneer""",
 }
 _LANGUAGES_OF: dict[str, tuple[str, ...]] = {
     word: tuple(language for language, words in _FUNCTION_WORDS.items() if word in words.split())
@@ -110,15 +123,20 @@ class _Run(NamedTuple):
 
 def why_mixed(prompt: str, response: str) -> str:
     """What shows that the sample mixes languages; "" if nothing does."""
-    if _TWO_LANGUAGES.search(prompt):
-        return ""
+    found = _mixture(prompt, response)
+    # Asked last, because it is the slowest question.
+    return "" if found and _TWO_LANGUAGES.search(prompt) else found
+
+
+def _mixture(prompt: str, response: str) -> str:
+    """What languages meet in the sample, whether or not they belong."""
     asked = _prose(prompt)
     reasoning, _, answer = (_prose(part) for part in response.rpartition(_END_THINK))
     wanted = _scripts(asked)
     texts = {"answer": answer, "reasoning": reasoning}
     scripts = {name: _main_script(text) for name, text in texts.items()}
-    if scripts["answer"] and sum(wanted.values()) >= _MIN_WORDS and not wanted[scripts["answer"]]:
-        return f"prompt {_main_script(asked)}, answer {scripts['answer']}"
+    if scripts["answer"] and sum(wanted.values()) >= _MIN_QUERY_WORDS and not wanted[scripts["answer"]]:
+        return f"prompt {max(wanted, key=wanted.__getitem__)}, answer {scripts['answer']}"
     if scripts["answer"] and scripts["reasoning"] and scripts["answer"] != scripts["reasoning"]:
         return f"reasoning {scripts['reasoning']}, answer {scripts['answer']}"
     spoken = {name: _latin_language(text) for name, text in (("prompt", asked), *texts.items())}
@@ -138,19 +156,24 @@ def _prose(text: str) -> str:
 
 
 def _scripts(text: str) -> Counter[str]:
-    """Words by script, Latin letters that stand alone aside; Han beside enough kana is Japanese, and counts as kana."""
+    """Words by script, signs aside; Han beside enough kana is Japanese, and counts as kana."""
     found: Counter[str] = Counter()
     if text.isascii():
         found["Latin"] = len(_LATIN_WORD.findall(text))
         return +found
     for match in _WORD.finditer(text):
         script = match.lastgroup or ""
-        if script == "Latin" and len(match[0]) == 1:
+        if _is_sign(script, match[0]):
             continue
         found[script] += _size(script, match[0])  # type: ignore[assignment]
     if found["Kana"] and found["Kana"] >= _KANA_SHARE * (found["Han"] + found["Kana"]):
         found["Kana"] += found.pop("Han", 0)
     return +found
+
+
+def _is_sign(script: str, word: str) -> bool:
+    """Whether letters of an alphabet are a variable or a symbol, as Greek ones are in twos, too."""
+    return script not in _WORD_CHARACTERS and len(word) <= (2 if script == "Greek" else 1)
 
 
 def _size(script: str, word: str) -> float:
@@ -184,8 +207,7 @@ def _foreign_words(text: str, main: str, asked: str) -> str:
             continue
         if run.script == "Latin" and not _is_phrase(words):
             continue
-        # Single letters of Greek are signs.
-        if run.script == "Greek" and all(len(match[0]) <= 2 for match in _WORD.finditer(words)):
+        if all(_is_sign(match.lastgroup or "", match[0]) for match in _WORD.finditer(words)):
             continue
         plain = " ".join(words.lower().split())
         if plain in asked or asked_words.issuperset(plain.split()):
@@ -216,8 +238,9 @@ def _runs(text: str, main: str) -> Iterator[_Run]:
 
 def _is_mention(text: str, run: _Run) -> bool:
     """Whether the words stand apart from the sentence around them, and are few."""
-    before = text[: run.start].rpartition("\n")[2].rstrip()
-    after = text[run.end :].partition("\n")[0].strip()
+    # As much of the line as shows how it stands.
+    before = text[max(run.start - _SEEN, 0) : run.start].rpartition("\n")[2].rstrip()
+    after = text[run.end : run.end + _SEEN].partition("\n")[0].strip()
     is_quoted = before[-1:] in tuple(_OPENERS) and (
         not after or after[0] in _CLOSERS or after[0] in _SENTENCE_ENDS + ",，、"
     )
@@ -240,21 +263,19 @@ def _is_phrase(words: str) -> bool:
 
 def _latin_language(text: str) -> str:
     """The language that a text in Latin letters is plainly in, by its different function words; "" if none is."""
-    hits = Counter(
-        language for word in set(_LATIN_WORD.findall(text.lower())) for language in _LANGUAGES_OF.get(word, ())
-    )
+    words = set(_LATIN_WORD.findall(text.lower())) & _LANGUAGES_OF.keys()
+    hits = Counter(language for word in words for language in _LANGUAGES_OF[word])
     (first, most), (_, second) = [*hits.most_common(2), ("", 0), ("", 0)][:2]
     return first if most - second >= _SURE_LEAD else ""
 
 
 def _two_latin_languages(text: str, asked: str) -> str:
     """Two languages that have sentences of their own, as "English and French"."""
-    words = Counter(_LATIN_WORD.findall(text.lower()))
-    hits: Counter[str] = Counter()
-    for word, count in words.items():
-        for language in _LANGUAGES_OF.get(word, ()):
-            hits[language] += count
-    if len(hits) < 2 or hits.most_common(2)[1][1] < _SURE_LEAD:
+    words = set(_LATIN_WORD.findall(text.lower())) & _LANGUAGES_OF.keys()
+    hits = Counter(language for word in words for language in _LANGUAGES_OF[word])
+    first = max(hits, key=hits.__getitem__, default="")
+    others = Counter(language for word in words if first not in _LANGUAGES_OF[word] for language in _LANGUAGES_OF[word])
+    if max(others.values(), default=0) < _SURE_LEAD:
         return ""
     found: Counter[str] = Counter()
     asked = " ".join(asked.lower().split())

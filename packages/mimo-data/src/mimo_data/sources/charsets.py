@@ -14,7 +14,7 @@ from collections import Counter
 from functools import cache
 
 _SAMPLE_BYTES = 64 << 10
-_MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(rb"<[^<>]*>")
 # What browsers decode a label as, where Python knows the label as something narrower, or not at all.
 _LABELS = {
     "cp1252": "ascii us-ascii latin1 latin-1 l1 iso-8859-1 iso8859-1 iso88591 iso_8859-1 windows-1252 x-cp1252 ansi",
@@ -67,11 +67,11 @@ _ROWS = {
     "gb18030": ((range(0xB0, 0xD8),), range(0xA1, 0xA4)),
     "big5hkscs": ((range(0xA4, 0xC7),), range(0xA1, 0xA4)),
 }
+_LEAD = 0.8
 _PAIR = re.compile(rb"[\x81-\xfe][\x40-\xfe]")
 _KATAKANA_OR_PAIR = re.compile(rb"[\x81-\x9f\xe0-\xfc][\x40-\xfc]|[\xa1-\xdf]")
-_HIGH_IN_LATIN_WORD = re.compile(
-    rb"(?<=[A-Za-z])[\x80-\xff]{1,2}(?![\x80-\xff])|(?<![\x80-\xff])[\x80-\xff]{1,2}(?=[A-Za-z])"
-)
+# Letters beyond ASCII are few and apart in Latin alphabets, and follow each other in all others.
+_APART = re.compile(rb"(?<![\x80-\xff])[\x80-\xff]{1,2}(?![\x80-\xff])")
 
 
 def codec(label: str) -> str:
@@ -91,7 +91,7 @@ def guess(data: bytes, stated: str = "") -> str:
     Args:
         stated: the codec that the page claims, which wins unless another is clearly better.
     """
-    text = _MARKUP.sub(b" ", data[:_SAMPLE_BYTES])
+    text = _TAG.sub(b" ", data[:_SAMPLE_BYTES])
     if text.isascii():
         text = data
     scores = _scores(text)
@@ -108,11 +108,13 @@ def _scores(text: bytes) -> dict[str, float]:
         del counts[byte]
     if not counts:
         return {"cp1252": 0.0}
-    in_latin_words = sum(map(len, _HIGH_IN_LATIN_WORD.findall(text))) / counts.total()
-    scores = {name: _pairs_score(text, name) * (1 - in_latin_words) for name in _ROWS}
+    share_apart = sum(map(len, _APART.findall(text))) / counts.total()
+    scores = {name: _pairs_score(text, name) * (1 - share_apart) for name in _ROWS}
     for name in _LETTERS:
         best = max(sum(counts[byte] * worth[byte] for byte in counts) for worth in _worths(name))
-        scores[name] = best / counts.total() * (in_latin_words if name in _LATIN else 1 - in_latin_words)
+        scores[name] = best / counts.total() * (share_apart if name in _LATIN else 1 - share_apart)
+    # One letter is no evidence against what most pages without a word on their encoding are in.
+    scores["cp1252"] += _LEAD / counts.total()
     return scores
 
 

@@ -13,7 +13,7 @@ _DECLARED = re.compile(
     rb"<meta\b[^>]*\bcharset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml\b[^>]*\bencoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE
 )
 _DECLARED_WITHIN_BYTES = 4096
-_SHIFTS_TO_JAPANESE = re.compile(rb"\x1b\$[@B]")
+_NOT_TEXT = "holds bytes that no text has"
 _NEVER_IN_TEXT = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1b"))
 
 
@@ -33,14 +33,16 @@ def decode(data: bytes, *, charset: str = "") -> str:
     for mark, name in _MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(name, "replace")
-    if _is_binary(data):
+    if b"\0" in data and _is_binary(data):
         return _decode_wide(data)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         pass
     else:
-        return data.decode("iso2022_jp_ext", "replace") if _SHIFTS_TO_JAPANESE.search(data) else text
+        return data.decode("iso2022_jp_ext", "replace") if b"\x1b$" in data else text
+    if _is_binary(data):
+        raise PageError("not_text", _NOT_TEXT)
     text = data.decode("utf-8", "replace")
     num_broken = text.count("\ufffd")
     if num_broken * 10 < len(text) - len(text.encode("ascii", "ignore")) - num_broken:
@@ -54,7 +56,7 @@ def _decode_wide(data: bytes) -> str:
     for name, zeros, letters in (("utf-16-le", data[1::2], data[::2]), ("utf-16-be", data[::2], data[1::2])):
         if zeros.count(0) * 2 > len(zeros) and not _is_binary(letters):
             return data.decode(name, "replace")
-    raise PageError("not_text", "holds bytes that no text has")
+    raise PageError("not_text", _NOT_TEXT)
 
 
 def _is_binary(data: bytes) -> bool:
@@ -67,14 +69,23 @@ def _declared(data: bytes) -> str:
     return (found[1] or found[2]).decode("ascii", "replace") if found else ""
 
 
-_CANONICAL = re.compile(r"<link\b[^>]*\brel\s*=\s*[\"']?canonical\b[^>]*>|<meta\b[^>]*\bog:url\b[^>]*>", re.IGNORECASE)
+# No `<` or `>` inside: a page of tags that never end costs no more than its length.
+_TAG = re.compile(r"<(?:link|meta)\b[^<>]*>", re.IGNORECASE)
+_CANONICAL = re.compile(r"\brel\s*=\s*[\"']?canonical\b|\bog:url\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b(?:href|content)\s*=\s*[\"']?(https?://[^\s\"'>]+)", re.IGNORECASE)
+_ADDRESS_WITHIN_CHARACTERS = 200_000
 
 
 def page_url(page: str) -> str:
     """The address that a page gives as its own; "" when it gives none, or only its site's."""
-    for tag in _CANONICAL.finditer(page[:200_000]):
-        address = _ADDRESS.search(tag[0])
-        if address and (urlsplit(address[1]).path.strip("/") or urlsplit(address[1]).query):
+    for tag in _TAG.finditer(page, 0, _ADDRESS_WITHIN_CHARACTERS):
+        address = _ADDRESS.search(tag[0]) if _CANONICAL.search(tag[0]) else None
+        if address is None:
+            continue
+        try:
+            parts = urlsplit(address[1])
+        except ValueError:  # half of an IPv6 address
+            continue
+        if parts.path.strip("/") or parts.query:
             return address[1].replace("&amp;", "&")
     return ""

@@ -111,7 +111,7 @@ def _document(row: dict[str, object], place: str, recipe: ImportRecipe) -> Docum
     id = str(row[recipe.id_column]) if recipe.id_column else place
     text = str(row[recipe.text_column] or "")
     if not text or text.isspace():
-        return PageError("no_content", f"{recipe.text_column} is empty").drop(id)
+        return PageError("no_content", f"{recipe.text_column} is empty").drop(id, step="import")
     return Document(
         id=id,
         text=text.encode("utf-8", "replace").decode("utf-8"),

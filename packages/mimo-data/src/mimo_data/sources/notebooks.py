@@ -8,7 +8,7 @@ import msgspec
 
 from mimo_data.sources.page import PageError
 
-_FENCE = re.compile(r"^\s*(`{3,})", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
 _MAGIC = re.compile(r"%%(\w+)")
 # What a cell's first line makes of it.
 _CELL_LANGUAGES = {

@@ -63,9 +63,9 @@ class PageError(Exception):
         self.reason = reason
         self.detail = detail
 
-    def drop(self, id: str) -> Drop:
+    def drop(self, id: str, *, step: str = "extract") -> Drop:
         """The drop log's line for the record of this id."""
-        return Drop(id=id, step="extract", reason=self.reason, detail=self.detail)
+        return Drop(id=id, step=step, reason=self.reason, detail=self.detail)
 
 
 def printable(name: str) -> str:

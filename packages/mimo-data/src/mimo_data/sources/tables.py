@@ -143,7 +143,8 @@ def _convert(id: str, row: Row, recipe: TablesRecipe) -> Page | Document:
     if not data or data.isspace():
         raise PageError("no_content", f"{recipe.content_column} is empty")
     if recipe.content == "text":
-        return Document(id=id, text=decode(data), source=recipe.source, url=url, meta=meta)
+        text = content if isinstance(content, str) else decode(data)
+        return Document(id=id, text=text, source=recipe.source, url=url, meta=meta)
     charset = "utf-8" if isinstance(content, str) else ""
     if recipe.content == "pdf" and isinstance(content, str):
         try:

@@ -1,7 +1,7 @@
 """Which requests a strategy makes: the seeds chosen, each in its passages and with its templates.
 
 The plan follows from recipe and seeds alone, so that a run that was killed makes the same one again. Seeds stream from
-their files on each pass; in memory are the ids of those chosen, and the sketches of deduplication.
+their files on each pass; in memory are their ids, and while it is made the sketches of deduplication.
 """
 
 from __future__ import annotations
@@ -47,39 +47,48 @@ class Plan:
             read: a fresh pass over the seeds, in the same order each time.
 
         Raises:
-            DataError: no seed is left to ask about.
+            DataError: no seed is selected, or two have the same id.
         """
         self._read, self._recipe, self._templates = read, recipe, templates
-        self._drops: dict[str, Drop] = {}
+        selected = self._select()
+        candidates = (as_document(seed) for seed in read() if not why_not_selected(seed, recipe.select))
+        self._repeated = dict(deduplicate(candidates, recipe.deduplicate))
+        left = [name for name in selected if name not in self._repeated]
+        most = recipe.select.max_seeds
+        self._drawn = draw(left, most, recipe.seed) if most is not None else None
+        self.num_selected = len(left) if self._drawn is None else len(self._drawn)
+
+    def _select(self) -> list[str]:
+        """Ids of the seeds that their tags leave."""
         selected: list[str] = []
-        for seed in read():
-            if reason := why_not_selected(seed, recipe.select):
-                self._drop(seed.id, "not_selected", reason)
+        reasons: set[str] = set()
+        seen: set[bytes] = set()
+        for seed in self._read():
+            key = hashlib.sha256(seed.id.encode()).digest()[:12]
+            if key in seen:
+                raise DataError(f"the seed id {seed.id!r} is there twice. Give every seed its own, over all files.")
+            seen.add(key)
+            if reason := why_not_selected(seed, self._recipe.select):
+                reasons.add(reason)
             else:
                 selected.append(seed.id)
-        self.num_seeds = len(selected) + len(self._drops)
+        self.num_seeds = len(seen)
         if not selected:
-            reasons = "; ".join(sorted({drop.detail for drop in self._drops.values()})[:5]) or "there is no seed"
             raise DataError(
-                f"synthesize: none of {self.num_seeds} seeds is selected ({reasons}). "
+                f"none of {self.num_seeds} seeds is selected ({'; '.join(sorted(reasons)[:5]) or 'there is none'}). "
                 "Tag the documents with `mimo-data tag`, or choose others in the strategy's `select`."
             )
-        candidates = (as_document(seed) for seed in read() if seed.id not in self._drops)
-        for repeated, kept in deduplicate(candidates, recipe.deduplicate):
-            self._drop(repeated, "repeated_seed", kept)
-        if recipe.select.max_seeds is not None:
-            left = [name for name in selected if name not in self._drops]
-            drawn = draw(left, recipe.select.max_seeds, recipe.seed)
-            for name in left:
-                if name not in drawn:
-                    self._drop(name, "not_drawn", "")
-        self.num_selected = self.num_seeds - len(self._drops)
+        return selected
 
     def requests(self) -> Iterator[Request | Drop]:
         """Every request, and every seed that none is made of, in the order of the seeds."""
         for seed in self._read():
-            if seed.id in self._drops:
-                yield self._drops[seed.id]
+            if reason := why_not_selected(seed, self._recipe.select):
+                yield Drop(id=seed.id, step=STEP, reason="not_selected", detail=reason)
+            elif seed.id in self._repeated:
+                yield Drop(id=seed.id, step=STEP, reason="repeated_seed", detail=self._repeated[seed.id])
+            elif self._drawn is not None and seed.id not in self._drawn:
+                yield Drop(id=seed.id, step=STEP, reason="not_drawn")
             else:
                 yield from self._requests(seed)
 
@@ -103,9 +112,6 @@ class Plan:
                 # Positive, and small enough for every server.
                 sampling_seed=_number(recipe.seed, "sampling", name) % 2**31,
             )
-
-    def _drop(self, name: str, reason: str, detail: str) -> None:
-        self._drops[name] = Drop(id=name, step=STEP, reason=reason, detail=detail)
 
 
 def _number(seed: int, purpose: str, name: str) -> int:
