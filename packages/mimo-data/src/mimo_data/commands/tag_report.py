@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mimo_data.commands.step import Verbs, load, named, open_run, read_all
+from mimo_data.run import DataError
 
 
 def add(verbs: Verbs) -> None:
@@ -26,8 +27,13 @@ def _run(arguments: argparse.Namespace) -> None:
     inputs = named("documents", arguments.documents) | {"tagger": arguments.tagger}
     with open_run(arguments, "tag-report", recipe, inputs) as run:
         if not run.complete:
+            tagger = Tagger.load(arguments.tagger)
+            if "quality" not in tagger.heads:
+                raise DataError(
+                    f"{arguments.tagger}: tags no quality, by which documents are kept. Train it on labels of it."
+                )
             labelled = list(read_all(arguments))
-            rows = compare(labelled, Tagger.load(arguments.tagger).tag(labelled), min_quality=recipe.min_quality)
+            rows = compare(labelled, tagger.tag(labelled), min_quality=recipe.min_quality)
             (run.folder / "report.md").write_text(to_markdown(rows))
             run.finish(num_documents=len(labelled))
     print((run.out / "report.md").read_text(), end="")
