@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimo_data import Document
+from mimo_data import DataError, Document
 from mimo_data.filter import FilterRecipe, why_dropped
 
 PROSE = "The derivative of a sum is the sum of the derivatives, and the same holds for integrals. "
@@ -36,3 +36,19 @@ def test_a_page_of_formulas_is_kept():
 
 def test_a_page_of_code_is_kept():
     assert reason("```python\n" + "x[i] = {};  // ++\n" * 200 + "```") is None
+
+
+def test_a_tag_of_too_low_quality_drops_a_document_and_no_tag_does_not():
+    junk = Document(id="a", text=PROSE * 4, source="web", tags={"quality": "0"})
+    assert why_dropped(junk, FilterRecipe()) == ("low_quality", "quality 0")
+    assert why_dropped(junk, FilterRecipe(min_quality=0)) is None
+
+
+def test_a_quality_that_is_no_level_is_an_error():
+    with pytest.raises(DataError, match="mimo-data tag"):
+        why_dropped(Document(id="a", text=PROSE, source="web", tags={"quality": "good"}), FilterRecipe())
+
+
+def test_the_usual_rules_are_applied_if_asked_for():
+    page = Document(id="a", text=PROSE * 4 + "It is {x} here.", source="web")
+    assert why_dropped(page, FilterRecipe(heuristics=("c4",))) == ("c4_curly_bracket", "1")

@@ -16,9 +16,13 @@ from mimo_data.commands import (
     filter_sft,
     import_,
     inspect,
+    label,
     plan,
     synthesize,
+    tag,
+    tag_report,
     tokenize,
+    train_tagger,
 )
 from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
@@ -29,6 +33,10 @@ _COMMANDS = (
     import_,
     deduplicate,
     decontaminate,
+    label,
+    train_tagger,
+    tag_report,
+    tag,
     filter,
     synthesize,
     filter_sft,

@@ -1,7 +1,8 @@
-"""Plain measures that drop what is hardly text: a stand-in until documents are tagged by a model (§2.1).
+"""What is not worth training on is dropped: by its tag, by a few loose measures, by other people's rules if asked for.
 
-The report tags with small language models because such rules drop mathematics and code. These are
-therefore few and loose, and look at prose only: formulas and fenced code are never counted against a page.
+The report tags with small language models because rules drop mathematics and code (§2.1). The measures here are
+therefore few and loose, and look at prose only: formulas and fenced code are never counted against a page. The usual
+rules, which do count them, are in `heuristics.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import re
 
 from mimo_data.documents import Document
-from mimo_data.run import Record
+from mimo_data.heuristics import RuleSet, findings
+from mimo_data.run import DataError, Record
 
 _FENCE = re.compile(r"^[ \t>]*(`{3,})[^\n]*\n.*?^[ \t>]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _DISPLAY = re.compile(r"\$\$.+?\$\$", re.DOTALL)
@@ -29,6 +31,11 @@ class FilterRecipe(Record, frozen=True):
     max_repeated_share: float = 0.5
     """Share of the prose's characters in lines that repeat an earlier line; more is `repeated_lines`."""
 
+    min_quality: int = 1
+    """Least value of the tag `quality`; less is `low_quality`. A document without the tag is not judged by it."""
+    heuristics: tuple[RuleSet, ...] = ()
+    """Sets of the usual rules to apply besides, whose names are the reasons; `tag-report` counts their harm."""
+
     def __post_init__(self) -> None:
         shares = (self.min_text_share, self.max_link_share, self.max_repeated_share)
         if self.min_characters < 0 or not all(0 <= share <= 1 for share in shares):
@@ -36,7 +43,16 @@ class FilterRecipe(Record, frozen=True):
 
 
 def why_dropped(document: Document, recipe: FilterRecipe) -> tuple[str, str] | None:
-    """Reason code and measure if the document is to be dropped, else None."""
+    """Reason code and measure if the document is to be dropped, else None.
+
+    Raises:
+        DataError: its tag `quality` is not a number.
+    """
+    quality = document.tags.get("quality")
+    if quality is not None and _level(document, quality) < recipe.min_quality:
+        return "low_quality", f"quality {quality}"
+    for finding in findings(document.text, recipe.heuristics):
+        return finding.rule, f"{finding.value:.3g}"
     num_characters = _alphanumeric(document.text)
     if num_characters < recipe.min_characters:
         return "too_short", f"{num_characters} letters and digits"
@@ -55,6 +71,15 @@ def why_dropped(document: Document, recipe: FilterRecipe) -> tuple[str, str] | N
     if share > recipe.max_repeated_share:
         return "repeated_lines", f"{share:.2f} of the prose"
     return None
+
+
+def _level(document: Document, quality: str) -> int:
+    try:
+        return int(quality)
+    except ValueError:
+        raise DataError(
+            f"{document.id}: the tag quality is {quality!r}, which is no level. Tag with `mimo-data tag`."
+        ) from None
 
 
 def _alphanumeric(text: str) -> int:

@@ -14,6 +14,8 @@ from mimo_data.sft.filtering import FilterSFTRecipe
 from mimo_data.shards import TokenizeRecipe
 from mimo_data.sources.hub import ImportRecipe
 from mimo_data.synth.strategy import SynthesizeRecipe
+from mimo_data.tag.label import LabelRecipe
+from mimo_data.tag.recipe import TaggerRecipe
 
 
 class DataRecipe(Record, frozen=True):
@@ -22,6 +24,9 @@ class DataRecipe(Record, frozen=True):
     extract: ExtractRecipe = ExtractRecipe()
     deduplicate: DeduplicateRecipe = DeduplicateRecipe()
     decontaminate: DecontaminateRecipe = DecontaminateRecipe()
+    label: LabelRecipe = LabelRecipe()
+    tagger: TaggerRecipe = TaggerRecipe()
+    """What `mimo-data train-tagger` reads."""
     filter: FilterRecipe = FilterRecipe()
     tokenize: TokenizeRecipe = TokenizeRecipe()
     imports: ImportRecipe | None = msgspec.field(name="import", default=None)

@@ -1,4 +1,4 @@
-"""`mimo-data filter`: what is hardly text out."""
+"""`mimo-data filter`: what is not worth training on out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(verbs: Verbs) -> None:
     """Adds the verb."""
-    text = "drop what is hardly text, by plain measures"
+    text = "drop what is not worth training on, by tags and plain measures"
     verbs.add("filter", _run, text, out=True, documents=True, parts=True)
 
 

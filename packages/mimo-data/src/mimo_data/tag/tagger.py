@@ -48,6 +48,7 @@ class Tagger:
     Attributes:
         card: what the tags mean.
         heads: by tag, how well it is known: accuracy and calibration on sites that training did not see.
+        num_documents: labelled documents that it has learnt from.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: TaggerFile) -> None:
@@ -57,6 +58,7 @@ class Tagger:
         self._layout = Heads(settings.card)
         self.card = settings.card
         self.heads = settings.heads
+        self.num_documents = settings.num_documents
 
     @classmethod
     def train(

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from mimo_data.tag.passages import cut
+
 # A window of text is cut this long before it is tokenized: mathematics and code have about three characters a token.
 _CHARACTERS_PER_TOKEN = 3
 
@@ -26,21 +28,6 @@ class Batch(NamedTuple):
     """int64 [B, T], one where there is a token."""
     owners: Tensor
     """int64 [B], the document of each window."""
-
-
-def cut(text: str, num_windows: int, window_characters: int) -> list[str]:
-    """A short text whole; of a long one, windows at even distances: its head, its tail, and the middle between them.
-
-    The work for a document is bounded however long it is. What lies between the windows is not read.
-    """
-    surplus = len(text) - window_characters
-    if surplus <= 0:
-        return [text]
-    if num_windows == 1:
-        return [text[:window_characters]]
-    count = min(num_windows, -(-len(text) // window_characters))
-    starts = [surplus * number // (count - 1) for number in range(count)]
-    return [text[start : start + window_characters] for start in starts]
 
 
 def tokenize(
