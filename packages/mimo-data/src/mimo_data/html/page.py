@@ -6,13 +6,13 @@ from lxml import etree, html
 
 from mimo_data.html.codeblocks import mark_code
 from mimo_data.html.content import main_content, unlinked_text
+from mimo_data.html.delimiters import Notation
 from mimo_data.html.formulas import mark_formulas
 from mimo_data.html.furniture import remove_silent
 from mimo_data.html.markdown import render
 from mimo_data.html.secondopinion import second_opinion
 
 _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
-_MATH_ENGINES = (b"mathjax", b"katex", b"math/tex")
 # Never text, and no renderer of formulas keeps its source there: away before anything looks at the page.
 _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
 
@@ -37,15 +37,14 @@ def extract_html(page: str, *, url: str = "") -> str:
         return ""
     # Held until the end: lxml makes the object of an element again whenever the last reference to it is gone.
     elements = list(root.iter())
-    body, wraps = _marked_body(root)
+    body, notation = _marked_body(root, page)
     content, share = main_content(body)
     if share < _UNSURE_SHARE and len(page) <= _MAX_SECOND_OPINION_CHARACTERS:
         again = _parse(source)
-        other = None if again is None else second_opinion(_marked_body(again)[0])
+        other = None if again is None else second_opinion(_marked_body(again, page)[0])
         if other is not None and unlinked_text(other) > _MORE_TEXT * unlinked_text(content):
             content = other
-    lowered = source.lower()
-    markdown = render(content, rendered_math=any(engine in lowered for engine in _MATH_ENGINES), escape_dollars=wraps)
+    markdown = render(content, notation)
     del elements
     return markdown
 
@@ -61,12 +60,12 @@ def _parse(source: bytes) -> html.HtmlElement | None:
         return None
 
 
-def _marked_body(root: html.HtmlElement) -> tuple[html.HtmlElement, bool]:
-    """The page's body with its code and formulas marked, and what `mark_formulas` found."""
+def _marked_body(root: html.HtmlElement, page: str) -> tuple[html.HtmlElement, Notation]:
+    """The page's body with its code and formulas marked, and how it writes the formulas in its text."""
     etree.strip_elements(root, *_SILENT_AND_PLAIN, with_tail=False)
     mark_code(root)
-    wraps = mark_formulas(root)
+    notation = mark_formulas(root, page)
     found = root.find(".//body")
     body = root if found is None else found
     remove_silent(body)
-    return body, wraps
+    return body, notation
