@@ -33,6 +33,11 @@ _NOT_BODY = re.compile(
 )
 _MICRODATA = frozenset(["itemprop", "component", "data-role"])
 _BODY_TAGS = frozenset(["div", "td", "article", "section", "blockquote", "p", "li", "dd", "span"])
+# What most elements of a page are.
+_NEVER_BODY_TAGS = frozenset([
+    "a", "b", "i", "em", "strong", "img", "br", "h1", "h2", "h3", "h4", "tr", "svg", "path", "use", "code", "small", "time",
+    "x-formula", "x-code", "button", "input", "picture", "source", "mark", "sup", "sub", "u",
+])  # fmt: skip
 _ASIDE = re.compile(
     r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",
     re.IGNORECASE,
@@ -202,7 +207,7 @@ def _bodies(outline: Outline) -> list[html.HtmlElement]:
         element = outline.elements[number]
         while around and number >= around[-1][0]:
             around.pop()
-        name = _names(element)
+        name = None if element.tag in _NEVER_BODY_TAGS else _names(element)
         if element.tag in ("nav", "footer") or (name is _Name.ASIDE):
             number = outline.end(number)
             continue

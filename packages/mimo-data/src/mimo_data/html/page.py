@@ -19,7 +19,7 @@ _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "aud
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second
 # opinion"): both have room to either side.
-_UNSURE_SHARE = 0.5
+_UNSURE_SHARE = 0.4
 _MORE_TEXT = 1.5
 # The slowest shape of page tried, a list of links, takes trafilatura 6 s at this size.
 _MAX_SECOND_OPINION_CHARACTERS = 2_000_000
