@@ -35,8 +35,8 @@ _MICRODATA = frozenset(["itemprop", "component", "data-role"])
 _BODY_TAGS = frozenset(["div", "td", "article", "section", "blockquote", "p", "li", "dd", "span"])
 # What most elements of a page are.
 _NEVER_BODY_TAGS = frozenset([
-    "a", "b", "i", "em", "strong", "img", "br", "h1", "h2", "h3", "h4", "tr", "svg", "path", "use", "code", "small", "time",
-    "x-formula", "x-code", "button", "input", "picture", "source", "mark", "sup", "sub", "u",
+    "a", "b", "i", "em", "strong", "img", "br", "h1", "h2", "h3", "h4", "tr", "svg", "path", "use", "code", "time",
+    "x-formula", "x-code",
 ])  # fmt: skip
 _ASIDE = re.compile(
     r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",

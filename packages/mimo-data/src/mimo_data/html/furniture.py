@@ -58,6 +58,7 @@ _KEPT = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
+_TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
 # A longer button was never closed and swallows the page.
@@ -126,19 +127,17 @@ def _is_furniture(element: html.HtmlElement) -> bool:
     if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
         return False
     attributes = element.keys()
-    if "role" in attributes:
+    if not _TELLING.isdisjoint(attributes):
         role = element.get("role")
         if role in _DROPPED_ROLES:
             return True
         # A tab that is not on top is hidden, and is text all the same.
         if role == "tabpanel":
             return False
-    if "hidden" in attributes or "popover" in attributes:
-        return True
-    if "aria-hidden" in attributes and element.get("aria-hidden") == "true":
-        return True
-    if "style" in attributes and _HIDDEN.search(element.get("style")):
-        return True
+        if "hidden" in attributes or "popover" in attributes or element.get("aria-hidden") == "true":
+            return True
+        if _HIDDEN.search(element.get("style") or ""):
+            return True
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None
     names = element.get("class") or "" if "class" in attributes else ""
