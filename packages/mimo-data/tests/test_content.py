@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from mimo_data import extract_html
 
 PROSE = "A paragraph of the text says something at some length, so that nobody takes it for a menu."
@@ -71,3 +73,37 @@ def test_furniture_that_holds_the_mathematics_of_a_page_stays():
 def test_deep_pages_with_many_blocks_take_time_in_proportion():
     blocks = "<div class='sidebar-x'><b>x</b></div>" * 1000
     assert f"5. {PROSE}" in body(f"{'<div>' * 1500}{TEXT * 5}{blocks}")
+
+
+def told(record: object) -> str:
+    """A page that a script would draw, and what it tells search engines."""
+    script = f"<script type='application/ld+json'>{json.dumps(record)}</script>"
+    return extract_html(f"<html><head>{script}</head><body><div id='app'>Loading…</div></body></html>")
+
+
+def test_the_text_of_a_page_without_any_is_what_it_tells_search_engines():
+    assert (
+        told({"@type": "Article", "headline": "H", "articleBody": f"{PROSE}\n\n{PROSE * 3}"})
+        == f"{PROSE}\n\n{PROSE * 3}"
+    )
+
+
+def test_a_question_and_its_answers_are_told_in_order():
+    answer = {"@type": "Answer", "text": f"<p>{PROSE}</p><pre>x = 1</pre>", "author": {"name": "bob"}}
+    question = {"@type": "Question", "text": PROSE * 3, "author": {"name": "ada"}, "datePublished": "2024-05-03T10:00"}
+    markdown = told([{"@type": "QAPage", "mainEntity": {**question, "acceptedAnswer": answer}}])
+    assert markdown.startswith(f"ada, 2024-05-03\n\n{PROSE * 3}\n\n---\n\nbob\n\n{PROSE}\n\n```\nx = 1\n```")
+
+
+def test_broken_records_for_search_engines_are_no_text():
+    script = "<script type='application/ld+json'>{'articleBody': </script>"
+    assert extract_html(f"<body>{script}<p>Loading</p></body>") == "Loading"
+    assert (
+        extract_html(f"<body><script type='application/ld+json'>{'[' * 99999}</script><p>Loading</p></body>")
+        == "Loading"
+    )
+
+
+def test_a_page_with_text_of_its_own_is_not_asked_what_it_tells():
+    script = f"<script type='application/ld+json'>{json.dumps({'articleBody': 'Told. ' * 99})}</script>"
+    assert "Told" not in body(script + TEXT)
