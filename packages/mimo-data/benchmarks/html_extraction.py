@@ -18,7 +18,9 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from html import unescape
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +35,11 @@ BARS = {
     ("wcxb-dev/forum", "F1"): 0.80,
 }
 MEASURES = ("F1", "formulas", "code")
-SPAN = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\$)([^$]+?)(?<!\\)\$", re.DOTALL)
+SPAN = re.compile(
+    r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\$)((?:[^$\n]|\n(?!\n))+?)(?<!\\)\$"
+    r"|(\\begin\{(?:equation|align|gather|eqnarray|multline)\*?\}.+?\\end\{(?:equation|align|gather|eqnarray|multline)\*?\})",
+    re.DOTALL,
+)
 FENCE = re.compile(r"^([ \t]*)(```+)[^\n]*\n(.*?)\n?[ \t]*\2[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -70,7 +76,7 @@ def scores(truth: dict[str, object], markdown: str) -> dict[str, list[float]]:
         ours, wanted = (Counter(re.findall(r"\w+", str(text).lower())) for text in (markdown, truth["text"]))
         both = sum((ours & wanted).values())
         found["F1"] = [2 * both / max(1, sum(ours.values()) + sum(wanted.values()))]
-    formulas = Counter(bare_formula(match[1] or match[2]) for match in SPAN.finditer(markdown))
+    formulas = Counter(bare_formula(match[1] or match[2] or match[3]) for match in SPAN.finditer(markdown))
     wanted = Counter(bare_formula(latex) for latex in truth.get("formulas") or [])
     found["formulas"] = [
         float(number < formulas[latex]) for latex, times in wanted.items() if latex for number in range(times)
@@ -81,8 +87,21 @@ def scores(truth: dict[str, object], markdown: str) -> dict[str, list[float]]:
 
 
 def bare_formula(latex: str) -> str:
-    latex = re.sub(r"\\(?:displaystyle|textstyle|limits|left|right|nonumber)(?![A-Za-z])|\\label\{[^}]*\}", "", latex)
-    return re.sub(r"\\[,;:! ]|~|\s+", "", latex).strip("$").rstrip(".,;")
+    """LaTeX without what does not change the formula: spacing, sizes, labels, braces around one token."""
+    latex = re.sub(r"(?<!\\)%.*|\\label\{[^}]*\}|\\tag\*?\{[^}]*\}", "", unescape(latex))
+    latex = re.sub(r"\\(?:displaystyle|textstyle|scriptstyle|limits|left|right|nonumber|notag)(?![A-Za-z])", "", latex)
+    latex = re.sub(r"\\(?:begin|end)\{(?:equation|displaymath|math)\*?\}|\\[,;:! ]|~|\s+", "", latex)
+    latex = latex.replace(r"\lt", "<").replace(r"\gt", ">").replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
+    latex = latex.strip("$").rstrip(".,;")
+    while re.fullmatch(r"\{.*\}", latex, re.DOTALL) and is_balanced(latex[1:-1]):
+        latex = latex[1:-1]
+    return re.sub(r"([_^])\{(\\?[A-Za-z]|.)\}", r"\1\2", latex).rstrip(".,;")
+
+
+def is_balanced(latex: str) -> bool:
+    """No brace closes what is opened outside."""
+    depths = list(accumulate((letter == "{") - (letter == "}") for letter in latex))
+    return not depths or (min(depths) >= 0 and depths[-1] == 0)
 
 
 def bare_lines(block: str) -> list[str]:
