@@ -63,7 +63,8 @@ def _named_main(outline: Outline) -> html.HtmlElement:
     for path in _MAIN:
         found = body.xpath(path)
         largest = max(found, key=outline.good, default=body)
-        if found and outline.good(largest) > (0.5 if len(found) == 1 else 0.7) * whole:
+        share = 0.5 if len(found) == 1 else 0.7
+        if found and outline.good(largest) > share * whole and outline.marked(largest) >= share * outline.marked(body):
             return largest
     return body
 
@@ -74,7 +75,12 @@ def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlEleme
     while True:
         children = list(element)
         best = max(children, key=outline.good, default=None)
-        if best is None or best.tag in _NOT_ENTERED or outline.good(best) < 0.92 * outline.good(element):
+        if (
+            best is None
+            or best.tag in _NOT_ENTERED
+            or outline.good(best) < 0.92 * outline.good(element)
+            or outline.marked(best) < 0.92 * outline.marked(element)
+        ):
             return [*above, element]
         above += [
             part

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from lxml import etree, html
@@ -31,11 +33,17 @@ _NOT_BODY = re.compile(
 )
 _MICRODATA = frozenset(["itemprop", "component", "data-role"])
 _BODY_TAGS = frozenset(["div", "td", "article", "section", "blockquote", "p", "li", "dd", "span"])
+# What most elements of a page are.
+_NEVER_BODY_TAGS = frozenset([
+    "a", "b", "i", "em", "strong", "img", "br", "h1", "h2", "h3", "h4", "tr", "svg", "path", "use", "code", "time",
+    "x-formula", "x-code",
+])  # fmt: skip
 _ASIDE = re.compile(
     r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",
     re.IGNORECASE,
 )
 
+_RAW_FORMULA = re.compile(r"\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
 _AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
@@ -58,6 +66,8 @@ _DATE = re.compile(
 )
 _JOINED = re.compile(r"join|regist|since|last (?:seen|activ|visit|edit)|edited|modified", re.IGNORECASE)
 _MAX_NAME_CHARACTERS = 60
+# A name is near: what else the page holds is not looked through again and again.
+_MAX_ELEMENTS_AROUND = 1000
 # A shorter text without author and date among others that have them is a button or a teaser.
 _MIN_UNNAMED_CHARACTERS = 200
 # A shorter block above the first post is a notice or a menu.
@@ -84,10 +94,10 @@ def find_posts(outline: Outline) -> list[Post]:
     """What may be the posts of a thread, in the order of the page."""
     text = outline.text
     bodies = [body for body in _bodies(outline) if text(body)]
-    # Remarks below the posts of a question-and-answer site are not posts.
-    answers = [body for body in bodies if not _COMMENT.search(f"{body.get('class')} {body.get('id')}")]
+    # Of remarks below the posts of a question-and-answer site only those with mathematics or code are kept.
+    answers = {body for body in bodies if not _COMMENT.search(f"{body.get('class')} {body.get('id')}")}
     if len(answers) > 1:
-        bodies = answers
+        bodies = [body for body in bodies if body in answers or outline.marked(body) or _has_raw_formula(body)]
     if len(bodies) < 2:
         return []
     posts = [Post(*_author_and_date(body, record), body) for body, record in zip(bodies, _records(bodies), strict=True)]
@@ -99,7 +109,21 @@ def find_posts(outline: Outline) -> list[Post]:
 
 def with_holders(posts: list[Post]) -> set[html.HtmlElement]:
     """The bodies of the posts and everything that they stand in."""
-    return {element for post in posts for element in (post.body, *post.body.iterancestors())}
+    return _upwards(post.body for post in posts)
+
+
+def _upwards(elements: Iterable[html.HtmlElement]) -> set[html.HtmlElement]:
+    """The elements and everything that they stand in."""
+    found: set[html.HtmlElement] = set()
+    for element in elements:
+        while element is not None and element not in found:
+            found.add(element)
+            element = element.getparent()
+    return found
+
+
+def _has_raw_formula(body: html.HtmlElement) -> bool:
+    return _RAW_FORMULA.search("".join(body.itertext())) is not None
 
 
 def is_thread(outline: Outline, posts: list[Post]) -> bool:
@@ -123,12 +147,14 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
     bodies = {post.body: post for post in posts}
     holders = with_holders(posts)
     content = html.Element("div")
+    # `len` of an element counts its children one by one.
+    is_empty = True
     started = False
     stack = [outline.elements[0]]
     while stack:
         element = stack.pop()
         if element in bodies:
-            if len(content):
+            if not is_empty:
                 etree.SubElement(content, "p").text = "---"
             content.append(_heading(bodies[element]))
             element.tag = "div"
@@ -141,6 +167,7 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
             continue
         element.tail = None
         content.append(element)
+        is_empty = False
     return content
 
 
@@ -180,7 +207,7 @@ def _bodies(outline: Outline) -> list[html.HtmlElement]:
         element = outline.elements[number]
         while around and number >= around[-1][0]:
             around.pop()
-        name = _names(element)
+        name = None if element.tag in _NEVER_BODY_TAGS else _names(element)
         if element.tag in ("nav", "footer") or (name is _Name.ASIDE):
             number = outline.end(number)
             continue
@@ -238,39 +265,55 @@ def _name(names: str) -> _Name | None:
     return _Name.ASIDE if _ASIDE.search(names) or "hidden" in words else None
 
 
-def _records(bodies: list[html.HtmlElement]) -> list[html.HtmlElement]:
-    """Of each body, the largest element that holds no other one."""
+class _Record(NamedTuple):
+    """Where a post's author and date stand."""
+
+    whole: html.HtmlElement
+    """The largest element with the post's body and no other one."""
+    above: list[html.HtmlElement]
+    """Up to the body before, where one element holds both: in replies inside of a reply, in rows of a table."""
+
+
+def _records(bodies: list[html.HtmlElement]) -> list[_Record]:
     owner: dict[html.HtmlElement, int] = {}
-    shared: set[html.HtmlElement] = set()
+    meetings = []
     for number, body in enumerate(bodies):
         element = body
         while element is not None:
             if owner.setdefault(element, number) != number:
-                shared.add(element)
+                meetings.append(element)
                 break
             element = element.getparent()
-    # Everything above a shared element is shared too.
+    shared = _upwards(meetings)
     records = []
     for body in bodies:
-        record = body
-        while (parent := record.getparent()) is not None and parent not in shared:
-            record = parent
-        records.append(record)
-        shared.update(record.iterancestors())
+        whole = body
+        while (parent := whole.getparent()) is not None and parent not in shared:
+            whole = parent
+        above = takewhile(lambda sibling: sibling not in owner, whole.itersiblings(preceding=True))
+        records.append(_Record(whole, list(islice(above, _MAX_ELEMENTS_AROUND))[::-1]))
     return records
 
 
-def _author_and_date(body: html.HtmlElement, record: html.HtmlElement) -> tuple[str, str]:
+def _author_and_date(body: html.HtmlElement, record: _Record) -> tuple[str, str]:
     """Looked for around the body, nearest first."""
     author = date = ""
     element = body
-    while element is not record and not (author and date):
+    while element is not record.whole and not (author and date):
         parent = element.getparent()
-        around = [below for child in parent if child is not element for below in child.iter()]
+        around = _below(child for child in parent if child is not element)
         author = author or _author(parent, around)
         date = date or _date(around)
         element = parent
+    if not (author and date):
+        around = _below(record.above)
+        author = author or _author(record.whole, around)
+        date = date or _date(around)
     return author, date
+
+
+def _below(elements: Iterable[html.HtmlElement]) -> list[html.HtmlElement]:
+    return list(islice((below for element in elements for below in element.iter()), _MAX_ELEMENTS_AROUND))
 
 
 def _author(parent: html.HtmlElement, around: list[html.HtmlElement]) -> str:

@@ -58,6 +58,7 @@ _KEPT = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
+_TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
 # A longer button was never closed and swallows the page.
@@ -84,22 +85,25 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
         protected: elements that stay whatever their name.
 
     Returns:
-        The characters outside of links that the page had.
+        The characters outside of links that the page had, without dialogs about consent.
     """
     body = outline.elements[0]
     whole = outline.good(body)
     num_marked = outline.marked(body)
+    num_consent_characters = 0
     removed = []
     number = 1
     while number < len(outline.elements):
         element = outline.elements[number]
         if element not in protected and _is_furniture(element) and _may_go(element, outline, whole, num_marked):
             removed.append(number)
+            if _is_consent(element):
+                num_consent_characters += outline.good(element)
             number = outline.end(number)
         else:
             number += 1
     outline.remove(removed)
-    return whole
+    return whole - num_consent_characters
 
 
 def _may_go(element: html.HtmlElement, outline: Outline, whole: int, num_marked: int) -> bool:
@@ -108,8 +112,12 @@ def _may_go(element: html.HtmlElement, outline: Outline, whole: int, num_marked:
         holds_code = _SOFT.search(classes) and element.find(f".//{CODE_TAG}") is not None
         if marked > 0.2 * num_marked or holds_code:
             return False
-    limit: float = 0.99 if _CONSENT.search(f"{classes} {element.get('id') or ''}") else 0.4
+    limit = 0.99 if _is_consent(element) else 0.4
     return bool(outline.good(element) < limit * max(1, whole))
+
+
+def _is_consent(element: html.HtmlElement) -> bool:
+    return _CONSENT.search(f"{element.get('class') or ''} {element.get('id') or ''}") is not None
 
 
 def _is_furniture(element: html.HtmlElement) -> bool:
@@ -119,19 +127,17 @@ def _is_furniture(element: html.HtmlElement) -> bool:
     if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
         return False
     attributes = element.keys()
-    if "role" in attributes:
+    if not _TELLING.isdisjoint(attributes):
         role = element.get("role")
         if role in _DROPPED_ROLES:
             return True
         # A tab that is not on top is hidden, and is text all the same.
         if role == "tabpanel":
             return False
-    if "hidden" in attributes or "popover" in attributes:
-        return True
-    if "aria-hidden" in attributes and element.get("aria-hidden") == "true":
-        return True
-    if "style" in attributes and _HIDDEN.search(element.get("style")):
-        return True
+        if "hidden" in attributes or "popover" in attributes or element.get("aria-hidden") == "true":
+            return True
+        if _HIDDEN.search(element.get("style") or ""):
+            return True
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None
     names = element.get("class") or "" if "class" in attributes else ""

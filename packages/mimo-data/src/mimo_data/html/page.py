@@ -7,6 +7,7 @@ from lxml import etree, html
 from mimo_data.html.codeblocks import mark_code
 from mimo_data.html.content import main_content, unlinked_text
 from mimo_data.html.delimiters import Notation
+from mimo_data.html.embedded import embedded_content
 from mimo_data.html.formulas import mark_formulas
 from mimo_data.html.furniture import remove_silent
 from mimo_data.html.markdown import render
@@ -19,8 +20,10 @@ _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "aud
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second
 # opinion"): both have room to either side.
-_UNSURE_SHARE = 0.5
+_UNSURE_SHARE = 0.4
 _MORE_TEXT = 1.5
+# A page with less text is one that a script would draw.
+_MIN_CHARACTERS = 200
 # The slowest shape of page tried, a list of links, takes trafilatura 6 s at this size.
 _MAX_SECOND_OPINION_CHARACTERS = 2_000_000
 
@@ -45,6 +48,11 @@ def extract_html(page: str, *, url: str = "") -> str:
         if other is not None and unlinked_text(other) > _MORE_TEXT * unlinked_text(content):
             content = other
     markdown = render(content, notation)
+    if len(markdown) < _MIN_CHARACTERS and b"ld+json" in source:
+        again = _parse(source)
+        told = None if again is None else embedded_content(again)
+        if told is not None:
+            markdown = max(markdown, render(*_marked_body(told, page)), key=len)
     del elements
     return markdown
 

@@ -23,11 +23,15 @@ _BLOCKS = frozenset([
     "main", "nav", "noscript", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead",
     "tr", "ul",
 ])  # fmt: skip
+# From each block to the root, together: trafilatura walks them again and again. Pages have some 20,000.
+_MAX_STEPS_UP = 1_000_000
 _MARK = re.compile(r"qz(\d+)zq")
 
 
 def second_opinion(body: html.HtmlElement) -> html.HtmlElement | None:
     """`body` without the blocks that trafilatura leaves out, or None when it finds no content.
+
+    A page of many deep blocks is not asked about: None too.
 
     Args:
         body: formulas and code marked, without what is never text, furniture still in; it is changed.
@@ -37,6 +41,8 @@ def second_opinion(body: html.HtmlElement) -> html.HtmlElement | None:
     # Its complaints about a page go to the log of whoever has one, not to stderr.
     logging.getLogger("trafilatura").addHandler(logging.NullHandler())
     leaves = _split_into_leaves(body)
+    if sum(1 for leaf in leaves for _ in leaf.iterancestors()) > _MAX_STEPS_UP:
+        return None
     page = html.Element("html")
     page.append(_marked_copy(body, leaves))
     text = extract(page, include_comments=True, include_tables=True)

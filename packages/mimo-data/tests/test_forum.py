@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from mimo_data import extract_html
+
+QUESTION = "My program stops after the third step and I cannot say why it does so."
+ANSWER = "The third step divides by the number of steps left, which is zero by then."
+THANKS = "That was it, thank you!"
+POSTS = (("ada", "May 3, 2024", QUESTION), ("bob", "May 4, 2024", ANSWER), ("ada", "May 5, 2024", THANKS))
+THREAD = "\n\n---\n\n".join(f"**{author}**, {date}\n\n{text}" for author, date, text in POSTS)
+
+XENFORO = """<article class="message js-post" data-author="{author}"><div class="message-cell message-cell--user">
+<h4>{author}</h4><dl><dt>Joined</dt><dd>Jan 1, 2001</dd><dt>Messages</dt><dd>4,711</dd></dl></div>
+<div class="message-cell message-cell--main"><time datetime="2024-05-03T10:00:00">{date}</time> #1
+<article class="message-body js-selectToQuote"><div class="bbWrapper">{text}</div></article>
+<aside class="message-signature"><div class="bbWrapper">Sent from my abacus</div></aside>
+<a href="/report">Report</a> <a href="/reply">Reply</a></div></article>"""
+PHPBB = """<div id="p1" class="post"><dl class="postprofile"><dt><a href="./memberlist.php?u=7" class="username">
+{author}</a></dt><dd><strong>Posts:</strong> 4711</dd><dd><strong>Joined:</strong> Wed Feb 04, 2015 6:38 pm</dd></dl>
+<div class="postbody"><h3><a href="#p1">Re: Steps</a></h3><p class="author"><a title="Post">Post</a> {date}</p>
+<div class="content">{text}</div><div class="signature">Sent from my abacus</div></div></div>"""
+VBULLETIN = """<table id="post12"><tr><td class="thead">{date}</td><td class="thead">#1</td></tr><tr><td class="alt2">
+<a class="bigusername" href="member.php?u=7">{author}</a><div>Join Date: Mar 2016</div><div>Posts: 4711</div>
+</td><td id="td_post_12"><div id="post_message_12">{text}</div></td></tr></table>"""
+INVISION = """<article id="elComment_1"><aside class="cAuthorPane"><h3 class="cAuthorPane_author">
+<a href="/profile/7-x/">{author}</a></h3><ul><li>Members</li><li>4711 posts</li></ul></aside>
+<p>Posted <time datetime="2024-05-03">{date}</time></p>
+<div class="ipsComment_content"><div data-role="commentContent" class="ipsType_richText"><p>{text}</p></div>
+<ul><li>Quote</li></ul></div></article>"""
+DISCOURSE = """<div class="topic-body crawler-post"><div class="crawler-post-meta">
+<span class="creator" itemprop="author"><a href="/u/x"><span itemprop="name">{author}</span></a></span>
+<time itemprop="datePublished" class="post-time">{date}</time>
+<span itemprop="position">1</span></div><div class="post" itemprop="text"><p>{text}</p></div>
+<div class="post-likes">3 Likes</div></div>"""
+NEWS = """<tr class="athing comtr"><td><span class="comhead"><a href="user?id=x" class="hnuser">{author}</a>
+<span class="age">{date}</span> | <a href="#2">next</a></span>
+<div class="comment"><div class="commtext c00">{text}</div>
+<div class="reply">reply</div></div></td></tr>"""
+LAYOUTS = {
+    "XenForo": XENFORO,
+    "phpBB": PHPBB,
+    "vBulletin": VBULLETIN,
+    "Invision": INVISION,
+    "Discourse without scripts": DISCOURSE,
+    "rows of comments": f"<table>{NEWS}</table>",
+}
+
+
+def page(*posts: str, before: str = "", after: str = "") -> str:
+    return extract_html(f"<html><body><div class='wrap'>{before}{''.join(posts)}{after}</div></body></html>")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_posts_come_in_order_under_their_author_and_date_with_nothing_else(layout):
+    posts = [layout.format(author=author, date=date, text=text) for author, date, text in POSTS]
+    assert page(*posts) == THREAD
+
+
+def test_replies_inside_of_a_reply_are_posts_of_their_own():
+    def comment(post: int, inner: str) -> str:
+        author, date, text = POSTS[post]
+        return (
+            f"<div class='comment'><p><a class='author' href='/u/x'>{author}</a> <time>{date}</time></p>"
+            f"<div class='usertext-body'>{text}</div><div class='child'>{inner}</div></div>"
+        )
+
+    assert page(comment(0, comment(1, comment(2, "")))) == THREAD
+
+
+def test_what_a_thread_is_about_stands_above_it():
+    story = "The story that all of the comments below are about is told at the top of the page. " * 4
+    posts = [XENFORO.format(author=author, date=date, text=text * 3) for author, date, text in POSTS]
+    markdown = page(*posts, before=f"<h1>Steps</h1><div><p>{story}</p></div><div>Log in to reply</div>")
+    assert markdown.startswith(f"# Steps\n\n{story.strip()}\n\n---\n\n**ada**, May 3, 2024")
+    assert "Log in" not in markdown
+
+
+def test_remarks_below_answers_stay_only_with_mathematics_or_code():
+    def answer(text: str, *remarks: str) -> str:
+        below = "".join(
+            f"<li><span class='comment-text'>{remark}</span> <a href='/users/8/x'>eve</a></li>" for remark in remarks
+        )
+        return (
+            f"<div class='answer'><div class='js-post-body' itemprop='text'><p>{text}</p></div>"
+            f"<div itemprop='author'><a href='/users/7/x'>ada</a></div><ul class='comments-list'>{below}</ul></div>"
+        )
+
+    markdown = page(answer(QUESTION, "Nice one!", r"Or $x_1^2 \to y$."), answer(ANSWER))
+    assert r"$x_1^2 \to y$" in markdown
+    assert "Nice one" not in markdown
+
+
+def test_formulas_and_code_in_posts_stay_exact():
+    posts = [
+        XENFORO.format(
+            author="ada", date="May 3, 2024", text=f"{QUESTION} <script type='math/tex'>a_1 * b < c</script>"
+        ),
+        XENFORO.format(author="bob", date="May 4, 2024", text=f"{ANSWER}<pre>if x:\n\n    y()</pre>"),
+    ]
+    markdown = page(*posts)
+    assert "$a_1 * b < c$" in markdown
+    assert "```\nif x:\n\n    y()\n```" in markdown
+
+
+def test_an_article_with_comments_is_no_thread_and_loses_them():
+    article = "".join(f"<p>Paragraph {number}. {QUESTION} {ANSWER}</p>" for number in range(9))
+    comments = "".join(
+        f"<li><b class='author'>{author}</b> <time>{date}</time><div class='comment-body'>{text}</div></li>"
+        for author, date, text in POSTS
+    )
+    markdown = page(f"<article>{article}</article><div id='comments'><h3>3 Comments</h3><ol>{comments}</ol></div>")
+    assert "Paragraph 8" in markdown
+    assert "thank you" not in markdown
+
+
+def test_many_posts_take_time_in_proportion():
+    posts = [XENFORO.format(author=f"n{number}", date="May 3, 2024", text=f"Post {number}.") for number in range(2000)]
+    markdown = page(*posts)
+    assert markdown.count("\n\n---\n\n") == 1999
+    assert markdown.endswith("**n1999**, May 3, 2024\n\nPost 1999.")
