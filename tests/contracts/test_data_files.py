@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from mimo_data import DataError, Document, open_shards, read_documents, write_documents, write_shards
+from mimo_data import Document, Run, open_shards, read_documents, write_documents, write_shards
 
 DOCUMENTS = [
     Document(id="papers/euler.pdf", text=r"Euler wrote $e^{i\pi} + 1 = 0$.", source="papers"),
@@ -64,7 +64,7 @@ def test_a_document_with_an_unknown_key_is_refused(golden, tmp_path):
     line = (golden / "documents" / "documents.jsonl").read_bytes().splitlines()[0]
     path = tmp_path / "documents.jsonl.zst"
     path.write_bytes(zstandard.ZstdCompressor().compress(line[:-1] + b',"colour":"red"}\n'))
-    with pytest.raises(DataError, match=r"line 1 .*colour"):
+    with pytest.raises(Run.Error, match=r"line 1 .*colour"):
         list(read_documents(path))
 
 
@@ -72,7 +72,7 @@ def test_a_parquet_file_with_an_unknown_column_is_refused(golden, tmp_path):
     table = pyarrow.parquet.read_table(golden / "documents" / "documents.parquet")
     path = tmp_path / "documents.parquet"
     pyarrow.parquet.write_table(table.append_column("colour", pyarrow.array(["red"] * 3)), path)
-    with pytest.raises(DataError, match="colour"):
+    with pytest.raises(Run.Error, match="colour"):
         list(read_documents(path))
 
 
@@ -125,5 +125,5 @@ def test_a_manifest_with_an_unknown_key_is_refused(golden, tmp_path):
     shutil.copytree(golden / "shards", tmp_path / "shards")
     path = tmp_path / "shards" / "sums" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "red"}))
-    with pytest.raises(DataError, match="colour"):
+    with pytest.raises(Run.Error, match="colour"):
         open_shards(tmp_path / "shards")

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document, decontaminate, write_documents
+from mimo_data import Document, decontaminate, write_documents
 from mimo_data.cli import main
 from mimo_data.decontaminate import BenchmarkPrompt, DecontaminateRecipe, Hit, read_prompts
 from mimo_data.decontaminate.index import ProblemIndex
 from mimo_data.decontaminate.words import read_words
+from mimo_data.run import DataError
 
 LONG = "A farmer has seventeen sheep and all but nine of them run away on a cold morning, so how many are left?"
 SUM = "?1+1-1+3+2+1+3="

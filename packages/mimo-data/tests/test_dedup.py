@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document, deduplicate
+from mimo_data import Document, deduplicate
 from mimo_data.dedup.minhash import DeduplicateRecipe, find_duplicates, similar_pairs
+from mimo_data.run import DataError
 
 WORDS = [f"word{number}" for number in range(60)]
 

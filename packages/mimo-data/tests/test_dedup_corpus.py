@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document, read_documents, write_documents
+from mimo_data import Document, read_documents, write_documents
 from mimo_data.dedup.corpus import deduplicate_corpus
 from mimo_data.dedup.groups import PAIRS, contracted
 from mimo_data.dedup.minhash import DeduplicateRecipe, find_duplicates
 from mimo_data.dedup.shuffle import ShuffleWriter, read_records
 from mimo_data.engine import Engine
-from mimo_data.run import Run
+from mimo_data.run import DataError, Run
 
 RECIPE = DeduplicateRecipe()
 WORDS = [f"word{number}" for number in range(300)]

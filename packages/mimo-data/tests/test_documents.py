@@ -8,7 +8,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document, read_documents, write_documents
+from mimo_data import Document, read_documents, write_documents
+from mimo_data.run import DataError
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 mappings = st.dictionaries(texts, texts, max_size=2)

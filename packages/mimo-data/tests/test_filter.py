@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.filter import FilterRecipe, why_dropped
+from mimo_data.run import DataError
 
 PROSE = "The derivative of a sum is the sum of the derivatives, and the same holds for integrals. "
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document, Mixture, write_shards
+from mimo_data import Document, Mixture, write_shards
 from mimo_data.cli import main
+from mimo_data.run import DataError
 from mimo_data.sampling import SamplingRule
 from mimo_data.shards import TokenizeRecipe
 

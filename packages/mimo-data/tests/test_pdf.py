@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from mimo_data import DataError, extract_pdf
+from mimo_data import extract_pdf
+from mimo_data.run import DataError
 
 pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
 

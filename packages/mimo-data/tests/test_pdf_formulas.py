@@ -49,7 +49,10 @@ def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float
     return f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode("latin-1")
 
 
-PROSE = [("CMR10", 10, 72, 100 + 12 * line, "Some words of the usual length stand on each of these lines here.") for line in range(4)]
+PROSE = [
+    ("CMR10", 10, 72, 100 + 12 * line, "Some words of the usual length stand on each of these lines here.")
+    for line in range(4)
+]
 
 
 def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> str:
@@ -180,7 +183,12 @@ def test_italic_letters_are_formulas_where_no_mathematics_font_is_used():
 
     page = pymupdf.open().new_page(width=600, height=800)
     for line in range(4):
-        page.insert_text((72, 100 + 12 * line), "Some words of the usual length stand on each line here.", fontname="tiro", fontsize=10)
+        page.insert_text(
+            (72, 100 + 12 * line),
+            "Some words of the usual length stand on each line here.",
+            fontname="tiro",
+            fontsize=10,
+        )
     page.insert_text((200, 180), "E", fontname="tiit", fontsize=10)
     page.insert_text((209, 180), "=", fontname="tiro", fontsize=10)
     page.insert_text((218, 180), "m", fontname="tiit", fontsize=10)

@@ -43,7 +43,12 @@ def test_rows_of_cards_are_read_row_by_row():
     page = blank()
     for row in range(2):
         for number in range(2):
-            column(page, 50 + 280 * number, 100 + 200 * row, [f"Card {row}{number} says {WORDS[:30]} {line}" for line in range(5)])
+            column(
+                page,
+                50 + 280 * number,
+                100 + 200 * row,
+                [f"Card {row}{number} says {WORDS[:30]} {line}" for line in range(5)],
+            )
     text = read(page)
     places = [text.index(f"Card {name} says") for name in ("00", "01", "10", "11")]
     assert places == sorted(places)
@@ -67,7 +72,11 @@ def test_cells_below_each_other_are_a_table(ruled):
 
 def test_a_head_over_several_columns_stands_in_each():
     page = blank()
-    for y, row in ((160, ("", "2023", "2024", "2025")), (174, ("Cost", "1", "2", "3")), (188, ("Total", "4", "5", "6"))):
+    for y, row in (
+        (160, ("", "2023", "2024", "2025")),
+        (174, ("Cost", "1", "2", "3")),
+        (188, ("Total", "4", "5", "6")),
+    ):
         for place, cell in enumerate(row):
             column(page, 100 + 80 * place, y, [cell])
     column(page, 255, 146, ["Year ended"])

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.documents import Drop
+from mimo_data.run import DataError
 from mimo_data.sources import repository
 from mimo_data.sources.codefiles import FileRecipe, file_text
 from mimo_data.sources.languages import language_of

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mimo_data import DataError, Run
-from mimo_data.run import RecipeError, Record
+from mimo_data import Run
+from mimo_data.run import DataError, RecipeError, Record
 
 
 class Optimizer(Record, frozen=True):

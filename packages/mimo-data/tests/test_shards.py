@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from mimo_data import DataError, Document, open_shards, write_documents, write_shards
+from mimo_data import Document, open_shards, write_documents, write_shards
 from mimo_data.cli import main
+from mimo_data.run import DataError
 from mimo_data.shards import TokenizeRecipe
 
 END_OF_TEXT = 256

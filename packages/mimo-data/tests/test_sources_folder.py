@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.documents import Drop
+from mimo_data.run import DataError
 from mimo_data.sources import folder
 from mimo_data.sources.folder import FolderRecipe
 from mimo_data.sources.page import Page

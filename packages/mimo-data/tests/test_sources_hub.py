@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.documents import Drop
+from mimo_data.run import DataError
 from mimo_data.sources import hub
 from mimo_data.sources.hub import ImportRecipe
 

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.documents import Drop
+from mimo_data.run import DataError
 from mimo_data.sources import tables
 from mimo_data.sources.page import Page
 from mimo_data.sources.tables import TablesRecipe

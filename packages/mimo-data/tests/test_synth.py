@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document, read_documents, write_documents
+from mimo_data import Document, read_documents, write_documents
 from mimo_data.cli import main
+from mimo_data.run import DataError
 from mimo_data.synth.checking import Question, check
 from mimo_data.synth.prompts import Template, template_path
 from mimo_data.synth.seeds import passages

@@ -9,7 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
-from mimo_data import DataError
+from mimo_data.run import DataError
 from mimo_data.synth.endpoint import Endpoint, EndpointRecipe, Message, Reply, SamplingRecipe
 
 pytest.importorskip("httpx", reason="needs httpx: install mimo-data[synth]")

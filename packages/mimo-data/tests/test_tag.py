@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from mimo_data import DataError, Document, read_documents, write_documents
+from mimo_data import Document, read_documents, write_documents
 from mimo_data.cli import main
 from mimo_data.tag.recipe import TaggerRecipe
 
 torch = pytest.importorskip("torch", reason="needs torch: install mimo-data[tag]")
 pytest.importorskip("transformers", reason="needs transformers: install mimo-data[tag]")
 
+from mimo_data.run import DataError  # noqa: E402
 from mimo_data.tag.calibration import calibrate, calibrated, expected_calibration_error  # noqa: E402
 from mimo_data.tag.card import load_card  # noqa: E402
 from mimo_data.tag.heads import Heads  # noqa: E402

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.cli import main
 from mimo_data.documents import read_documents, write_documents
+from mimo_data.run import DataError
 from mimo_data.synth.endpoint import Message
 from mimo_data.tag.card import load_card
 from mimo_data.tag.label import LabelRecipe, first_messages, label, read_answer

@@ -15,8 +15,9 @@ from fastwarc import GzipWriter, Lz4Writer, WarcRecord, WarcRecordType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Document
+from mimo_data import Document
 from mimo_data.documents import Drop
+from mimo_data.run import DataError
 from mimo_data.sources import warc
 from mimo_data.sources.http import parse_response
 from mimo_data.sources.page import Page, PageError, Part

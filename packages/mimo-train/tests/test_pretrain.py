@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from mimo_data import DataError, Document, write_shards
+from mimo_data import Document, Run, write_shards
 from mimo_model import load_model
 from mimo_train import TrainError, pretrain
 from mimo_train.schedule import Schedule
@@ -102,5 +102,5 @@ def test_a_diverging_run_says_so(stage, checkpoint, shards, tmp_path):
 
 def test_another_recipe_does_not_overwrite(trained, stage, checkpoint, shards):
     recipe = msgspec.structs.replace(stage, rope_theta=1_000.0)
-    with pytest.raises(DataError, match="was not made by `pretrain` from this recipe"):
+    with pytest.raises(Run.Error, match="was not made by `pretrain` from this recipe"):
         pretrain(recipe, trained, model=checkpoint, shards=shards)

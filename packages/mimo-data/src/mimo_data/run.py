@@ -50,7 +50,10 @@ class Run:
     Attributes:
         folder: where to write; renamed to `out` by `finish`.
         complete: the same command with the same recipe and inputs has already made `out`.
+        Error: what this package raises for bad input and broken files, for those who come in by the front door.
     """
+
+    Error = DataError
 
     def __init__(self, out: Path, fingerprint: str, header: dict[str, object]) -> None:
         self.out = out

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mimo_data import DataError, Run
+from mimo_data import Run
 from mimo_train.errors import TrainError
 from mimo_train.recipes import MTPRecipe, PretrainRecipe, SFTRecipe
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
-    except (TrainError, DataError) as error:
+    except (TrainError, Run.Error) as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last saved state.", 130)
