@@ -26,6 +26,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,15 +164,21 @@ def find_duplicates(documents: Iterable[Document], recipe: DeduplicateRecipe) ->
 
 
 def similar_pairs(texts: Sequence[str], recipe: DeduplicateRecipe) -> list[tuple[int, int]]:
-    """Index pairs of texts that are alike by their shingles, found and verified as `near_duplicate` is.
+    """All pairs (smaller index, larger index), sorted, of texts that `same_text` or `near_duplicate` is about.
 
-    Equal texts make no pairs here; each but one is left out.
+    For measuring what the rules find: a thousand copies are half a million pairs.
     """
     corpus = _Corpus([Document(id=str(n), text=text, source="") for n, text in enumerate(texts)], recipe)
-    repeats = exact_losses(corpus.texts)["number"]
+    copies: dict[int, list[int]] = {}
+    for number, kept in exact_losses(corpus.texts).tolist():
+        copies.setdefault(kept, [kept]).append(number)
+    repeats = [number for group in copies.values() for number in group[1:]]
     pairs, _ = candidate_pairs(corpus.bands[~np.isin(corpus.bands["number"], repeats)])
     verified = corpus.verified(unique_pairs(pairs))
-    return list(zip(verified["number_a"].tolist(), verified["number_b"].tolist(), strict=True))
+    found = [pair for group in copies.values() for pair in combinations(group, 2)]
+    for a, b in zip(verified["number_a"].tolist(), verified["number_b"].tolist(), strict=True):
+        found += product(copies.get(a, [a]), copies.get(b, [b]))
+    return sorted((min(pair), max(pair)) for pair in found)
 
 
 class _Corpus:
