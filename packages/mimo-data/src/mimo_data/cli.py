@@ -7,12 +7,36 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mimo_data.commands import check, decontaminate, deduplicate, extract, filter, import_, inspect, plan, tokenize
+from mimo_data.commands import (
+    check,
+    decontaminate,
+    deduplicate,
+    extract,
+    filter,
+    filter_sft,
+    import_,
+    inspect,
+    plan,
+    synthesize,
+    tokenize,
+)
 from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
 
 # In the order of a corpus's life.
-_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, tokenize, check, inspect, plan)
+_COMMANDS = (
+    extract,
+    import_,
+    deduplicate,
+    decontaminate,
+    filter,
+    synthesize,
+    filter_sft,
+    tokenize,
+    check,
+    inspect,
+    plan,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

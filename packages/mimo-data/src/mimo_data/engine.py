@@ -44,6 +44,7 @@ _WALL_FACTOR = 20
 # CPU time beyond the limit before the process is killed: code in C does not see the signal.
 _GRACE_S = 2.0
 _MAX_DEATHS_OUTSIDE_ITEMS = 2
+_COUNT_EVERY = 256
 
 
 class Engine(Record, frozen=True):
@@ -133,12 +134,12 @@ def guarded(function: Callable[[ItemT], ResultT], item: ItemT, *, limit_s: float
         return ItemError("failed", f"{type(error).__name__}: {error}"[:200])
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _watch.end(1)
+        _watch.end()
 
 
 def count_items(num_items: int) -> None:
     """Tells whoever watches the run that a part is done with so many more items that need no guard."""
-    _watch.end(num_items)
+    _watch.count(num_items)
 
 
 class _OverLimitError(BaseException):
@@ -173,6 +174,7 @@ class _Watch:
     connection: Connection | None = None
     skipped: dict[int, ItemError] = field(default_factory=dict)
     item: int = 0
+    num_counted: int = 0
 
     def begin(self, limit_s: float) -> ItemError | None:
         self.item += 1
@@ -182,9 +184,19 @@ class _Watch:
             self.connection.send(_Begun(self.item, limit_s))
         return None
 
-    def end(self, num_items: int) -> None:
+    def end(self) -> None:
+        self.num_counted += 1
+        self.flush()
+
+    def count(self, num_items: int) -> None:
+        self.num_counted += num_items
+        if self.num_counted >= _COUNT_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
         if self.connection is not None:
-            self.connection.send(_Done(num_items))
+            self.connection.send(_Done(self.num_counted))
+        self.num_counted = 0
 
 
 _watch = _Watch()
@@ -376,6 +388,7 @@ def _serve(
         _watch.item = 0
         try:
             message: _Returned[OutputT] = _Returned(function(task), None)
+            _watch.flush()
         except (DataError, OSError) as error:
             message = _Returned(None, error)
         except BaseException:

@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-
-import msgspec
+from typing import Literal
 
 from mimo_data.documents import Document, Drop
-from mimo_data.engine import Engine, ItemError, guarded, run_parts
+from mimo_data.engine import Engine, ItemError, count_items, guarded
 from mimo_data.run import DataError, Record, Run
-from mimo_data.sources import folder
+from mimo_data.sources import folder, repository, tables, warc
 from mimo_data.sources.decoding import decode, page_url
 from mimo_data.sources.folder import FolderRecipe
 from mimo_data.sources.page import Page, PageError, Part
-from mimo_data.steps import STATE, PartCounts, finish_step, part_names, write_part
+from mimo_data.sources.repository import RepositoryRecipe
+from mimo_data.sources.tables import TablesRecipe
+from mimo_data.sources.warc import WarcRecipe
+from mimo_data.steps import PartCounts, make_documents
 
 
 class ExtractRecipe(Record, frozen=True):
-    """Where pages come from, and limits of one page, so that no page can stop a corpus."""
+    """Limits of one page, so that no page can stop a corpus, and how each kind of input is read."""
 
     page_limit_s: float = 30.0
     """CPU time; a page over it is dropped as `time_limit`."""
     worker_memory_bytes: int = 4_000_000_000
     """Address space of one process; a page that needs more is dropped as `out_of_memory`."""
-    folder: FolderRecipe = FolderRecipe()
+    pages: FolderRecipe = FolderRecipe()
+    archives: WarcRecipe = WarcRecipe()
+    tables: TablesRecipe = TablesRecipe()
+    repositories: RepositoryRecipe = RepositoryRecipe()
+
+    def __post_init__(self) -> None:
+        if self.page_limit_s <= 0 or self.worker_memory_bytes < 1:
+            raise ValueError("page_limit_s and worker_memory_bytes are above 0")
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A part of the input and where its documents go."""
-
-    part: Part
-    recipe: ExtractRecipe
-    folder: Path
-    name: str
+Kind = Literal["pages", "archives", "tables", "repositories"]
+"""Folders of HTML and PDF files; WARC and WET files; Parquet, JSON Lines and CSV files; source code repositories."""
 
 
 def extract_pages(
     run: Run,
+    kind: Kind,
     paths: Sequence[Path],
     recipe: ExtractRecipe,
     *,
@@ -50,44 +54,60 @@ def extract_pages(
     """Makes a step's folder with one document or one drop for each page, in the order of the input.
 
     Raises:
-        DataError: there is no page, or there are PDF files and PyMuPDF is missing.
+        DataError: there is nothing of this kind, or there are PDF files and PyMuPDF is missing.
     """
-    parts = folder.parts(paths, recipe.folder)
+    parts = _parts(kind, paths, recipe)
     if find_spec("pymupdf") is None:
         pdf = next((name for part in parts for name in part.names if ".pdf" in name.lower()), None)
-        if pdf is not None:
+        if pdf is not None and kind == "pages":
             raise DataError(f"{pdf}: reading PDF needs PyMuPDF. Run `pip install 'mimo-data[pdf]'`.")
-    tasks = {
-        name: _Task(part, recipe, run.folder.resolve(), name) for name, part in zip(part_names(), parts, strict=False)
-    }
-    outputs = run_parts(
-        _extract_part,
-        tasks,
-        output=PartCounts,
-        done=run.folder / STATE,
+    return make_documents(
+        run,
+        parts,
+        partial(_extracted, kind, recipe),
         engine=engine,
         memory_limit_bytes=recipe.worker_memory_bytes,
         on_items=on_items,
     )
-    return finish_step(run, outputs)
 
 
-def find_page(id: str, paths: Sequence[Path], recipe: ExtractRecipe) -> Page | None:
+def find_page(id: str, kind: Kind, paths: Sequence[Path], recipe: ExtractRecipe) -> Page | None:
     """The page with this id, if the input has it."""
-    for part in folder.parts(paths, recipe.folder):
-        for record in folder.read(part, recipe.folder):
+    for part in _parts(kind, paths, recipe):
+        for record in _records(kind, part, recipe):
             if isinstance(record, Page) and record.id == id:
                 return record
     return None
 
 
-def _extract_part(task: _Task) -> PartCounts:
-    return write_part(task.folder, task.name, _extracted(task.part, task.recipe))
+def _parts(kind: Kind, paths: Sequence[Path], recipe: ExtractRecipe) -> list[Part]:
+    match kind:
+        case "pages":
+            return folder.parts(paths, recipe.pages)
+        case "archives":
+            return warc.parts(paths, recipe.archives)
+        case "tables":
+            return tables.parts(paths, recipe.tables)
+        case "repositories":
+            return repository.parts(paths, recipe.repositories)
 
 
-def _extracted(part: Part, recipe: ExtractRecipe) -> Iterator[Document | Drop]:
-    for record in folder.read(part, recipe.folder):
+def _records(kind: Kind, part: Part, recipe: ExtractRecipe) -> Iterator[Page | Document | Drop]:
+    match kind:
+        case "pages":
+            return folder.read(part, recipe.pages)
+        case "archives":
+            return warc.read(part, recipe.archives)
+        case "tables":
+            return tables.read(part, recipe.tables)
+        case "repositories":
+            return repository.read(part, recipe.repositories)
+
+
+def _extracted(kind: Kind, recipe: ExtractRecipe, part: Part) -> Iterator[Document | Drop]:
+    for record in _records(kind, part, recipe):
         if not isinstance(record, Page):
+            count_items(1)
             yield record
             continue
         result = guarded(page_document, record, limit_s=recipe.page_limit_s)
@@ -104,7 +124,7 @@ def page_document(page: Page) -> Document | Drop:
         if not text.strip():
             raise PageError("no_content", "no text was found")
     except PageError as failure:
-        return msgspec.structs.replace(failure.drop(page.id), step="extract")
+        return failure.drop(page.id)
     # Half a surrogate pair cannot be written as UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8")
     return Document(id=page.id, text=text, source=page.source, url=url, meta=page.meta)

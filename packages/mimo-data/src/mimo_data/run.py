@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import msgspec
 
@@ -58,6 +58,7 @@ class Run:
         self.complete = out.exists()
         self._fingerprint = fingerprint
         self._header = header
+        self._lock_file: TextIO | None = None
 
     @staticmethod
     def load_recipe(path: Path, record: type[RecipeT], overrides: Sequence[str] = ()) -> RecipeT:
@@ -140,7 +141,9 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Removes the partial folder after a failure, unless it holds a state to resume from."""
+        """Removes the partial folder after a failure, unless it holds a state to resume from; others may claim it."""
+        if self._lock_file is not None:
+            self._lock_file.close()
         if not self.complete and not (self.folder / "state").exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 

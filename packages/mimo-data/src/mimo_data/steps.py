@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -19,13 +21,13 @@ from mimo_data.documents import Document, Drop, document_files, read_documents, 
 from mimo_data.engine import Engine, count_items, run_parts
 from mimo_data.run import Record, Run
 
+TaskT = TypeVar("TaskT")
+
 Transform = Callable[[Iterator[Document]], Iterator[Document | Drop]]
 """What a step does with the documents of one part, each of which it gives back or drops, in order."""
 
 STATE = "state"
 """Folder of the parts' records, in the folder of a run that is not finished."""
-
-_COUNT_EVERY = 256
 
 
 class PartCounts(Record, frozen=True):
@@ -38,18 +40,52 @@ class PartCounts(Record, frozen=True):
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One file of documents and where what comes of it goes."""
+class _Part(Generic[TaskT]):
+    """What one process reads, and where what comes of it goes."""
 
-    path: Path
+    task: TaskT
+    read: Callable[[TaskT], Iterator[Document | Drop]]
     folder: Path
     name: str
-    make: Callable[[], Transform]
 
 
 def part_names() -> Iterator[str]:
     """`00000`, `00001`, …: the names of a step's parts, in the order of their input."""
     return (f"{number:05d}" for number in count())
+
+
+def make_documents(
+    run: Run,
+    tasks: Iterable[TaskT],
+    read: Callable[[TaskT], Iterator[Document | Drop]],
+    *,
+    engine: Engine,
+    memory_limit_bytes: int | None = None,
+    on_items: Callable[[int], None] | None = None,
+) -> PartCounts:
+    """Runs a step whose parts give documents and drops, and finishes it.
+
+    Args:
+        tasks: one a part, in the order of the step's documents.
+        read: importable by name, or a `functools.partial` of such a function.
+        memory_limit_bytes: address space of one process.
+    """
+    folder = run.folder.resolve()
+    parts = {name: _Part(task, read, folder, name) for name, task in zip(part_names(), tasks, strict=False)}
+    outputs = run_parts(
+        _make_part,
+        parts,
+        output=PartCounts,
+        done=run.folder / STATE,
+        engine=engine,
+        memory_limit_bytes=memory_limit_bytes,
+        on_items=on_items,
+    )
+    return finish_step(run, outputs)
+
+
+def _make_part(part: _Part[TaskT]) -> PartCounts:
+    return write_part(part.folder, part.name, part.read(part.task))
 
 
 def transform_documents(
@@ -65,35 +101,25 @@ def transform_documents(
     Args:
         make: importable by name, or a `functools.partial` of such a function; called once a part, where it runs.
     """
-    files = [file for path in inputs for file in document_files(path)]
-    parts = {name: _Part(file, run.folder, name, make) for name, file in zip(part_names(), files, strict=False)}
-    outputs = run_parts(
-        _transform_part,
-        parts,
-        output=PartCounts,
-        done=run.folder / STATE,
-        engine=engine,
-        on_items=on_items,
-    )
-    return finish_step(run, outputs)
+    files = [file.resolve() for path in inputs for file in document_files(path)]
+    return make_documents(run, files, partial(_transformed, make), engine=engine, on_items=on_items)
 
 
-def _transform_part(part: _Part) -> PartCounts:
-    num_in = 0
+def _transformed(make: Callable[[], Transform], path: Path) -> Iterator[Document | Drop]:
+    num_in = num_out = 0
 
     def counted() -> Iterator[Document]:
         nonlocal num_in
-        for document in read_documents(part.path):
+        for document in read_documents(path):
             num_in += 1
-            if num_in % _COUNT_EVERY == 0:
-                count_items(_COUNT_EVERY)
+            count_items(1)
             yield document
-        count_items(num_in % _COUNT_EVERY)
 
-    counts = write_part(part.folder, part.name, part.make()(counted()))
-    if num_in != counts.num_in:
-        raise AssertionError(f"{part.path}: {num_in} documents went in and {counts.num_in} came out or were dropped")
-    return counts
+    for result in make()(counted()):
+        num_out += 1
+        yield result
+    if num_in != num_out:
+        raise AssertionError(f"{path}: {num_in} documents went in and {num_out} came out or were dropped")
 
 
 def write_part(folder: Path, name: str, results: Iterable[Document | Drop]) -> PartCounts:
@@ -123,20 +149,25 @@ def finish_step(run: Run, outputs: dict[str, PartCounts]) -> PartCounts:
         num_out=sum(part.num_out for part in outputs.values()),
         drops=dict(sorted(sum((Counter(part.drops) for part in outputs.values()), Counter()).items())),
     )
-    # A run that was killed here has taken some of the logs away: what it had joined until then is still there.
-    joined = run.folder / "drops.jsonl"
-    if not joined.exists():
-        temporary = joined.with_name(joined.name + ".tmp")
-        with temporary.open("wb") as file:
-            for name in outputs:
-                with (run.folder / f"drops-{name}.jsonl").open("rb") as part:
-                    shutil.copyfileobj(part, file)
-        temporary.rename(joined)
-    for name in outputs:
-        (run.folder / f"drops-{name}.jsonl").unlink(missing_ok=True)
+    join_logs(run.folder, "drops", outputs)
     run.finish(num_in=total.num_in, num_out=total.num_out, num_dropped=sum(total.drops.values()), drops=total.drops)
     forget_parts(run)
     return total
+
+
+def join_logs(folder: Path, log: str, names: Collection[str]) -> None:
+    """Makes `LOG.jsonl` of the parts' `LOG-00000.jsonl` and so on."""
+    # A run that was killed here has taken some of the parts' away: what it had joined by then is still there.
+    joined = folder / f"{log}.jsonl"
+    if not joined.exists():
+        temporary = joined.with_name(joined.name + ".tmp")
+        with temporary.open("wb") as file:
+            for name in names:
+                with (folder / f"{log}-{name}.jsonl").open("rb") as part:
+                    shutil.copyfileobj(part, file)
+        temporary.rename(joined)
+    for name in names:
+        (folder / f"{log}-{name}.jsonl").unlink(missing_ok=True)
 
 
 def forget_parts(run: Run) -> None:

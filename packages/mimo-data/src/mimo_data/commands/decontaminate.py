@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from functools import cache, partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mimo_data.commands.step import Verbs, load, transform
-
-if TYPE_CHECKING:
-    from mimo_data.decontaminate import DecontaminateRecipe, ProblemIndex
-    from mimo_data.documents import Document, Drop
-    from mimo_data.steps import Transform
+from mimo_data.commands.step import Verbs, engine, load, named, open_run, progress, report
 
 
 def add(verbs: Verbs) -> None:
@@ -26,30 +18,14 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from mimo_data.decontaminate.step import decontaminate_documents
+
     recipe = load(arguments).decontaminate
-    problems = tuple(arguments.problems)
-    transform(arguments, "decontaminate", recipe, partial(_make, recipe, problems), problems=problems)
-
-
-def _make(recipe: DecontaminateRecipe, problems: tuple[Path, ...]) -> Transform:
-    from mimo_data.documents import Drop
-
-    index = _index(recipe, problems)
-
-    def decide(document: Document) -> Document | Drop:
-        problem = index.find(document.text)
-        return (
-            Drop(id=document.id, step="decontaminate", reason="contains_problem", detail=problem)
-            if problem
-            else document
-        )
-
-    return partial(map, decide)
-
-
-@cache
-def _index(recipe: DecontaminateRecipe, problems: tuple[Path, ...]) -> ProblemIndex:
-    """One for all the parts that a process runs."""
-    from mimo_data.decontaminate import ProblemIndex, read_prompts
-
-    return ProblemIndex(chain.from_iterable(read_prompts(path) for path in problems), recipe)
+    inputs = named("documents", arguments.documents) | named("problems", arguments.problems)
+    with open_run(arguments, "decontaminate", recipe, inputs) as run:
+        if not run.complete:
+            with progress("documents") as on_items:
+                counts = decontaminate_documents(
+                    run, arguments.documents, arguments.problems, recipe, engine=engine(arguments), on_items=on_items
+                )
+            report(run, counts)

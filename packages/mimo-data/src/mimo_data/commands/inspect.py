@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mimo_data.commands.extract import add_inputs, chosen_input
 from mimo_data.commands.step import Verbs
 
 
@@ -16,7 +17,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--steps", type=Path, nargs="+", required=True, metavar="DIR", help="folders of the steps, in their order"
     )
-    verb.add_argument("--pages", type=Path, nargs="+", default=[], metavar="PATH", help="what was extracted from")
+    add_inputs(verb.add_mutually_exclusive_group())
     verb.add_argument("--html", type=Path, metavar="FILE", help="write the page beside its document, for a browser")
 
 
@@ -27,15 +28,16 @@ def _run(arguments: argparse.Namespace) -> None:
     print(as_text(arguments.id, chapters))
     if arguments.html:
         temporary = arguments.html.with_name(arguments.html.name + ".tmp")
-        temporary.write_text(as_html(arguments.id, chapters, _page(arguments.id, arguments.pages)))
+        temporary.write_text(as_html(arguments.id, chapters, _page(arguments)))
         temporary.rename(arguments.html)
         print(f"\n{arguments.html}: open it in a browser")
 
 
-def _page(id: str, paths: list[Path]) -> str:
+def _page(arguments: argparse.Namespace) -> str:
     """The HTML of the page with this id; "" where it is not among what was extracted from, or not HTML."""
     from mimo_data.extract import ExtractRecipe, find_page
     from mimo_data.sources.decoding import decode
 
-    page = find_page(id, paths, ExtractRecipe()) if paths else None
+    given = chosen_input(arguments)
+    page = find_page(arguments.id, *given, ExtractRecipe()) if given is not None else None
     return decode(page.data, charset=page.charset) if page is not None and page.kind == "html" else ""

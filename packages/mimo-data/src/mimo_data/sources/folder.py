@@ -20,7 +20,7 @@ class FolderRecipe(Record, frozen=True):
 
     max_page_bytes: int = 20_000_000
     """Size after decompression; a larger page is dropped as `too_large`."""
-    pages_per_part: int = 512
+    pages_per_part: int = 128
     """Files in a unit of work."""
     html_source: str = "web"
     """Source of the documents from HTML, in the mixture's words."""
@@ -78,7 +78,7 @@ def read_page(path: Path, max_page_bytes: int) -> bytes:
     """The bytes of a page, decompressed up to the limit.
 
     Raises:
-        PageError: it cannot be read, is empty, or is too large.
+        PageError: it is damaged, empty, or too large.
     """
     if not path.is_file():
         raise PageError("broken", "no longer there, or not a file")
@@ -86,9 +86,11 @@ def read_page(path: Path, max_page_bytes: int) -> bytes:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             data = file.read(max_page_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the file's
         raise PageError("broken", f"cannot be read: {error}") from None
     if len(data) > max_page_bytes:
         raise PageError("too_large", f"more than {max_page_bytes} bytes")
-    if not data.strip():
+    if not data or data.isspace():
         raise PageError("broken", "empty file")
     return data

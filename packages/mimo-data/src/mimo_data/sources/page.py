@@ -13,6 +13,8 @@ at most, and only for what is wrong with all of the part: a file that is gone, a
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -61,11 +63,17 @@ class PageError(Exception):
         self.reason = reason
         self.detail = detail
 
-    def drop(self, id: str) -> Drop:
+    def drop(self, id: str, *, step: str = "extract") -> Drop:
         """The drop log's line for the record of this id."""
-        return Drop(id=id, step="read", reason=self.reason, detail=self.detail)
+        return Drop(id=id, step=step, reason=self.reason, detail=self.detail)
 
 
 def printable(name: str) -> str:
     """A file's name as an id: bytes that are not UTF-8, which no JSON can hold, are written as `\\xff`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def labels(files: Sequence[Path]) -> list[str]:
+    """A name for each file, to begin ids with: as short as tells them apart, its own where there is one file."""
+    above = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return [printable(file.relative_to(above).as_posix()) for file in files]

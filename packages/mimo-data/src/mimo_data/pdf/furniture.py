@@ -1,0 +1,103 @@
+"""What is printed on pages but is no part of the text: running heads, feet and page numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mimo_data.pdf.textlayer import Line
+
+_NUMBER = re.compile(r"(?:page\s+)?(?:\d{1,5}|[ivxlc]{1,7}|[A-Z]-?\d{1,3})(?:\s*(?:of|/)\s*\d+)?", re.IGNORECASE)
+_EDGE_NUMBER = re.compile(r"^(\d{1,4})\s+\D|\D\s+(\d{1,4})$")
+_IMPRINT = re.compile(
+    r"https?://|www\.|©|\(c\)|copyright|download(?:ed)?\b|all rights reserved|published by|\bdoi\b|issn|isbn|preprint|@\w+\.",
+    re.IGNORECASE,
+)
+_MIN_REPEATS = 3
+
+
+@dataclass
+class Survey:
+    """What the lines of all pages say about a file: its heads, its first page number, its body's size."""
+
+    heads: set[str] = field(default_factory=set)
+    first_number: int | None = None
+    body_size: float = 10.0
+
+    def is_furniture(self, line: Line, height: float, page: int) -> bool:
+        """Whether a line of the margin is no part of the text."""
+        if not in_margin(line, height):
+            return False
+        if self.first_number is not None and _edge_number(line.text) == self.first_number + page:
+            return True
+        return bool(_NUMBER.fullmatch(line.text.strip("-–—|·• []()"))) or _key(line.text) in self.heads
+
+
+def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
+    """The survey of a file from each page's lines and height."""
+    heads: Counter[str] = Counter()
+    offsets: Counter[int] = Counter()
+    sizes: Counter[float] = Counter()
+    for index, (lines, height) in enumerate(pages):
+        margin = [line for line in lines if in_margin(line, height)]
+        heads.update({_key(line.text) for line in margin})
+        offsets.update({number - index for line in margin if (number := _edge_number(line.text)) is not None})
+        for line in lines:
+            if not line.code:
+                sizes[round(line.size * 2) / 2] += len(line.text)
+    common = offsets.most_common(1)
+    return Survey(
+        {text for text, count in heads.items() if count >= _MIN_REPEATS},
+        common[0][0] if common and common[0][1] >= _MIN_REPEATS else None,
+        sizes.most_common(1)[0][0] if sizes else 10.0,
+    )
+
+
+def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]:
+    """Lines (by position in `lines`) of a page's outer edge that stand apart from its text: an imprint, a logo's name.
+
+    For files of few pages, whose heads do not repeat. Nothing is dropped from a page with little text.
+    """
+    found: set[int] = set()
+    if len(lines) < 10:
+        return found
+    last, before = sorted(range(len(lines)), key=lambda i: -lines[i].y1)[:2]
+    if _NUMBER.fullmatch(lines[last].text.strip("-– ")) and lines[last].y0 - lines[before].y1 > 1.3 * lines[last].size:
+        found.add(last)
+    for from_top in (True, False):
+        order = sorted(range(len(lines)), key=lambda i: lines[i].y0 if from_top else -lines[i].y1)
+        group: list[int] = []
+        for position, following in zip(order, order[1:], strict=False):
+            line, other = lines[position], lines[following]
+            edge = line.y1 < 0.1 * height if from_top else line.y0 > 0.9 * height
+            if not edge or len(line.text) > 150:
+                break
+            group.append(position)
+            gap = other.y0 - line.y1 if from_top else line.y0 - other.y1
+            if gap > 1.3 * max(line.size, body_size):
+                found.update(
+                    i
+                    for i in group
+                    if lines[i].size < 0.93 * body_size
+                    or _IMPRINT.search(lines[i].text)
+                    or _edge_number(lines[i].text) is not None
+                    or (len(group) <= 2 and gap > 2.5 * body_size and lines[i].size < 1.15 * body_size)
+                )
+                group = []
+    return found
+
+
+def in_margin(line: Line, height: float) -> bool:
+    """Whether a line stands in the outer eighth of its page, above or below."""
+    return line.y1 < 0.125 * height or line.y0 > 0.875 * height
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[\d\s]+", "", text)
+
+
+def _edge_number(text: str) -> int | None:
+    found = _EDGE_NUMBER.search(text) if len(text) < 120 else None
+    return int(found[1] or found[2]) if found else None

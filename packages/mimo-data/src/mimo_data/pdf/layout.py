@@ -1,0 +1,317 @@
+"""Where things stand on a page: columns in reading order, and the rows of each column.
+
+Columns are found by the white gaps between them, so there may be any number; what crosses a gap (a title, a
+wide figure's caption) divides the page into bands that are read one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mimo_data.pdf.formulas import core
+from mimo_data.pdf.textlayer import Glyph, Piece, Rule
+
+_MIN_LINES = 5
+"""A column has at least so many lines."""
+_MAX_WIDTH = 20_000.0
+"""Points; no page of text is wider (14,400 is the format's own limit)."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What stands on one line of a column, from left to right, blanks among it."""
+
+    glyphs: list[Glyph]
+    rules: list[Rule]
+    x0: float
+    x1: float
+    y: float
+    """The baseline of most of it."""
+    top: float
+    bottom: float
+    size: float
+    code: bool
+    bold: bool
+
+    @property
+    def text(self) -> str:
+        return "".join(glyph.text for glyph in self.glyphs).strip()
+
+
+def columns(pieces: Sequence[Piece], width: float, *, depth: int = 0) -> list[list[Piece]]:
+    """Pieces by column and band, in reading order."""
+    gutter = _gutter(pieces, width) if depth < 4 and len(pieces) >= 2 * _MIN_LINES else None
+    if gutter is None:
+        return [list(pieces)] if pieces else []
+    # A white band over the whole width, as between rows of cards, divides before columns do.
+    return [column for band in _bands(pieces) for column in _divided(band, gutter, width, depth)]
+
+
+def _divided(pieces: Sequence[Piece], gutter: float, width: float, depth: int) -> list[list[Piece]]:
+    """Pieces left of the gutter before those right of it, between what crosses it."""
+    ordered: list[list[Piece]] = []
+    band: list[Piece] = []
+    across: list[Piece] = []
+
+    def close() -> None:
+        for side in ([p for p in band if p.x1 <= gutter + 1], [p for p in band if p.x1 > gutter + 1]):
+            ordered.extend(columns(side, width, depth=depth + 1))
+        band.clear()
+
+    for piece in sorted(pieces, key=lambda piece: (piece.y0, piece.x0)):
+        crosses = piece.x0 < gutter - 1 and piece.x1 > gutter + 1
+        if crosses or (across and _same_row(piece, across[-1])):
+            if band:
+                overlapping = [p for p in band if _same_row(p, piece)]
+                for other in overlapping:
+                    band.remove(other)
+                close()
+                across.extend(overlapping)
+            across.append(piece)
+        else:
+            if across:
+                ordered.append(list(across))
+                across.clear()
+            band.append(piece)
+    if across:
+        ordered.append(list(across))
+    close()
+    return ordered
+
+
+def _bands(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces divided where nothing stands for the height of three lines."""
+    sizes = sorted(piece.size for piece in pieces)
+    least = 2.6 * sizes[len(sizes) // 2]
+    bands: list[list[Piece]] = []
+    reach = float("-inf")
+    for piece in sorted(pieces, key=lambda piece: piece.y0):
+        if piece.y0 - reach > least:
+            bands.append([])
+        bands[-1].append(piece)
+        reach = max(reach, piece.y1)
+    return bands
+
+
+def _same_row(a: Piece, b: Piece) -> bool:
+    return min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5 * min(a.y1 - a.y0, b.y1 - b.y0)
+
+
+def _gutter(pieces: Sequence[Piece], width: float) -> float | None:
+    """The middle of a vertical white gap with columns on both sides; the one that fewest pieces cross."""
+    left_end, right_end = min(p.x0 for p in pieces), max(p.x1 for p in pieces)
+    if right_end - left_end < 0.3 * width or right_end - left_end > _MAX_WIDTH:
+        return None
+    start, num_bins = int(left_end), int(right_end - left_end) + 2
+    cover = [0] * (num_bins + 1)
+    for piece in pieces:
+        cover[max(0, int(piece.x0) - start)] += 1
+        cover[min(num_bins, int(piece.x1) - start + 1)] -= 1
+    running, counts = 0, []
+    for change in cover[:num_bins]:
+        running += change
+        counts.append(running)
+    limit = 0.2 * len(pieces)
+    best: tuple[float, float] | None = None
+    position = 0
+    while position < num_bins:
+        if counts[position] > limit:
+            position += 1
+            continue
+        low = min(counts[position : position + 300])
+        end = position
+        while end < num_bins and counts[end] <= limit:
+            end += 1
+        low = min(counts[position:end])
+        inner = [i for i in range(position, end) if counts[i] == low]
+        middle = start + (inner[0] + inner[-1] + 1) / 2
+        if end - position >= 6 and _divides(pieces, middle, width) and (best is None or low < best[0]):
+            best = (low, middle)
+        position = end
+    return best[1] if best else None
+
+
+def _divides(pieces: Sequence[Piece], x: float, width: float) -> bool:
+    """Whether lines stand on both sides of x beside each other, long enough to be text and not cells."""
+    # Bits of formulas and marks of lists say nothing about columns.
+    left = [piece for piece in pieces if piece.x1 <= x + 1 and len(piece.text) > 8]
+    right = [piece for piece in pieces if piece.x0 >= x - 1 and len(piece.text) > 8]
+    for side in (left, right):
+        if len(side) < _MIN_LINES:
+            return False
+        extent = max(p.x1 for p in side) - min(p.x0 for p in side)
+        long = sum(1 for p in side if p.x1 - p.x0 > 0.6 * extent)
+        if extent < 0.14 * width or long < 0.25 * len(side) or sum(len(p.text) for p in side) < 16 * len(side):
+            return False
+    heights = sorted((p.y0, p.y1) for p in left)
+    beside = sum(1 for a in right if any(y0 < a.y1 and a.y0 < y1 for y0, y1 in heights))
+    return beside >= 0.4 * min(len(right), len(left))
+
+
+def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
+    """The rows of one column, from the top; short rules (of fractions and roots) belong to them."""
+    spans: list[tuple[float, float, list[Glyph], Rule | None]] = []
+    for piece in pieces:
+        by_line: dict[float, list[Glyph]] = {}
+        for glyph in piece.glyphs:
+            by_line.setdefault(round(glyph.y, 1) if not glyph.height else -glyph.y - glyph.height, []).append(glyph)
+        for glyphs in by_line.values():
+            if all(glyph.text.isspace() for glyph in glyphs):
+                continue
+            top = min(core(glyph)[0] for glyph in glyphs)
+            bottom = max(core(glyph)[1] for glyph in glyphs)
+            spans.append((top, bottom, glyphs, None))
+    spans += [(rule.y - rule.reach, rule.y + rule.reach, [], rule) for rule in rules]
+    spans.sort(key=lambda span: span[0])
+    found: list[tuple[list[Glyph], list[Rule]]] = []
+    reach = float("-inf")
+    for top, bottom, glyphs, rule in spans:
+        if top > reach or not found:
+            found.append(([], []))
+            reach = bottom
+        reach = max(reach, bottom)
+        found[-1][0].extend(glyphs)
+        if rule is not None:
+            found[-1][1].append(rule)
+    result: list[Row] = []
+    for glyphs, own in _with_limits(found):
+        if any(not glyph.text.isspace() for glyph in glyphs):
+            result += [row_of(*part) for part in _untangled(glyphs, own)]
+    return result
+
+
+def _with_limits(found: list[tuple[list[Glyph], list[Rule]]]) -> list[tuple[list[Glyph], list[Rule]]]:
+    """Rows, with those put to their neighbour that are only the small limits of a sum or of `max`."""
+    kept: list[tuple[list[Glyph], list[Rule]]] = []
+    waiting: tuple[list[Glyph], list[Rule]] | None = None
+    for group in found:
+        if waiting is not None:
+            if _is_limit(waiting[0], group[0]):
+                group = (waiting[0] + group[0], waiting[1] + group[1])
+            else:
+                kept.append(waiting)
+            waiting = None
+        if kept and _is_limit(group[0], kept[-1][0]):
+            kept[-1][0].extend(group[0])
+            kept[-1][1].extend(group[1])
+        elif len(group[0]) < 24:
+            waiting = group
+        else:
+            kept.append(group)
+    if waiting is not None:
+        kept.append(waiting)
+    return kept
+
+
+def _is_limit(small: list[Glyph], large: list[Glyph]) -> bool:
+    """Whether a few small glyphs stand close above or below something in the row beside them."""
+    few = [glyph for glyph in small if not glyph.text.isspace()]
+    near = [glyph for glyph in large if not glyph.text.isspace()]
+    if not few or not near or len(few) > 16:
+        return False
+    size = max(glyph.size for glyph in near)
+    if max(glyph.size for glyph in few) > 0.85 * size or any(glyph.font.monospaced for glyph in few):
+        return False
+    x0, x1 = min(glyph.x0 for glyph in few), max(glyph.x1 for glyph in few)
+    touching = [glyph for glyph in near if glyph.x0 < x1 and glyph.x1 > x0 and glyph.size > 0.85 * size]
+    if not touching or x0 < min(g.x0 for g in near) - size or x1 > max(g.x1 for g in near) + size:
+        return False
+    gap = max(
+        min(core(g)[0] for g in few) - max(core(g)[1] for g in touching),
+        min(core(g)[0] for g in touching) - max(core(g)[1] for g in few),
+    )
+    return gap < 0.5 * size
+
+
+def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph], list[Rule]]]:
+    """Lines of words that something tall ties together, each with what is nearest to it."""
+    letters: dict[float, int] = {}
+    for glyph in glyphs:
+        if not glyph.font.is_math and glyph.text.isalpha():
+            y = round(glyph.y, 1)
+            letters[y] = letters.get(y, 0) + 1
+    anchors = sorted(y for y, count in letters.items() if count >= 12)
+    lines: list[float] = []
+    for y in anchors:
+        if not lines or y - lines[-1] > 5:
+            lines.append(y)
+        elif letters[y] > letters[lines[-1]]:
+            lines[-1] = y
+    if len(lines) < 2:
+        return [(glyphs, rules)]
+    parts: list[tuple[list[Glyph], list[Rule]]] = [([], []) for _ in lines]
+
+    def nearest(y: float) -> int:
+        return min(range(len(lines)), key=lambda i: abs(lines[i] - y))
+
+    for glyph in glyphs:
+        middle = (glyph.top + glyph.bottom) / 2 + 0.25 * glyph.size if glyph.height else glyph.y
+        parts[nearest(middle)][0].append(glyph)
+    for rule in rules:
+        parts[nearest(rule.y + 2.5)][1].append(rule)
+    return [part for part in parts if any(not glyph.text.isspace() for glyph in part[0])]
+
+
+def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
+    """One row of these glyphs."""
+    visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
+    weight: dict[float, float] = {}
+    for glyph in visible:
+        if not glyph.height:
+            weight[glyph.size] = weight.get(glyph.size, 0) + 1
+    largest = max(weight, default=visible[0].size)
+    # Scripts may outnumber what they stand at; a heading's large initial may not set the size.
+    size = max((size for size, count in weight.items() if count >= 0.15 * len(visible)), default=largest)
+    lines: dict[float, int] = {}
+    for glyph in visible:
+        if abs(glyph.size - size) < 0.5 and not glyph.height:
+            lines[round(glyph.y, 1)] = lines.get(round(glyph.y, 1), 0) + 1
+    y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
+    if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
+        glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
+        visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
+    num_code = sum(glyph.font.monospaced for glyph in visible)
+    num_bold = sum(glyph.font.bold for glyph in visible)
+    return Row(
+        glyphs, rules, min(glyph.x0 for glyph in visible), max(glyph.x1 for glyph in visible), y,
+        min(glyph.top for glyph in visible), max(glyph.bottom for glyph in visible), size,
+        num_code >= 0.9 * len(visible) and visible[0].font.monospaced, num_bold >= 0.9 * len(visible),
+    )  # fmt: skip
+
+
+def _once(glyphs: list[Glyph]) -> list[Glyph]:
+    """Without what is printed twice at the same place, as some files make letters bold."""
+    kept: list[Glyph] = []
+    for glyph in glyphs:
+        last = kept[-1] if kept else None
+        if (
+            last is not None
+            and glyph.text == last.text
+            and glyph.x0 < last.x0 + 0.4 * (last.x1 - last.x0)
+            and abs(glyph.y - last.y) < 0.1 * glyph.size
+            and not glyph.height
+        ):
+            continue
+        kept.append(glyph)
+    return kept
+
+
+def _spaced(glyphs: list[Glyph]) -> list[Glyph]:
+    """With a blank where words of a tightly set line stand only a little further apart than letters."""
+    narrow = [
+        i
+        for i, (a, b) in enumerate(zip(glyphs, glyphs[1:], strict=False), 1)
+        if 0.12 * b.size < b.x0 - a.x1 < 0.35 * b.size
+        and a.size == b.size
+        and a.text.isalnum()
+        and b.text.isalnum()
+        and not (a.font.is_math or b.font.is_math or b.font.monospaced)
+    ]
+    if not narrow or len(narrow) > 0.3 * len(glyphs):
+        return glyphs
+    result = list(glyphs)
+    for i in reversed(narrow):
+        a = glyphs[i - 1]
+        result.insert(i, Glyph(" ", a.x1, a.x1, a.y, a.size, a.font))
+    return result

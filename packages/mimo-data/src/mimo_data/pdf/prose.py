@@ -1,0 +1,256 @@
+"""A row of words to text: inline formulas between dollar signs, inline code between back-ticks.
+
+A formula is found by its fonts (TeX's mathematics fonts), by characters that only mathematics uses, and by
+scripts off the baseline; digits, operators, brackets and names of functions beside these belong to it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from mimo_data.pdf.formulas import formula
+from mimo_data.pdf.layout import Row
+from mimo_data.pdf.symbols import FUNCTIONS, OPERATORS, RELATIONS, is_mathematical
+from mimo_data.pdf.textlayer import Glyph
+
+# Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
+# f name of a function, comma, e ellipsis, c code, t other text, blank.
+_OPERANDS = "mxd)f"
+_END_OF_WORD = re.compile(r"[^\W\d]-$")
+
+
+def labels_of(row: Row, *, italic_letters: bool) -> str:
+    """What each glyph of a row is, one letter each.
+
+    Args:
+        italic_letters: single italic letters of text fonts are formulas, as where no mathematics font is used.
+    """
+    found: list[str] = []
+    for glyph in row.glyphs:
+        found.append(_label(glyph, row))
+    _mark_words(row.glyphs, found, italic_letters=italic_letters)
+    return "".join(found)
+
+
+def _label(glyph: Glyph, row: Row) -> str:
+    text, font = glyph.text, glyph.font
+    if text.isspace():
+        return " "
+    if glyph.height:
+        return "m"
+    if font.monospaced:
+        return "c"
+    if glyph.size < 0.88 * row.size and abs(glyph.y - row.y) > 0.08 * row.size:
+        return "x"
+    if font.is_math and text not in "•§¶":
+        if text in RELATIONS or text in OPERATORS:
+            return "r"
+        if text in "([{":
+            return "("
+        if text in ")]}":
+            return ")"
+        return "," if text in ",.;:" else "m"
+    if is_mathematical(text):
+        return "r" if text in RELATIONS or text in OPERATORS else "m"
+    if text.isdigit():
+        return "d"
+    if text in "=+<>/|*":
+        return "o"
+    if text in "([":
+        return "("
+    if text in ")]":
+        return ")"
+    if text in ",;":
+        return ","
+    return "a" if text in "¯ˆ˜˙¨⃗" else "t"
+
+
+def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bool) -> None:
+    """Names of functions, lone Greek and italic letters, decimal points and accents, told by what is beside them."""
+    dots = "".join(glyph.text if glyph.text in " ." else "x" for glyph in glyphs)
+    for run in re.finditer(r"(?<!\.)\.( ?\.){2}(?![.])(?! \.)", dots):
+        # A spaced ellipsis beside a comma or an operator is one of mathematics.
+        if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
+            found[run.start() : run.end()] = "e" * (run.end() - run.start())
+    for run in re.finditer("x{4,}", "".join(found)):
+        # Small words beside a line are words; below the letter of a formula they are its script.
+        part = glyphs[run.start() : run.end()]
+        at_formula = run.start() > 0 and found[run.start() - 1] in "m)" and part[0].x0 - glyphs[run.start() - 1].x1 < 0.15 * part[0].size
+        if not at_formula and all(glyph.text.isalpha() and not glyph.font.is_math for glyph in part):
+            found[run.start() : run.end()] = "t" * len(part)
+    position = 0
+    while position < len(glyphs):
+        if found[position] != "t":
+            if found[position] == "a":
+                found[position] = "m" if any(c in "mx" for c in found[max(0, position - 2) : position + 3]) else "t"
+            position += 1
+            continue
+        end = position
+        while end < len(glyphs) and found[end] == "t" and glyphs[end].text.isalpha():
+            end += 1
+        word = "".join(glyph.text for glyph in glyphs[position:end])
+        if not word:
+            near = found[position - 1 : position + 2]
+            if glyphs[position].text == "." and near == ["d", "t", "d"]:
+                found[position] = "d"
+            position += 1
+            continue
+        if word in FUNCTIONS and word not in ("max", "min", "dim", "inf", "sup", "arg", "deg") or (
+            word in FUNCTIONS and end < len(glyphs) and found[end] in "x("
+        ):
+            found[position:end] = "f" * len(word)
+        elif len(word) == 1 and (
+            unicodedata.name(word, "").startswith("GREEK")
+            or (italic_letters and glyphs[position].font.italic)
+            or "".join(found[end : end + 1]) == "x"
+        ):
+            found[position] = "m"
+        position = end
+
+
+def formula_spans(labels: str) -> list[tuple[int, int]]:
+    """Where formulas stand among labels."""
+    spans: list[tuple[int, int]] = []
+    position = 0
+    while position < len(labels):
+        if labels[position] not in "mxr":
+            position += 1
+            continue
+        start = _reach_left(labels, position, spans[-1][1] if spans else 0)
+        end = _reach_right(labels, position)
+        start, end = _trimmed(labels, start, end)
+        if start < end and re.search(r"[mxr]", labels[start:end]):
+            if spans and start < spans[-1][1]:
+                start = spans.pop()[0]
+            spans.append((start, end))
+        position = max(position + 1, end)
+    return spans
+
+
+def _reach_right(labels: str, position: int) -> int:
+    depth = 0
+    while position < len(labels):
+        label = labels[position]
+        before = labels[position - 1] if position else " "
+        if label in "(":
+            depth += 1
+        elif label == ")":
+            if not depth and before == " ":
+                return position
+            depth -= 1
+        elif label == "e":
+            pass
+        elif label == " " and (labels[position + 1 : position + 2] == "e" or before == "e"):
+            pass
+        elif label == " ":
+            after = labels[position + 1 : position + 2]
+            joined = (after in tuple("ro") and after) or (before in "ro(f" and after in tuple("mxdf(ro"))
+            if not joined and not (depth > 0 and after in tuple("mdf(")) and not (before == "," and depth > 0):
+                return position
+        elif label == ",":
+            after = labels[position + 1 : position + 3].lstrip()[:1]
+            if after == "e" or (after and after in "mdf(" and labels[:position].rstrip().endswith("e")):
+                position += 2 if labels[position + 1] == " " else 1
+                continue
+            if not after or after not in "mxdf(r" or (depth <= 0 and labels[position + 1] == " "):
+                return position
+        elif label not in "mxrdof":
+            return position
+        position += 1
+    return position
+
+
+def _reach_left(labels: str, position: int, limit: int) -> int:
+    while position > limit:
+        label = labels[position - 1]
+        here = labels[position]
+        if label in "d(fo" or (label == ")" and here in "xro"):
+            position -= 1
+        elif label == " " and position - 1 > limit:
+            before = labels[position - 2]
+            if (before in "dfo)mx" and here in "ro") or (before in "of" and here in "mxd(f"):
+                position -= 1
+            else:
+                return position
+        elif label == "t" and here == "x":
+            return position
+        else:
+            return position
+    return position
+
+
+def _trimmed(labels: str, start: int, end: int) -> tuple[int, int]:
+    """Without blanks and operators at the ends that only prose left there, and without half a pair of brackets."""
+    while start < end:
+        part = labels[start:end]
+        if part[-1] in " ,o" or (part[-1] == "(" and part.count("(") > part.count(")")):
+            end -= 1
+        elif part[0] in " ,o" or (part[0] == ")" and part.count(")") > part.count("(")):
+            start += 1
+        elif part[0] == "(" and part.count("(") > part.count(")"):
+            start += 1
+        elif part[-1] == ")" and part.count(")") > part.count("("):
+            end -= 1
+        else:
+            break
+    return start, end
+
+
+def text_of(row: Row, labels: str) -> str:
+    """The row as Markdown."""
+    glyphs = row.glyphs
+    parts: list[str] = []
+    position = 0
+    for start, end in [*formula_spans(labels), (len(glyphs), len(glyphs))]:
+        parts.append(_plain(glyphs[position:start], labels[position:start]))
+        parts.append(_math(row, start, end, labels) if start < end else "")
+        for border in (start, end):
+            if 0 < border < len(glyphs) and glyphs[border].x0 - glyphs[border - 1].x1 > 0.2 * row.size:
+                parts.insert(len(parts) - (border == start), " ")
+        position = end
+    return re.sub(r"\s+", " ", "".join(parts)).strip()
+
+
+def _math(row: Row, start: int, end: int, labels: str) -> str:
+    glyphs = [glyph for glyph in row.glyphs[start:end] if not glyph.text.isspace()]
+    if set(labels[start:end]) <= {"x", " "}:
+        text = "".join(glyph.text for glyph in glyphs)
+        before = labels[start - 1] if start else " "
+        raised = glyphs[0].y < row.y
+        if raised and text.isdigit() and (before == "t" or start == 0):
+            return f"[^{text}]"
+        if not re.search(r"[\d∗†‡]", text) or text.isalpha():
+            return text
+        return f"${'^' if raised else '_'}{{{text}}}$" if text.isascii() else text
+    x0, x1 = glyphs[0].x0 - 1, max(glyph.x1 for glyph in glyphs) + 1
+    latex = formula(glyphs, [rule for rule in row.rules if x0 <= rule.x0 and rule.x1 <= x1 + 2])
+    return f"${latex}$" if latex.strip() else ""
+
+
+def _plain(glyphs: Sequence[Glyph], labels: str) -> str:
+    parts: list[str] = []
+    end: float | None = None
+    code = False
+    for glyph, label in zip(glyphs, labels, strict=True):
+        if (label == "c") != code and label != " ":
+            parts.append("`")
+            code = label == "c"
+            if not code and parts[-2:-1] and parts[-2].isspace():
+                parts[-2], parts[-1] = "`", parts[-2]
+        if label != " " and end is not None and glyph.x0 - end > 0.2 * glyph.size and parts and not parts[-1].isspace():
+            parts.append(" ")
+        parts.append(glyph.text)
+        end = glyph.x1
+    if code:
+        tail = parts.pop() if parts[-1].isspace() else ""
+        parts += ["`", tail]
+    return "".join(parts)
+
+
+def join_lines(text: str, rest: str) -> str:
+    """Two rows of one paragraph; a word broken at the row's end becomes whole."""
+    if _END_OF_WORD.search(text) and re.match(r"[a-zß-ÿ]", rest):
+        return text[:-1] + rest
+    return f"{text} {rest}"

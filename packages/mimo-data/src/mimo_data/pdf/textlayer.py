@@ -1,0 +1,266 @@
+"""A PDF file's pages as glyphs, rules and images: the only module that uses PyMuPDF, whose licence is the AGPL.
+
+That is why PDF is an extra of its own (`pip install 'mimo-data[pdf]'`). Text that is not horizontal is left
+out. A crash inside MuPDF's C code is not caught here; whoever reads files of strangers runs this in a
+process that may die.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mimo_data.pdf.fonts import Font, font_of
+from mimo_data.run import DataError
+
+if TYPE_CHECKING:
+    import pymupdf
+
+_MAX_PAGES = 20_000
+"""A file that claims more is refused: the claim costs its author nothing."""
+_MAX_GLYPHS = 60_000
+_MAX_PATHS = 20_000
+_MAX_RULES = 2_000
+"""A page with more of them is a drawing."""
+
+
+class PdfError(DataError):
+    """A file that is not a readable PDF.
+
+    Attributes:
+        reason: `broken`, `encrypted` or `too_large`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Glyph:
+    """One character as drawn; coordinates in points from the page's top left."""
+
+    text: str
+    x0: float
+    x1: float
+    y: float
+    """The baseline."""
+    size: float
+    font: Font
+    height: float = 0.0
+    """Of a glyph that hangs from its origin, as TeX's tall ones do: ems below it; 0 for all others."""
+
+    @property
+    def top(self) -> float:
+        return self.y - (0.04 if self.height else 0.7) * self.size
+
+    @property
+    def bottom(self) -> float:
+        return self.y + (self.height or 0.2) * self.size
+
+
+@dataclass(slots=True)
+class Rule:
+    """A straight line, or a filled rectangle as thin as one."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    reach: float = 5.0
+    """How far above and below what it divides starts, if it is the bar of a fraction."""
+
+    @property
+    def y(self) -> float:
+        return (self.y0 + self.y1) / 2
+
+
+@dataclass(slots=True)
+class Piece:
+    """Glyphs that the file writes side by side, blanks among them."""
+
+    glyphs: list[Glyph]
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    size: float
+    block: int
+    """Pieces of one block stand close together."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line's text and box, without its glyphs."""
+
+    text: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    size: float
+    code: bool
+
+
+@dataclass(slots=True)
+class Layer:
+    """What one page draws."""
+
+    width: float
+    height: float
+    pieces: list[Piece] = field(default_factory=list)
+    rows: list[Rule] = field(default_factory=list)
+    """Horizontal rules."""
+    posts: list[Rule] = field(default_factory=list)
+    """Vertical rules."""
+    image_share: float = 0.0
+    """Share of the page that images cover."""
+    hidden_share: float = 0.0
+    """Share of the drawn text that is invisible, as a scan's recognised text is."""
+    num_unknown: int = 0
+    """Glyphs whose font does not say which character they are."""
+    num_paths: int = 0
+
+
+class Reader:
+    """An open file. Pages are read one by one, so that a long file needs the memory of one page."""
+
+    def __init__(self, document: pymupdf.Document, flags: int) -> None:
+        self._document = document
+        self._flags = flags
+        self.num_pages = document.page_count
+
+    def lines(self, number: int) -> tuple[list[Line], float]:
+        """The lines of page `number`, from 0, and its height: a third of the time of its `layer`."""
+        try:
+            page = self._document[number]
+            content, height = page.get_text("dict", flags=self._flags), page.rect.height
+        except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
+            return [], 1.0
+        lines = []
+        for block in content["blocks"]:
+            for line in block.get("lines", ()):
+                spans = [span for span in line["spans"] if not span["text"].isspace()]
+                if spans and abs(line["dir"][0]) > 0.9:
+                    text = "".join(span["text"] for span in line["spans"]).strip()
+                    largest = max(spans, key=lambda span: len(span["text"]))
+                    code = font_of(largest["font"], largest["flags"]).monospaced
+                    lines.append(Line(text, *line["bbox"], largest["size"], code))
+        return lines, height
+
+    def layer(self, number: int) -> Layer:
+        """What page `number`, from 0, draws; empty when the page is damaged."""
+        try:
+            page = self._document[number]
+            layer = Layer(page.rect.width, page.rect.height)
+            content = page.get_text("rawdict", flags=self._flags)
+            log = page.get_bboxlog()
+        except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
+            return Layer(1.0, 1.0)
+        _read_pieces(content, layer)
+        _read_paths(log, page.rotation_matrix, layer)
+        return layer
+
+    def image(self, number: int, *, longest_px: int = 1536) -> bytes:
+        """Page `number` drawn as PNG."""
+        import pymupdf
+
+        page = self._document[number]
+        zoom = longest_px / max(1.0, page.rect.width, page.rect.height)
+        return bytes(page.get_pixmap(matrix=pymupdf.Matrix(zoom, zoom), alpha=False).tobytes("png"))
+
+
+@contextmanager
+def open_pdf(data: bytes) -> Iterator[Reader]:
+    """The file, open.
+
+    Raises:
+        PdfError: it is damaged, has no page or far too many, or needs a password.
+        DataError: PyMuPDF is not installed.
+    """
+    try:
+        import pymupdf
+    except ImportError:
+        raise DataError("reading PDF needs PyMuPDF. Run `pip install 'mimo-data[pdf]'`.") from None
+    pymupdf.TOOLS.mupdf_display_errors(False)  # type: ignore[no-untyped-call]
+    pymupdf.TOOLS.mupdf_display_warnings(False)  # type: ignore[no-untyped-call]
+    flags = (
+        pymupdf.TEXT_PRESERVE_WHITESPACE
+        | pymupdf.TEXT_MEDIABOX_CLIP
+        # Glyphs of TeX's symbol fonts often have no Unicode; their place in the font says what they are.
+        | pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
+    )
+    try:
+        document = pymupdf.open(stream=data, filetype="pdf")  # type: ignore[no-untyped-call]
+        encrypted, num_pages = bool(document.needs_pass), 0 if document.needs_pass else document.page_count
+    except Exception as error:
+        raise PdfError("broken", f"not a readable PDF: {error}. Get the file again.") from None
+    with document:
+        if encrypted:
+            raise PdfError("encrypted", "the PDF needs a password. Decrypt it, or leave it out.")
+        if not num_pages:
+            raise PdfError("broken", "not a readable PDF: it has no page. Get the file again.")
+        if num_pages > _MAX_PAGES:
+            raise PdfError("too_large", f"the PDF has {num_pages} pages, the limit is {_MAX_PAGES}. Split it.")
+        yield Reader(document, flags)
+
+
+def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
+    num_glyphs = num_hidden = 0
+    for number, block in enumerate(content["blocks"]):
+        for line in block.get("lines", ()):
+            if abs(line["dir"][0]) < 0.9:
+                continue
+            glyphs: list[Glyph] = []
+            for span in line["spans"]:
+                size = span["size"]
+                font = font_of(span["font"], span["flags"])
+                hidden = span.get("alpha", 255) == 0
+                for char in span["chars"]:
+                    text = char["c"]
+                    x0, _, x1, _ = char["bbox"]
+                    if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
+                        layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
+                    text, height = (" ", 0.0) if char["synthetic"] else font.read(text)
+                    if text:
+                        glyphs.append(Glyph(text, x0, x1, char["origin"][1], size, font, height))
+                        num_hidden += hidden
+            num_glyphs += len(glyphs)
+            visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
+            if not visible or num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
+                continue
+            sizes: dict[float, int] = {}
+            for glyph in visible:
+                sizes[glyph.size] = sizes.get(glyph.size, 0) + 1
+            size = max(sizes, key=lambda size: (sizes[size], size))
+            baseline = max(glyph.y for glyph in visible if glyph.size == size)
+            x0 = min(glyph.x0 for glyph in visible)
+            x1 = max(glyph.x1 for glyph in visible)
+            text = "".join(glyph.text for glyph in glyphs).strip()
+            layer.pieces.append(Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, number, text))
+    layer.hidden_share = num_hidden / max(1, num_glyphs)
+
+
+def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
+    import pymupdf
+
+    area = 0.0
+    for kind, box in log[:_MAX_PATHS]:
+        x0, y0, x1, y1 = pymupdf.Rect(box) * rotation if rotation.a != 1 else box
+        if kind == "fill-image":
+            area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
+        elif kind.endswith("path"):
+            layer.num_paths += 1
+            if y1 - y0 < 1.6 and x1 - x0 > 2.5:
+                layer.rows.append(Rule(x0, y0, x1, y1))
+            elif x1 - x0 < 1.6 and y1 - y0 > 5:
+                layer.posts.append(Rule(x0, y0, x1, y1))
+        elif kind == "ignore-text":
+            layer.hidden_share = max(layer.hidden_share, 0.01)
+    if len(layer.rows) > _MAX_RULES:
+        layer.rows.clear()
+    layer.image_share = min(1.0, area / max(1.0, layer.width * layer.height))

@@ -1,0 +1,189 @@
+"""Formulas as TeX sets them: glyphs of Computer Modern fonts at their places, on hand-written pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from mimo_data.pdf import extract_pdf
+
+pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
+
+Glyphs = tuple[str, float, float, float, str]
+"""Font, size, x, baseline from the top, and the characters as codes of that font."""
+
+_ENCODINGS = {
+    "CMR10": "175 /macron",
+    "CMMI10": "11 /alpha 12 /beta 25 /pi",
+    "CMSY10": "0 /minus 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
+    "CMEX10": "",
+    "CMTT10": "",
+}
+_TAKEN = {"CMR10": "R", "CMMI10": "I", "CMSY10": "S", "CMEX10": "E", "CMTT10": "T"}
+
+
+def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> bytes:
+    """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick."""
+    parts = []
+    for font, size, x, y, text in glyphs:
+        code = "".join(f"{ord(letter):02x}" for letter in text)
+        parts.append(f"BT /{_TAKEN[font]} {size} Tf 1 0 0 1 {x} {800 - y} Tm <{code}> Tj ET")
+    parts += [f"{x0} {800 - y - 0.2} {x1 - x0} 0.4 re f" for x0, x1, y in rules]
+    stream = "\n".join(parts)
+    widths = " ".join(["500"] * 256)
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources << /Font << "
+        + " ".join(f"/{short} {5 + number} 0 R" for number, short in enumerate(_TAKEN.values()))
+        + " >> >> >>",
+        f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
+        *(
+            f"<< /Type /Font /Subtype /Type1 /BaseFont /{name} /FirstChar 0 /LastChar 255 /Widths [{widths}]"
+            f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >> >>"
+            for name in _TAKEN
+        ),
+    ]
+    body = "".join(f"{number} 0 obj\n{source}\nendobj\n" for number, source in enumerate(objects, 1))
+    return f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode("latin-1")
+
+
+PROSE = [("CMR10", 10, 72, 100 + 12 * line, "Some words of the usual length stand on each of these lines here.") for line in range(4)]
+
+
+def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> str:
+    """What a page gives after its prose."""
+    text = extract_pdf(tex_page([*PROSE, *glyphs], rules))
+    return text.partition("here.\n\n")[2]
+
+
+def test_smaller_glyphs_off_the_baseline_are_scripts():
+    found = display([
+        ("CMMI10", 10, 200, 180, "x"), ("CMR10", 7, 205, 176, "2"), ("CMR10", 10, 212, 180, "="),
+        ("CMMI10", 10, 220, 180, "y"), ("CMMI10", 7, 225, 181.5, "i"), ("CMSY10", 7, 229, 176, "\x00"), ("CMR10", 7, 232.5, 176, "1"),
+    ])  # fmt: skip
+    assert found == "$$\nx^2=y_i^{-1}\n$$"
+
+
+def test_a_rule_with_something_above_and_below_is_a_fraction():
+    found = display(
+        [
+            ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 190, 180, "="),
+            ("CMMI10", 10, 203, 173, "a"), ("CMR10", 10, 208, 173, "+"), ("CMR10", 10, 213, 173, "1"),
+            ("CMMI10", 10, 208, 187, "b"),
+        ],
+        [(202, 219, 177.5)],
+    )  # fmt: skip
+    assert found == "$$\ny=\\frac{a+1}{b}\n$$"
+
+
+def test_a_fraction_may_stand_in_a_fraction():
+    found = display(
+        [
+            ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 190, 180, "="), ("CMMI10", 10, 207, 167, "a"),
+            ("CMR10", 7, 208, 173.5, "2"), ("CMMI10", 10, 207, 187, "c"),
+        ],
+        [(202, 217, 177.5), (205.5, 213, 168.5)],
+    )  # fmt: skip
+    assert found == "$$\ny=\\frac{\\frac{a}{2}}{c}\n$$"
+
+
+def test_a_root_covers_what_its_bar_covers():
+    found = display(
+        [
+            ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 190, 180, "="), ("CMSY10", 10, 200, 172, "p"),
+            ("CMMI10", 10, 205, 180, "x"), ("CMR10", 10, 212, 180, "+"), ("CMR10", 10, 219, 180, "1"),
+        ],
+        [(205, 224, 171.8)],
+    )  # fmt: skip
+    assert found == "$$\ny=\\sqrt{x+1}\n$$"
+
+
+def test_small_glyphs_above_and_below_a_sum_are_its_limits():
+    found = display([
+        ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 200, 170, "X"),
+        ("CMMI10", 7, 196, 192, "i"), ("CMR10", 7, 199.5, 192, "="), ("CMR10", 7, 203, 192, "0"),
+        ("CMMI10", 7, 200.5, 167.5, "n"), ("CMMI10", 10, 209, 180, "x"), ("CMMI10", 7, 214, 181.5, "i"),
+    ])  # fmt: skip
+    assert found == "$$\ny=\\sum_{i=0}^nx_i\n$$"
+
+
+def test_an_accent_stands_over_its_letter():
+    found = display([
+        ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"), ("CMR10", 10, 208, 180, "="), ("CMMI10", 10, 216, 180, "\x0b"),
+    ])  # fmt: skip
+    assert found == "$$\n\\bar u=\\alpha\n$$"
+
+
+def test_tall_delimiters_come_in_pairs():
+    found = display(
+        [
+            ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x12"),
+            ("CMMI10", 10, 204, 173, "a"), ("CMMI10", 10, 204, 187, "b"), ("CMEX10", 10, 213, 166, "\x13"),
+        ],
+        [(203, 210, 177.5)],
+    )  # fmt: skip
+    assert found == "$$\ny=\\left(\\frac{a}{b}\\right)\n$$"
+
+
+def test_rows_between_tall_brackets_are_a_matrix():
+    found = display([
+        ("CMMI10", 10, 180, 180, "A"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x14"),
+        ("CMMI10", 10, 204, 174, "a"), ("CMMI10", 10, 219, 174, "b"),
+        ("CMMI10", 10, 204, 186, "c"), ("CMMI10", 10, 219, 186, "d"), ("CMEX10", 10, 226, 166, "\x15"),
+    ])  # fmt: skip
+    assert found == "$$\nA=\\begin{bmatrix}\na & b \\\\\nc & d\n\\end{bmatrix}\n$$"
+
+
+def test_rows_after_a_tall_brace_are_cases():
+    found = display([
+        ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x1a"),
+        ("CMR10", 10, 204, 174, "1,"), ("CMMI10", 10, 230, 174, "x"), ("CMMI10", 10, 238, 174, "<"), ("CMR10", 10, 246, 174, "0"),
+        ("CMR10", 10, 204, 186, "5,"), ("CMMI10", 10, 230, 186, "x"), ("CMMI10", 10, 238, 186, ">"), ("CMR10", 10, 246, 186, "0"),
+    ])  # fmt: skip
+    assert found == "$$\na=\\begin{cases}\n1, & x<0 \\\\\n5, & x>0\n\\end{cases}\n$$"
+
+
+def test_relations_below_each_other_are_aligned_and_numbers_kept_as_tags():
+    found = display([
+        ("CMMI10", 10, 190, 180, "x"), ("CMR10", 10, 200, 180, "="), ("CMR10", 10, 210, 180, "1"), ("CMR10", 10, 370, 180, "(2.1)"),
+        ("CMMI10", 10, 183, 196, "y"), ("CMMI10", 10, 190, 196, "z"), ("CMR10", 10, 200, 196, "="), ("CMR10", 10, 210, 196, "2"),
+        ("CMR10", 10, 370, 196, "(2.2)"),
+    ])  # fmt: skip
+    assert found == "$$\n\\begin{align}\nx &=1 \\tag{2.1} \\\\\nyz &=2 \\tag{2.2}\n\\end{align}\n$$"
+
+
+def test_names_of_functions_and_words_are_not_products_of_letters():
+    found = display([
+        ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMR10", 10, 196, 180, "sin"), ("CMMI10", 10, 213, 180, "x"),
+        ("CMR10", 10, 230, 180, "if"), ("CMMI10", 10, 252, 180, "x"), ("CMMI10", 10, 260, 180, ">"), ("CMR10", 10, 268, 180, "0"),
+    ])  # fmt: skip
+    assert found == "$$\ny=\\sin x\\quad\\text{if}\\quad x>0\n$$"
+
+
+def test_formulas_in_a_line_of_words_stand_between_dollar_signs():
+    glyphs = [
+        ("CMR10", 10, 72, 180, "We"), ("CMR10", 10, 87, 180, "take"), ("CMMI10", 10, 112, 180, "x"), ("CMMI10", 7, 117, 181.5, "i"),
+        ("CMSY10", 10, 125, 180, "2"), ("CMMI10", 10, 133, 180, "X"), ("CMR10", 10, 143, 180, "as"), ("CMR10", 10, 158, 180, "given"),
+        ("CMR10", 10, 188, 180, "before"), ("CMR10", 10, 223, 180, "it"), ("CMR10", 10, 238, 180, "was."),
+    ]  # fmt: skip
+    assert display(glyphs) == r"We take $x_i\in X$ as given before it was."
+
+
+def test_typewriter_text_is_code_and_no_formula():
+    assert display([("CMTT10", 10, 200, 180, "x = y_1 + 2")]) == "```\nx = y_1 + 2\n```"
+
+
+def test_italic_letters_are_formulas_where_no_mathematics_font_is_used():
+    import pymupdf
+
+    page = pymupdf.open().new_page(width=600, height=800)
+    for line in range(4):
+        page.insert_text((72, 100 + 12 * line), "Some words of the usual length stand on each line here.", fontname="tiro", fontsize=10)
+    page.insert_text((200, 180), "E", fontname="tiit", fontsize=10)
+    page.insert_text((209, 180), "=", fontname="tiro", fontsize=10)
+    page.insert_text((218, 180), "m", fontname="tiit", fontsize=10)
+    page.insert_text((225.2, 180), "c", fontname="tiit", fontsize=10)
+    page.insert_text((229.8, 176), "2", fontname="tiro", fontsize=7)
+    assert extract_pdf(page.parent.tobytes()).endswith("$$\nE=mc^2\n$$")

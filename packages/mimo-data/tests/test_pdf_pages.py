@@ -1,0 +1,236 @@
+"""Layout, tables, routing and hostile files."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mimo_data.pdf import VISION_SCORE, PdfError, extract_pdf, read_pages
+
+pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
+
+WORDS = "Some words of the usual length stand here on"
+
+
+def column(page, x: float, y: float, lines: list[str], *, size: float = 10, font: str = "helv") -> None:
+    for number, line in enumerate(lines):
+        page.insert_text((x, y + 1.2 * size * number), line, fontname=font, fontsize=size)
+
+
+def blank():
+    return pymupdf.open().new_page(width=600, height=800)
+
+
+def read(page) -> str:
+    return extract_pdf(page.parent.tobytes())
+
+
+def test_three_columns_are_read_one_after_the_other_below_a_title_over_all():
+    page = blank()
+    column(page, 60, 90, ["A title that goes over all three of the columns of this page"], size=16, font="hebo")
+    names = ("First", "Second", "Third")
+    for line in range(9):
+        for number, name in enumerate(names):
+            column(page, 40 + 180 * number, 140 + 12 * line, [f"{name} column, its line {line}, words"])
+    text = read(page)
+    places = [text.index(f"{name} column, its line {line}") for name in names for line in range(9)]
+    assert text.startswith("## A title") or text.startswith("# A title")
+    assert places == sorted(places)
+
+
+def test_rows_of_cards_are_read_row_by_row():
+    page = blank()
+    for row in range(2):
+        for number in range(2):
+            column(page, 50 + 280 * number, 100 + 200 * row, [f"Card {row}{number} says {WORDS[:30]} {line}" for line in range(5)])
+    text = read(page)
+    places = [text.index(f"Card {name} says") for name in ("00", "01", "10", "11")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_cells_below_each_other_are_a_table(ruled):
+    page = blank()
+    column(page, 72, 80, [f"{WORDS} this page, line {n}." for n in range(3)])
+    rows = [("Name", "Tokens", "Share"), ("web", "3.71T", "95%"), ("code", "83.0B", "2%"), ("papers", "58.6B", "3%")]
+    for number, row in enumerate(rows):
+        for place, cell in enumerate(row):
+            column(page, 100 + 90 * place, 160 + 14 * number, [cell])
+    if ruled:
+        for y in (148, 164, 206):
+            page.draw_line((95, y), (340, y), width=0.5)
+    assert read(page).endswith(
+        "| Name | Tokens | Share |\n| --- | --- | --- |\n| web | 3.71T | 95% |\n| code | 83.0B | 2% |\n| papers | 58.6B | 3% |"
+    )
+
+
+def test_a_head_over_several_columns_stands_in_each():
+    page = blank()
+    for y, row in ((160, ("", "2023", "2024", "2025")), (174, ("Cost", "1", "2", "3")), (188, ("Total", "4", "5", "6"))):
+        for place, cell in enumerate(row):
+            column(page, 100 + 80 * place, y, [cell])
+    column(page, 255, 146, ["Year ended"])
+    page.draw_line((175, 149), (370, 149), width=0.5)
+    page.draw_line((95, 164), (370, 164), width=0.5)
+    assert "|  | Year ended | Year ended | Year ended |" in read(page)
+
+
+def test_headings_go_by_their_numbers():
+    page = blank()
+    column(page, 72, 100, ["2 Methods"], size=14, font="hebo")
+    column(page, 72, 130, [f"{WORDS} this page, line {n}." for n in range(4)])
+    column(page, 72, 200, ["2.1 Data"], size=12, font="hebo")
+    column(page, 72, 230, [f"{WORDS} that page, line {n}." for n in range(4)])
+    text = read(page)
+    assert "## 2 Methods\n\n" in text and "### 2.1 Data\n\n" in text
+
+
+def test_marks_of_lists_start_items():
+    page = blank()
+    column(page, 72, 100, ["The parts are these:", "• the first part, which is", "• the second part."])
+    assert read(page) == "The parts are these:\n\n- the first part, which is\n\n- the second part."
+
+
+def test_the_list_of_references_is_left_out():
+    page = blank()
+    column(page, 72, 100, ["1 Results"], size=14, font="hebo")
+    column(page, 72, 130, [f"{WORDS} this page, line {n}." for n in range(6)])
+    column(page, 72, 230, ["References"], size=14, font="hebo")
+    column(page, 72, 260, ["[1] A. Author. A paper on things. Journal, 2001.", "[2] B. Author. Another one. 2002."])
+    column(page, 72, 310, ["A Proofs"], size=14, font="hebo")
+    column(page, 72, 340, ["The proof of this follows from the above."])
+    text = read(page)
+    assert "Author" not in text
+    assert text.endswith("## A Proofs\n\nThe proof of this follows from the above.")
+    assert "Author" in read_pages(page.parent.tobytes())[0].text
+
+
+def test_code_goes_on_over_a_page_break_with_a_footnote_between():
+    document = pymupdf.open()
+    first, second = document.new_page(width=600, height=800), document.new_page(width=600, height=800)
+    column(first, 72, 100, [f"{WORDS} this page, line {n}." for n in range(6)])
+    column(first, 72, 600, ["def f(x):", "    y = x + 1"], font="cour")
+    first.insert_text((72, 680), "1", fontsize=6)
+    column(first, 76, 683, ["A note on what was said above."], size=8)
+    column(second, 96, 110, ["return y"], font="cour")
+    column(second, 72, 200, [f"{WORDS} that page, line {n}." for n in range(6)])
+    text = extract_pdf(document.tobytes())
+    assert "```\ndef f(x):\n    y = x + 1\nreturn y\n```" in text
+    assert "[^1]: A note on what was said above." in text
+
+
+def test_text_printed_twice_to_look_bold_is_read_once():
+    page = blank()
+    for shift in (0, 0.4):
+        page.insert_text((72 + shift, 100), "jubilee translated", fontsize=10)
+    assert read(page) == "jubilee translated"
+
+
+def picture(page) -> None:
+    image = pymupdf.Pixmap(pymupdf.csGRAY, pymupdf.IRect(0, 0, 60, 80))
+    image.clear_with(200)
+    page.insert_image(page.rect, pixmap=image)
+
+
+def test_a_picture_of_a_page_scores_for_a_vision_model_and_text_does_not():
+    document = pymupdf.open()
+    column(document.new_page(width=600, height=800), 72, 100, [f"{WORDS} this page, line {n}." for n in range(6)])
+    picture(document.new_page(width=600, height=800))
+    text, scan = read_pages(document.tobytes())
+    assert (text.routing.score, text.routing.reason) == (0.0, "")
+    assert scan.routing.score >= VISION_SCORE and scan.routing.reason == "scanned"
+    assert [page.number for page in (text, scan)] == [1, 2]
+
+
+def test_recognised_text_below_a_picture_is_kept_and_named():
+    page = blank()
+    picture(page)
+    for n in range(6):
+        page.insert_text((72, 100 + 12 * n), f"{WORDS} this page, line {n}.", fontsize=10, render_mode=3)
+    found = read_pages(page.parent.tobytes())[0]
+    assert found.routing.reason == "recognised" and "usual length" in found.text
+
+
+def test_glyphs_without_characters_are_garbled():
+    page = blank()
+    for n in range(12):
+        page.insert_text((72, 100 + 14 * n), "Thr qck brwn fx jmps vr th lzy dgs nd rns wll bck hm", fontsize=10)
+    assert read_pages(page.parent.tobytes())[0].routing.reason == "garbled"
+
+
+def test_vision_gets_the_picture_of_the_pages_that_need_it_only():
+    document = pymupdf.open()
+    column(document.new_page(width=600, height=800), 72, 100, [f"{WORDS} this page, line {n}." for n in range(6)])
+    picture(document.new_page(width=600, height=800))
+    seen: list[bytes] = []
+
+    def vision(png: bytes) -> str:
+        seen.append(png)
+        return "# What the model saw\n"
+
+    text = extract_pdf(document.tobytes(), vision=vision)
+    assert text.endswith("\n\n# What the model saw")
+    assert len(seen) == 1 and seen[0].startswith(b"\x89PNG")
+
+
+RECURSIVE = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R/Resources<</XObject<</F 5 0 R>>>>>>endobj
+4 0 obj<</Length 5>>stream
+/F Do
+endstream endobj
+5 0 obj<</Type/XObject/Subtype/Form/BBox[0 0 600 800]/Resources<</XObject<</F 5 0 R>>>>/Length 5>>stream
+/F Do
+endstream endobj
+trailer<</Root 1 0 R/Size 6>>
+"""
+NO_PAGE = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj
+trailer<</Root 1 0 R/Size 3>>
+"""
+
+
+def test_a_form_that_draws_itself_gives_no_text():
+    assert extract_pdf(RECURSIVE) == ""
+
+
+def test_a_file_without_a_page_is_broken():
+    with pytest.raises(PdfError, match="no page") as error:
+        extract_pdf(NO_PAGE)
+    assert error.value.reason == "broken"
+
+
+def test_a_page_of_any_size_is_read():
+    document = pymupdf.open()
+    page = document.new_page(width=1_000_000, height=1_000_000)
+    for n in range(30):
+        page.insert_text((30_000 * n + 10, 30_000 * n + 100), f"{WORDS} {n}", fontsize=10)
+    assert "usual length" in extract_pdf(document.tobytes())
+
+
+def test_any_damage_gives_text_or_a_reason():
+    page = blank()
+    column(page, 72, 100, [f"{WORDS} this page, line {n}." for n in range(30)])
+    page.draw_line((72, 90), (300, 90))
+    source = page.parent.tobytes(deflate=False)
+    generator = random.Random(0)
+    for _ in range(60):
+        data = bytearray(source[: generator.randrange(200, len(source))] if generator.random() < 0.3 else source)
+        for _ in range(generator.choice((3, 30, 300))):
+            data[generator.randrange(len(data))] = generator.randrange(256)
+        try:
+            extract_pdf(bytes(data))
+        except PdfError as error:
+            assert error.reason in ("broken", "encrypted", "too_large")
+
+
+@pytest.mark.slow
+def test_ten_thousand_pages_are_read_in_the_memory_of_one():
+    document = pymupdf.open()
+    for _ in range(10_000):
+        document.new_page()
+    document[9_999].insert_text((72, 300), "The last page.")
+    assert extract_pdf(document.tobytes()) == "The last page."
