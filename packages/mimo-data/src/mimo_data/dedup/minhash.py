@@ -63,15 +63,16 @@ class DeduplicateRecipe(Record, frozen=True):
     """Permutations in a band: more rows, fewer pairs to verify and more bands to shuffle. Not in the report."""
 
     def __post_init__(self) -> None:
-        if min(self.shingle_words, self.rows_per_band) < 1:
-            raise ValueError("shingle_words and rows_per_band are at least 1")
-        if not 0 < self.threshold < 1 or not 0 < self.recall < 1:
-            raise ValueError("threshold and recall lie between 0 and 1; of equal texts `same_text` takes care")
+        if min(self.shingle_words, self.rows_per_band) < 1 or not 0 < self.threshold <= 1 or not 0 < self.recall < 1:
+            raise ValueError(
+                "shingle_words and rows_per_band are at least 1, threshold is in (0, 1] and recall between 0 and 1"
+            )
 
     @property
     def num_bands(self) -> int:
         """Bands with which a pair at the threshold is found with probability `recall`."""
-        return max(1, math.ceil(math.log(1 - self.recall) / math.log(1 - self.threshold**self.rows_per_band)))
+        band_missed = 1 - self.threshold**self.rows_per_band
+        return math.ceil(math.log(1 - self.recall) / math.log(band_missed)) if band_missed else 1
 
 
 class Sketcher:
