@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import random
+from importlib.util import module_from_spec, spec_from_file_location
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimo_data import DataError, Document, deduplicate
+from mimo_data.dedup import kernels
 from mimo_data.dedup.minhash import DeduplicateRecipe, find_duplicates, similar_pairs
 
 WORDS = [f"word{number}" for number in range(60)]
@@ -190,3 +193,11 @@ def test_the_recipe_makes_as_many_bands_as_its_recall_needs():
     assert DeduplicateRecipe(threshold=1.0).num_bands == 1
     with pytest.raises(ValueError, match="recall between 0 and 1"):
         DeduplicateRecipe(recall=1.0)
+
+
+def test_where_compiled_code_cannot_be_kept_a_process_compiles_for_itself(monkeypatch):
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    spec = spec_from_file_location("kernels_without_a_cache", kernels.__file__)
+    fresh = module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    assert fresh.first_of_components(3, np.array([1]), np.array([2])).tolist() == [0, 1, 1]
