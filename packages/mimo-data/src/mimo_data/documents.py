@@ -142,7 +142,7 @@ def _zstd_lines(path: Path) -> Iterator[bytes]:
 
 def _write_json_lines(path: Path, documents: Iterable[Document]) -> int:
     encoder = msgspec.json.Encoder()
-    compressor = zstandard.ZstdCompressor(level=6, write_checksum=True)
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
     num_documents = 0
     with path.open("wb") as file, compressor.stream_writer(file) as stream:
         for document in documents:

@@ -21,6 +21,7 @@ _ONE = np.uint64(1)
 _LOW_16, _CODE_POINT = np.uint64(0xFFFF), np.uint32(0xFFFFFF)
 _BLOCK_SHINGLES = 512
 _OPERAND_LETTERS = 3
+_PIECE = 3
 
 
 class TextHashes(NamedTuple):
@@ -65,10 +66,12 @@ def _hash_words(text, table, shingle_words):  # type: ignore[no-untyped-def]
     word, sign = _FNV_BASIS, np.uint64(0)
     # Signs count between operands: short words, and numbers. Elsewhere they are hyphens, bullets and rules.
     length, first_letter, after_operand = 0, np.uint32(0), True
+    # Characters of a piece of text without spaces; 0 in a word of letters.
+    piece = 0
     position, size = 0, len(text)
     while position <= size:
-        # The quick way through an ASCII word; everything else takes the turns below.
-        while position < size and text[position] < 0x80:
+        # The quick way through an ASCII word; everything else goes the long way round.
+        while piece == 0 and position < size and text[position] < 0x80:
             entry = table[text[position]]
             if entry >> np.uint32(24) != 1:
                 break
@@ -105,41 +108,40 @@ def _hash_words(text, table, shingle_words):  # type: ignore[no-untyped-def]
                 position += 4
             entry = table[code]
         kind = entry >> np.uint32(24)
-        if kind == 1:
+        if length and (kind == 0 or kind == 3 or (kind == 1 and piece) or (kind == 2 and piece % _PIECE == 0)):
+            operand = piece == 0 and (length <= _OPERAND_LETTERS or 48 <= first_letter <= 57)
+            if not (operand and after_operand):
+                sign = np.uint64(0)
+            after_operand = bool(operand)
+            length = piece = 0
+            first_letter = np.uint32(0)
+            word = _mixed(word)
+            words = words * _ROLL + word - recent_words[place] * power
+            signs = signs * _ROLL + sign - recent_signs[place] * power
+            recent_words[place], recent_signs[place] = word, sign
+            place += 1
+            if place == shingle_words:
+                place = 0
+            num_words += 1
+            unit = word + sign * _MIX_2
+            first = _mixed(first + unit)
+            second = ((second << np.uint64(23) | second >> np.uint64(41)) ^ unit) * _MIX_1
+            if num_words >= shingle_words:
+                if num_shingles == len(shingles):
+                    larger = np.empty(2 * num_shingles, dtype=np.uint64)
+                    larger[:num_shingles] = shingles
+                    shingles = larger
+                shingles[num_shingles] = _mixed(words) & ~_LOW_16 | _mixed(signs) >> np.uint64(48)
+                num_shingles += 1
+            word, sign = _FNV_BASIS, np.uint64(0)
+        if kind == 1 or kind == 2:
             word = (word ^ np.uint64(entry & _CODE_POINT)) * _FNV_PRIME
+            if length == 0:
+                first_letter = entry & _CODE_POINT
             length += 1
-            continue
-        # Twice for a character that is a word of its own: the word before it ends, then it does.
-        for turn in range(2 if kind == 2 else 1):
-            if turn:
-                word = (word ^ np.uint64(entry & _CODE_POINT)) * _FNV_PRIME
-                length = 1
-            if length:
-                operand = length <= _OPERAND_LETTERS or 48 <= first_letter <= 57
-                if not (operand and after_operand):
-                    sign = np.uint64(0)
-                after_operand = bool(operand)
-                length, first_letter = 0, np.uint32(0)
-                word = _mixed(word)
-                words = words * _ROLL + word - recent_words[place] * power
-                signs = signs * _ROLL + sign - recent_signs[place] * power
-                recent_words[place], recent_signs[place] = word, sign
-                place += 1
-                if place == shingle_words:
-                    place = 0
-                num_words += 1
-                unit = word + sign * _MIX_2
-                first = _mixed(first + unit)
-                second = ((second << np.uint64(23) | second >> np.uint64(41)) ^ unit) * _MIX_1
-                if num_words >= shingle_words:
-                    if num_shingles == len(shingles):
-                        larger = np.empty(2 * num_shingles, dtype=np.uint64)
-                        larger[:num_shingles] = shingles
-                        shingles = larger
-                    shingles[num_shingles] = _mixed(words) & ~_LOW_16 | _mixed(signs) >> np.uint64(48)
-                    num_shingles += 1
-                word, sign = _FNV_BASIS, np.uint64(0)
-        if kind == 3:
+            if kind == 2:
+                piece += 1
+        elif kind == 3:
             sign = (sign + np.uint64(entry & _CODE_POINT)) * _FNV_PRIME
     if not after_operand:
         sign = np.uint64(0)

@@ -26,6 +26,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,15 +63,16 @@ class DeduplicateRecipe(Record, frozen=True):
     """Permutations in a band: more rows, fewer pairs to verify and more bands to shuffle. Not in the report."""
 
     def __post_init__(self) -> None:
-        if min(self.shingle_words, self.rows_per_band) < 1:
-            raise ValueError("shingle_words and rows_per_band are at least 1")
-        if not 0 < self.threshold < 1 or not 0 < self.recall < 1:
-            raise ValueError("threshold and recall lie between 0 and 1; of equal texts `same_text` takes care")
+        if min(self.shingle_words, self.rows_per_band) < 1 or not 0 < self.threshold <= 1 or not 0 < self.recall < 1:
+            raise ValueError(
+                "shingle_words and rows_per_band are at least 1, threshold is in (0, 1] and recall between 0 and 1"
+            )
 
     @property
     def num_bands(self) -> int:
         """Bands with which a pair at the threshold is found with probability `recall`."""
-        return max(1, math.ceil(math.log(1 - self.recall) / math.log(1 - self.threshold**self.rows_per_band)))
+        band_missed = 1 - self.threshold**self.rows_per_band
+        return math.ceil(math.log(1 - self.recall) / math.log(band_missed)) if band_missed else 1
 
 
 class Sketcher:
@@ -163,15 +165,21 @@ def find_duplicates(documents: Iterable[Document], recipe: DeduplicateRecipe) ->
 
 
 def similar_pairs(texts: Sequence[str], recipe: DeduplicateRecipe) -> list[tuple[int, int]]:
-    """Index pairs of texts that are alike by their shingles, found and verified as `near_duplicate` is.
+    """All pairs (smaller index, larger index), sorted, of texts that `same_text` or `near_duplicate` is about.
 
-    Equal texts make no pairs here; each but one is left out.
+    For measuring what the rules find: a thousand copies are half a million pairs.
     """
     corpus = _Corpus([Document(id=str(n), text=text, source="") for n, text in enumerate(texts)], recipe)
-    repeats = exact_losses(corpus.texts)["number"]
+    copies: dict[int, list[int]] = {}
+    for number, kept in exact_losses(corpus.texts).tolist():
+        copies.setdefault(kept, [kept]).append(number)
+    repeats = [number for group in copies.values() for number in group[1:]]
     pairs, _ = candidate_pairs(corpus.bands[~np.isin(corpus.bands["number"], repeats)])
     verified = corpus.verified(unique_pairs(pairs))
-    return list(zip(verified["number_a"].tolist(), verified["number_b"].tolist(), strict=True))
+    found = [pair for group in copies.values() for pair in combinations(group, 2)]
+    for a, b in zip(verified["number_a"].tolist(), verified["number_b"].tolist(), strict=True):
+        found += product(copies.get(a, [a]), copies.get(b, [b]))
+    return sorted((min(pair), max(pair)) for pair in found)
 
 
 class _Corpus:

@@ -1,9 +1,10 @@
 """Words of a text, and 64-bit hashes of its word shingles.
 
-A word is a run of `\\w` in the lower-cased text, in the sense of Python's `re` and `str.lower`. Scripts that are
-written without spaces (Chinese, Japanese, Thai, Lao, Burmese, Khmer) would give whole sentences that way; there,
-each character is a word. `split_words` is this definition; the kernel does the same thing in one pass over the
-bytes, and a property compares the two.
+A word is a run of `\\w` in the lower-cased text, in the sense of Python's `re` and `str.lower`. In scripts that are
+written without spaces (Chinese, Japanese, Thai, Lao, Burmese, Khmer) such a run is a clause, of which one changed
+character would take five away; there, a word is a piece of three characters, counted from the start of the run. With
+single characters, pages whose lines are shuffled stay .91 alike; with pieces of three .81, and .75 with whole runs.
+`split_words` is this definition; the kernel does the same in one pass over the bytes, and a property compares the two.
 
 A shingle's hash has two parts. The upper 48 bits are of its words and say whether two texts share it. The lower 16
 are of the operators between its short words and numbers: without them, formulas on the same numbers look alike. Two
@@ -32,11 +33,11 @@ _UNSPACED = (
     "\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # iteration marks, kana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+|(?!\W)[{_UNSPACED}]")
+_WORD = re.compile(rf"[^\W{_UNSPACED}]+|(?:(?!\W)[{_UNSPACED}]){{1,3}}")
 # The lower case of all other letters is one character that depends on nothing around it.
 _UNUSUAL_CASE = ("\u0130", "\u03a3")  # İ becomes two characters; Σ is ς at the end of a word, else σ
 
-SEPARATOR, WORD, SINGLE, OPERATOR = range(4)
+SEPARATOR, WORD, UNSPACED, OPERATOR = range(4)
 _NUM_CODE_POINTS = 0x110000
 _CLASS_SHIFT = 24
 
@@ -56,7 +57,7 @@ def code_point_table() -> NDArray[np.uint32]:
     table = np.frombuffer(plain.lower().encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
     classes = np.full(_NUM_CODE_POINTS, SEPARATOR, dtype=np.uint32)
     for match in re.finditer(rf"([^\W{_UNSPACED}]+)|((?:(?!\W)[{_UNSPACED}])+)", everything):
-        classes[match.start() : match.end()] = WORD if match[1] else SINGLE
+        classes[match.start() : match.end()] = WORD if match[1] else UNSPACED
     classes[[ord(sign) for sign in OPERATORS]] = OPERATOR
     return table | (classes[table] << np.uint32(_CLASS_SHIFT))
 
