@@ -49,7 +49,10 @@ def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float
     return f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode("latin-1")
 
 
-PROSE = [("CMR10", 10, 72, 100 + 12 * line, "Some words of the usual length stand on each of these lines here.") for line in range(4)]
+PROSE = [
+    ("CMR10", 10, 72, 100 + 12 * line, "Some words of the usual length stand on each of these lines here.")
+    for line in range(4)
+]
 
 
 def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> str:
@@ -61,7 +64,8 @@ def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]
 def test_smaller_glyphs_off_the_baseline_are_scripts():
     found = display([
         ("CMMI10", 10, 200, 180, "x"), ("CMR10", 7, 205, 176, "2"), ("CMR10", 10, 212, 180, "="),
-        ("CMMI10", 10, 220, 180, "y"), ("CMMI10", 7, 225, 181.5, "i"), ("CMSY10", 7, 229, 176, "\x00"), ("CMR10", 7, 232.5, 176, "1"),
+        ("CMMI10", 10, 220, 180, "y"), ("CMMI10", 7, 225, 181.5, "i"),
+        ("CMSY10", 7, 229, 176, "\x00"), ("CMR10", 7, 232.5, 176, "1"),
     ])  # fmt: skip
     assert found == "$$\nx^2=y_i^{-1}\n$$"
 
@@ -111,7 +115,8 @@ def test_small_glyphs_above_and_below_a_sum_are_its_limits():
 
 def test_an_accent_stands_over_its_letter():
     found = display([
-        ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"), ("CMR10", 10, 208, 180, "="), ("CMMI10", 10, 216, 180, "\x0b"),
+        ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"),
+        ("CMR10", 10, 208, 180, "="), ("CMMI10", 10, 216, 180, "\x0b"),
     ])  # fmt: skip
     assert found == "$$\n\\bar u=\\alpha\n$$"
 
@@ -139,16 +144,20 @@ def test_rows_between_tall_brackets_are_a_matrix():
 def test_rows_after_a_tall_brace_are_cases():
     found = display([
         ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x1a"),
-        ("CMR10", 10, 204, 174, "1,"), ("CMMI10", 10, 230, 174, "x"), ("CMMI10", 10, 238, 174, "<"), ("CMR10", 10, 246, 174, "0"),
-        ("CMR10", 10, 204, 186, "5,"), ("CMMI10", 10, 230, 186, "x"), ("CMMI10", 10, 238, 186, ">"), ("CMR10", 10, 246, 186, "0"),
+        ("CMR10", 10, 204, 174, "1,"), ("CMMI10", 10, 230, 174, "x"),
+        ("CMMI10", 10, 238, 174, "<"), ("CMR10", 10, 246, 174, "0"),
+        ("CMR10", 10, 204, 186, "5,"), ("CMMI10", 10, 230, 186, "x"),
+        ("CMMI10", 10, 238, 186, ">"), ("CMR10", 10, 246, 186, "0"),
     ])  # fmt: skip
     assert found == "$$\na=\\begin{cases}\n1, & x<0 \\\\\n5, & x>0\n\\end{cases}\n$$"
 
 
 def test_relations_below_each_other_are_aligned_and_numbers_kept_as_tags():
     found = display([
-        ("CMMI10", 10, 190, 180, "x"), ("CMR10", 10, 200, 180, "="), ("CMR10", 10, 210, 180, "1"), ("CMR10", 10, 370, 180, "(2.1)"),
-        ("CMMI10", 10, 183, 196, "y"), ("CMMI10", 10, 190, 196, "z"), ("CMR10", 10, 200, 196, "="), ("CMR10", 10, 210, 196, "2"),
+        ("CMMI10", 10, 190, 180, "x"), ("CMR10", 10, 200, 180, "="),
+        ("CMR10", 10, 210, 180, "1"), ("CMR10", 10, 370, 180, "(2.1)"),
+        ("CMMI10", 10, 183, 196, "y"), ("CMMI10", 10, 190, 196, "z"),
+        ("CMR10", 10, 200, 196, "="), ("CMR10", 10, 210, 196, "2"),
         ("CMR10", 10, 370, 196, "(2.2)"),
     ])  # fmt: skip
     assert found == "$$\n\\begin{align}\nx &=1 \\tag{2.1} \\\\\nyz &=2 \\tag{2.2}\n\\end{align}\n$$"
@@ -156,16 +165,20 @@ def test_relations_below_each_other_are_aligned_and_numbers_kept_as_tags():
 
 def test_names_of_functions_and_words_are_not_products_of_letters():
     found = display([
-        ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMR10", 10, 196, 180, "sin"), ("CMMI10", 10, 213, 180, "x"),
-        ("CMR10", 10, 230, 180, "if"), ("CMMI10", 10, 252, 180, "x"), ("CMMI10", 10, 260, 180, ">"), ("CMR10", 10, 268, 180, "0"),
+        ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="),
+        ("CMR10", 10, 196, 180, "sin"), ("CMMI10", 10, 213, 180, "x"),
+        ("CMR10", 10, 230, 180, "if"), ("CMMI10", 10, 252, 180, "x"),
+        ("CMMI10", 10, 260, 180, ">"), ("CMR10", 10, 268, 180, "0"),
     ])  # fmt: skip
     assert found == "$$\ny=\\sin x\\quad\\text{if}\\quad x>0\n$$"
 
 
 def test_formulas_in_a_line_of_words_stand_between_dollar_signs():
     glyphs = [
-        ("CMR10", 10, 72, 180, "We"), ("CMR10", 10, 87, 180, "take"), ("CMMI10", 10, 112, 180, "x"), ("CMMI10", 7, 117, 181.5, "i"),
-        ("CMSY10", 10, 125, 180, "2"), ("CMMI10", 10, 133, 180, "X"), ("CMR10", 10, 143, 180, "as"), ("CMR10", 10, 158, 180, "given"),
+        ("CMR10", 10, 72, 180, "We"), ("CMR10", 10, 87, 180, "take"),
+        ("CMMI10", 10, 112, 180, "x"), ("CMMI10", 7, 117, 181.5, "i"),
+        ("CMSY10", 10, 125, 180, "2"), ("CMMI10", 10, 133, 180, "X"),
+        ("CMR10", 10, 143, 180, "as"), ("CMR10", 10, 158, 180, "given"),
         ("CMR10", 10, 188, 180, "before"), ("CMR10", 10, 223, 180, "it"), ("CMR10", 10, 238, 180, "was."),
     ]  # fmt: skip
     assert display(glyphs) == r"We take $x_i\in X$ as given before it was."
@@ -180,7 +193,12 @@ def test_italic_letters_are_formulas_where_no_mathematics_font_is_used():
 
     page = pymupdf.open().new_page(width=600, height=800)
     for line in range(4):
-        page.insert_text((72, 100 + 12 * line), "Some words of the usual length stand on each line here.", fontname="tiro", fontsize=10)
+        page.insert_text(
+            (72, 100 + 12 * line),
+            "Some words of the usual length stand on each line here.",
+            fontname="tiro",
+            fontsize=10,
+        )
     page.insert_text((200, 180), "E", fontname="tiit", fontsize=10)
     page.insert_text((209, 180), "=", fontname="tiro", fontsize=10)
     page.insert_text((218, 180), "m", fontname="tiit", fontsize=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +100,9 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
         elif _LEADERS.search(item.row.text):
             pass
         else:
-            while end < len(marked) and end not in tables and _same_paragraph(marked, end, pitch, left, right, body_size):
+            while (
+                end < len(marked) and end not in tables and _same_paragraph(marked, end, pitch, left, right, body_size)
+            ):
                 end += 1
             kind = "note" if _is_note(item, body_size) else "caption" if _CAPTION.match(item.row.text) else "text"
             text = _paragraph(marked[position:end])
@@ -138,7 +141,7 @@ def _edges(rows: Sequence[Row]) -> tuple[float, float]:
 
 def _pitch(rows: Sequence[Row]) -> float:
     steps = sorted(
-        b.y - a.y for a, b in zip(rows, rows[1:], strict=False) if not a.code and 0.8 * a.size < b.y - a.y < 2.5 * a.size
+        b.y - a.y for a, b in itertools.pairwise(rows) if not a.code and 0.8 * a.size < b.y - a.y < 2.5 * a.size
     )
     return steps[len(steps) // 3] if steps else 12.0
 
@@ -148,10 +151,9 @@ def _tagged(row: Row, right: float) -> tuple[str, Row]:
     visible = [glyph for glyph in row.glyphs if not glyph.text.isspace()]
     for order in (1, -1):
         glyphs = visible if order == 1 else visible[::-1]
-        cut = next(
-            (i for i in range(len(glyphs) - 1, max(0, len(glyphs) - 14), -1)
-             if _distance(glyphs[i - 1], glyphs[i]) > (0.45 if order == 1 and row.x1 > right - 2 else 1.2) * row.size), 0
-        )  # fmt: skip
+        least = (0.45 if order == 1 and row.x1 > right - 2 else 1.2) * row.size
+        ends = range(len(glyphs) - 1, max(0, len(glyphs) - 14), -1)
+        cut = next((i for i in ends if _distance(glyphs[i - 1], glyphs[i]) > least), 0)
         part = glyphs[cut:] if order == 1 else glyphs[cut:][::-1]
         found = _TAG.fullmatch("".join(glyph.text for glyph in part)) if cut else None
         if found:
@@ -226,7 +228,8 @@ def _aligned(group: Sequence[_Marked], anchor: float) -> str:
 
 def _part(row: Row, start: float, end: float) -> str:
     return formula(
-        [glyph for glyph in row.glyphs if start <= glyph.x0 < end], [rule for rule in row.rules if start <= rule.x0 < end]
+        [glyph for glyph in row.glyphs if start <= glyph.x0 < end],
+        [rule for rule in row.rules if start <= rule.x0 < end],
     )
 
 
@@ -312,7 +315,13 @@ def _same_paragraph(
         return False
     ended = bool(_SENTENCE_END.search(last.text))
     indented = 0.8 * row.size < row.x0 - last.x0 < 5 * row.size
-    if indented and ended and not _BULLET.match(last.text) and not _ITEM.match(last.text) and row.x0 - left < 4 * row.size:
+    if (
+        indented
+        and ended
+        and not _BULLET.match(last.text)
+        and not _ITEM.match(last.text)
+        and row.x0 - left < 4 * row.size
+    ):
         return False
     return not (ended and last.x1 < right - 0.2 * (right - left) and row.x0 <= left + 2 * row.size)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _MONOSPACED = re.compile(
-    r"mono|courier|consol|typewriter|cmtt|cmsltt|cmitt|sftt|menlo|inconsolata|fira ?code|txtt|pcr[rbo]|code|lettergothic",
+    r"mono|courier|consol|typewriter|cmtt|cmsltt|cmitt|sftt|menlo|inconsolata|fira ?code|txtt|pcr[rbo]|code|"
+    r"lettergothic",
     re.IGNORECASE,
 )
 _ITALIC_FLAG, _MONOSPACED_FLAG, _BOLD_FLAG = 2, 8, 16
@@ -32,7 +33,8 @@ _EXTENSION = dict(enumerate([
     "‖", "↑", "↓", *"⏞⏞⏟⏟", "", "",
 ]))  # fmt: skip
 _HEIGHTS = (
-    (0x0C, 0x0E, 0.6), (0x00, 0x10, 1.2), (0x10, 0x12, 1.8), (0x12, 0x20, 2.4), (0x20, 0x2E, 3.0), (0x2E, 0x30, 1.8), (0x30, 0x38, 1.8),
+    (0x0C, 0x0E, 0.6),
+    (0x00, 0x10, 1.2), (0x10, 0x12, 1.8), (0x12, 0x20, 2.4), (0x20, 0x2E, 3.0), (0x2E, 0x30, 1.8), (0x30, 0x38, 1.8),
     (0x38, 0x3C, 0.9), (0x3C, 0x3E, 1.8), (0x3E, 0x40, 0.6), (0x40, 0x42, 1.8), (0x42, 0x44, 0.6), (0x44, 0x46, 1.8),
     (0x48, 0x49, 1.11), (0x49, 0x4A, 2.22), (0x52, 0x53, 1.11), (0x5A, 0x5B, 2.22),
     (0x46, 0x58, 1.0), (0x58, 0x60, 1.4), (0x60, 0x61, 1.0), (0x61, 0x62, 1.4), (0x62, 0x68, 0.3), (0x68, 0x70, 1.8),
@@ -82,7 +84,9 @@ class Font:
             return text, 1.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
-        return ("" if text in "\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063" or text < " " and text != "\t" else text), 0.0
+        return (
+            "" if text in "\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063" or (text < " " and text != "\t") else text
+        ), 0.0
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ wide figure's caption) divides the page into bands that are read one after the o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,7 +142,7 @@ def _divides(pieces: Sequence[Piece], x: float, width: float) -> bool:
         if len(side) < _MIN_LINES:
             return False
         extent = max(p.x1 for p in side) - min(p.x0 for p in side)
-        long = sum(1 for p in side if p.x1 - p.x0 > 0.6 * extent)
+        long = sum(1 for p in side if p.x1 - p.x0 > min(0.6 * extent, 0.18 * width))
         if extent < 0.14 * width or long < 0.25 * len(side) or sum(len(p.text) for p in side) < 16 * len(side):
             return False
     heights = sorted((p.y0, p.y1) for p in left)
@@ -301,7 +302,7 @@ def _spaced(glyphs: list[Glyph]) -> list[Glyph]:
     """With a blank where words of a tightly set line stand only a little further apart than letters."""
     narrow = [
         i
-        for i, (a, b) in enumerate(zip(glyphs, glyphs[1:], strict=False), 1)
+        for i, (a, b) in enumerate(itertools.pairwise(glyphs), 1)
         if 0.12 * b.size < b.x0 - a.x1 < 0.35 * b.size
         and a.size == b.size
         and a.text.isalnum()

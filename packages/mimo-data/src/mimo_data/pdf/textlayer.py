@@ -11,13 +11,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mimo_data.pdf.fonts import Font, font_of
 from mimo_data.run import DataError
-
-if TYPE_CHECKING:
-    import pymupdf
 
 _MAX_PAGES = 20_000
 """A file that claims more is refused: the claim costs its author nothing."""
@@ -129,7 +126,8 @@ class Layer:
 class Reader:
     """An open file. Pages are read one by one, so that a long file needs the memory of one page."""
 
-    def __init__(self, document: pymupdf.Document, flags: int) -> None:
+    # PyMuPDF's functions have no types: its documents are `Any` here.
+    def __init__(self, document: Any, flags: int) -> None:
         self._document = document
         self._flags = flags
         self.num_pages = document.page_count
@@ -149,7 +147,8 @@ class Reader:
                     text = "".join(span["text"] for span in line["spans"]).strip()
                     largest = max(spans, key=lambda span: len(span["text"]))
                     code = font_of(largest["font"], largest["flags"]).monospaced
-                    lines.append(Line(text, *line["bbox"], largest["size"], code))
+                    x0, y0, x1, y1 = line["bbox"]
+                    lines.append(Line(text, x0, y0, x1, y1, largest["size"], code))
         return lines, height
 
     def layer(self, number: int) -> Layer:
@@ -171,7 +170,8 @@ class Reader:
 
         page = self._document[number]
         zoom = longest_px / max(1.0, page.rect.width, page.rect.height)
-        return bytes(page.get_pixmap(matrix=pymupdf.Matrix(zoom, zoom), alpha=False).tobytes("png"))
+        matrix = pymupdf.Matrix(zoom, zoom)  # type: ignore[no-untyped-call]
+        return bytes(page.get_pixmap(matrix=matrix, alpha=False).tobytes("png"))
 
 
 @contextmanager
@@ -230,19 +230,36 @@ def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
                         glyphs.append(Glyph(text, x0, x1, char["origin"][1], size, font, height))
                         num_hidden += hidden
             num_glyphs += len(glyphs)
-            visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-            if not visible or num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
+            if num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
                 continue
-            sizes: dict[float, int] = {}
-            for glyph in visible:
-                sizes[glyph.size] = sizes.get(glyph.size, 0) + 1
-            size = max(sizes, key=lambda size: (sizes[size], size))
-            baseline = max(glyph.y for glyph in visible if glyph.size == size)
-            x0 = min(glyph.x0 for glyph in visible)
-            x1 = max(glyph.x1 for glyph in visible)
-            text = "".join(glyph.text for glyph in glyphs).strip()
-            layer.pieces.append(Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, number, text))
+            layer.pieces += [_piece(part, number) for part in _parts(glyphs)]
     layer.hidden_share = num_hidden / max(1, num_glyphs)
+
+
+def _parts(glyphs: list[Glyph]) -> list[list[Glyph]]:
+    """Glyphs of one line, divided where columns or cells are."""
+    parts: list[list[Glyph]] = [[]]
+    end: float | None = None
+    for glyph in glyphs:
+        blank = glyph.text.isspace()
+        if not blank and end is not None and glyph.x0 - end > 2 * glyph.size and not glyph.font.monospaced:
+            parts.append([])
+        parts[-1].append(glyph)
+        end = end if blank else glyph.x1
+    return [part for part in parts if any(not glyph.text.isspace() for glyph in part)]
+
+
+def _piece(glyphs: list[Glyph], block: int) -> Piece:
+    visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
+    sizes: dict[float, int] = {}
+    for glyph in visible:
+        sizes[glyph.size] = sizes.get(glyph.size, 0) + 1
+    size = max(sizes, key=lambda size: (sizes[size], size))
+    baseline = max(glyph.y for glyph in visible if glyph.size == size)
+    x0 = min(glyph.x0 for glyph in visible)
+    x1 = max(glyph.x1 for glyph in visible)
+    text = "".join(glyph.text for glyph in glyphs).strip()
+    return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text)
 
 
 def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
@@ -250,7 +267,9 @@ def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
 
     area = 0.0
     for kind, box in log[:_MAX_PATHS]:
-        x0, y0, x1, y1 = pymupdf.Rect(box) * rotation if rotation.a != 1 else box
+        x0, y0, x1, y1 = box
+        if rotation.a != 1:
+            x0, y0, x1, y1 = pymupdf.Rect(box) * rotation  # type: ignore[no-untyped-call]
         if kind == "fill-image":
             area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
         elif kind.endswith("path"):
