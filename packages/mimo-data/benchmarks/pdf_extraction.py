@@ -25,21 +25,31 @@ SENTENCE = "Pages of this kind hold words of the usual length, set in lines of t
 
 def made_pages() -> dict[str, bytes]:
     """A file of each kind."""
-    makers: dict[str, Callable[[pymupdf.Page], None]] = {
-        "prose": lambda page: lines(page, 72, [SENTENCE] * 50),
-        "two columns": lambda page: None,
-        "table": lambda page: (
-            [lines(page, 60 + 90 * n, [f"cell {n}{k}" for k in range(40)]) for n in range(5)] and None
-        ),
-        "code": lambda page: lines(page, 72, ["def f(x):", "    return x + 1", ""] * 16, font="cour"),
-    }
     files = {}
-    for name, make in makers.items():
+    for make in (prose, two_columns, table, code):
         document = pymupdf.open()
         for _ in range(NUM_PAGES):
             make(document.new_page(width=600, height=800))
-        files[name] = document.tobytes(deflate=True)
+        files[make.__name__.replace("_", " ")] = document.tobytes(deflate=True)
     return files
+
+
+def prose(page: pymupdf.Page) -> None:
+    lines(page, 72, [SENTENCE] * 50)
+
+
+def two_columns(page: pymupdf.Page) -> None:
+    lines(page, 40, [SENTENCE[:45]] * 50)
+    lines(page, 320, [SENTENCE[:45]] * 50)
+
+
+def table(page: pymupdf.Page) -> None:
+    for column in range(5):
+        lines(page, 60 + 90 * column, [f"cell {column}{row}" for row in range(40)])
+
+
+def code(page: pymupdf.Page) -> None:
+    lines(page, 72, ["def f(x):", "    return x + 1", ""] * 16, font="cour")
 
 
 def lines(page: pymupdf.Page, x: float, texts: list[str], *, font: str = "helv") -> None:

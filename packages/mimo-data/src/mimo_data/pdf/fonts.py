@@ -63,14 +63,8 @@ class Font:
     monospaced: bool
     italic: bool
     bold: bool
-
-    @property
-    def is_extension(self) -> bool:
-        return self.style == "extension"
-
-    @property
-    def is_math(self) -> bool:
-        return self.style != "text"
+    is_extension: bool
+    is_math: bool
 
     def read(self, text: str) -> tuple[str, float]:
         """The character that is drawn, "" for none; and its height in ems below its origin, 0 when it stands on it."""
@@ -98,4 +92,4 @@ def font_of(name: str, flags: int) -> Font:
     style = next((style for style, pattern in _STYLES if pattern.search(name)), "text")
     bold = bool(flags & _BOLD_FLAG) or bool(re.search(r"bold|^cmb|^sfb|black|heavy|-medi$|^cmmib", name, re.IGNORECASE))
     italic = bool(flags & _ITALIC_FLAG) or bool(re.search(r"ital|obliq|slant|^cmti|^cmsl|^sfti", name, re.IGNORECASE))
-    return Font(name, style, monospaced and style == "text", italic, bold)
+    return Font(name, style, monospaced and style == "text", italic, bold, style == "extension", style != "text")

@@ -36,6 +36,8 @@ def labels_of(row: Row, *, italic_letters: bool) -> str:
 
 def _label(glyph: Glyph, row: Row) -> str:
     text, font = glyph.text, glyph.font
+    if abs(glyph.y - row.y) < 0.05 and not (font.is_math or font.monospaced) and text.isalpha() and text.isascii():
+        return "t"
     if text.isspace():
         return " "
     if glyph.height:
@@ -119,7 +121,7 @@ def _in_italic_text(glyphs: Sequence[Glyph], position: int) -> bool:
     for step in (-1, 1):
         near = [
             glyph
-            for glyph in glyphs[max(0, position - 6) : position][::-1] + glyphs[position + 1 : position + 7]
+            for glyph in [*reversed(glyphs[max(0, position - 6) : position]), *glyphs[position + 1 : position + 7]]
             if (glyph.x0 - glyphs[position].x0) * step > 0 and glyph.text.isalpha()
         ][:2]
         if len(near) == 2 and all(glyph.font.italic for glyph in near) and abs(near[0].x0 - near[1].x0) < near[0].size:

@@ -72,6 +72,14 @@ def _is_head(row: Row, following: Row, rules: Sequence[Rule]) -> bool:
 
 def _cells(row: Row) -> list[_Cell]:
     """What stands together on each baseline of a row."""
+    reach = row.x0
+    for glyph in row.glyphs:
+        if glyph.x0 - reach > _GAP * row.size and not glyph.text.isspace():
+            break
+        if glyph.x1 > reach and not glyph.text.isspace():
+            reach = glyph.x1
+    else:
+        return [_cell([glyph for glyph in row.glyphs if not glyph.text.isspace()])]
     lines: list[list[Glyph]] = []
     scripts: list[Glyph] = []
     for glyph in row.glyphs:

@@ -8,12 +8,14 @@ process that may die.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from mimo_data.pdf.fonts import Font, font_of
+from mimo_data.pdf.symbols import BIG
 from mimo_data.run import DataError
 
 _MAX_PAGES = 20_000
@@ -88,6 +90,8 @@ class Piece:
     block: int
     """Pieces of one block stand close together."""
     text: str
+    level: bool
+    """Whether all glyphs stand on one baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +226,18 @@ def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
                 hidden = span.get("alpha", 255) == 0
                 for char in span["chars"]:
                     text = char["c"]
-                    x0, _, x1, _ = char["bbox"]
-                    if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
-                        layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
-                    text, height = (" ", 0.0) if char["synthetic"] else font.read(text)
+                    box = char["bbox"]
+                    height = 0.0
+                    # Nearly all characters are plain ones: the rest of this loop is about others.
+                    if char["synthetic"]:
+                        text = " "
+                    elif font.is_math or not " " <= text < "\x7f":
+                        if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
+                            layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
+                        text, height = font.read(text)
                     if text:
-                        glyphs.append(Glyph(text, x0, x1, char["origin"][1], size, font, height))
-                        num_hidden += hidden
+                        glyphs.append(Glyph(text, box[0], box[2], char["origin"][1], size, font, height))
+                num_hidden += len(span["chars"]) if hidden else 0
             num_glyphs += len(glyphs)
             if num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
                 continue
@@ -251,15 +260,14 @@ def _parts(glyphs: list[Glyph]) -> list[list[Glyph]]:
 
 def _piece(glyphs: list[Glyph], block: int) -> Piece:
     visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-    sizes: dict[float, int] = {}
-    for glyph in visible:
-        sizes[glyph.size] = sizes.get(glyph.size, 0) + 1
+    text = "".join([glyph.text for glyph in glyphs]).strip()
+    x0 = min([glyph.x0 for glyph in visible])
+    x1 = max([glyph.x1 for glyph in visible])
+    sizes = Counter([glyph.size for glyph in visible])
     size = max(sizes, key=lambda size: (sizes[size], size))
-    baseline = max(glyph.y for glyph in visible if glyph.size == size)
-    x0 = min(glyph.x0 for glyph in visible)
-    x1 = max(glyph.x1 for glyph in visible)
-    text = "".join(glyph.text for glyph in glyphs).strip()
-    return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text)
+    baseline = max([glyph.y for glyph in visible if glyph.size == size])
+    level = len(sizes) == 1 and not any([abs(g.y - baseline) > 0.05 or g.height or g.text in BIG for g in visible])
+    return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text, level)
 
 
 def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
