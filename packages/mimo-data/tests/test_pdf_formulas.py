@@ -23,8 +23,14 @@ _ENCODINGS = {
 _TAKEN = {"CMR10": "R", "CMMI10": "I", "CMSY10": "S", "CMEX10": "E", "CMTT10": "T"}
 
 
-def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> bytes:
-    """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick."""
+def tex_page(
+    glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), *, extension: str = ""
+) -> bytes:
+    """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick.
+
+    Args:
+        extension: what its ToUnicode says of CMEX10, in lines of `<code> <character>`; "" for none.
+    """
     parts = []
     for font, size, x, y, text in glyphs:
         code = "".join(f"{ord(letter):02x}" for letter in text)
@@ -41,10 +47,18 @@ def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float
         f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
         *(
             f"<< /Type /Font /Subtype /Type1 /BaseFont /{name} /FirstChar 0 /LastChar 255 /Widths [{widths}]"
-            f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >> >>"
+            f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >>"
+            f"{' /ToUnicode 10 0 R' if extension and name == 'CMEX10' else ''} >>"
             for name in _TAKEN
         ),
     ]
+    if extension:
+        cmap = (
+            "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
+            "1 begincodespacerange <00> <ff> endcodespacerange\n"
+            f"{len(extension.splitlines())} beginbfchar\n{extension}\nendbfchar endcmap end end"
+        )
+        objects.append(f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream")
     body = "".join(f"{number} 0 obj\n{source}\nendobj\n" for number, source in enumerate(objects, 1))
     return f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode("latin-1")
 
@@ -55,9 +69,9 @@ PROSE = [
 ]
 
 
-def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> str:
+def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), *, extension: str = "") -> str:
     """What a page gives after its prose."""
-    text = extract_pdf(tex_page([*PROSE, *glyphs], rules))
+    text = extract_pdf(tex_page([*PROSE, *glyphs], rules, extension=extension))
     return text.partition("here.\n\n")[2]
 
 
@@ -121,13 +135,15 @@ def test_an_accent_stands_over_its_letter():
     assert found == "$$\n\\bar u=\\alpha\n$$"
 
 
-def test_tall_delimiters_come_in_pairs():
+@pytest.mark.parametrize("extension", ["", "<12> <0028>\n<13> <0029>"])
+def test_tall_delimiters_come_in_pairs_whether_the_file_names_them_or_not(extension):
     found = display(
         [
             ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x12"),
             ("CMMI10", 10, 204, 173, "a"), ("CMMI10", 10, 204, 187, "b"), ("CMEX10", 10, 213, 166, "\x13"),
         ],
         [(203, 210, 177.5)],
+        extension=extension,
     )  # fmt: skip
     assert found == "$$\ny=\\left(\\frac{a}{b}\\right)\n$$"
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mimo_data.pdf import VISION_SCORE, PdfError, extract_pdf, read_pages
+from mimo_data.pdf.prose import formula_spans
 
 pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
 
@@ -256,3 +260,10 @@ def test_ten_thousand_pages_are_read():
         + "trailer<</Root 1 0 R/Size 10004>>\n"
     )
     assert extract_pdf(data.encode()) == "The last page."
+
+
+@given(st.text(alphabet="mrxdo()f,etc ", max_size=40))
+def test_formulas_of_a_line_are_in_order_and_apart(labels):
+    spans = formula_spans(labels)
+    assert all(0 <= start < end <= len(labels) for start, end in spans)
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))

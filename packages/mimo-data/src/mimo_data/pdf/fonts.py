@@ -54,6 +54,15 @@ _UNICODE_HEIGHTS = {
 _UNICODE_HEIGHTS |= {"(": 1.2, ")": 1.2, "[": 1.2, "]": 1.2, "{": 1.2, "}": 1.2, "√": 1.2, "∫": 2.22, "∑": 1.4}
 
 
+# Widths of big, Big, bigg and Bigg delimiters.
+_WIDTHS = (
+    ("()", (0.458, 0.597, 0.736, 0.792)),
+    ("[]⌊⌋⌈⌉", (0.417, 0.472, 0.528, 0.583)),
+    ("{}", (0.583, 0.667, 0.75, 0.806)),
+    ("⟨⟩", (0.472, 0.611, 0.75, 0.806)),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Font:
     """A font by its name: `style` is "text", or one of TeX's families."""
@@ -65,6 +74,15 @@ class Font:
     bold: bool
     is_extension: bool
     is_math: bool
+
+    def read_named(self, text: str, width: float) -> tuple[str, float]:
+        """As `read`, in a file that names the glyphs of the extension font: their size shows in their width, in ems."""
+        symbol = _PIECES.get(ord(text), text)
+        steps = next((steps for symbols, steps in _WIDTHS if symbol in symbols), None)
+        if steps is None:
+            return symbol, _UNICODE_HEIGHTS.get(symbol, 1.0)
+        nearest = min(range(4), key=lambda i: abs(steps[i] - width))
+        return symbol, (1.2, 1.8, 2.4, 3.0)[nearest]
 
     def read(self, text: str) -> tuple[str, float]:
         """The character that is drawn, "" for none; and its height in ems below its origin, 0 when it stands on it."""

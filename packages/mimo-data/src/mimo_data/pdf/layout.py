@@ -230,7 +230,7 @@ def _is_limit(small: list[Glyph], large: list[Glyph]) -> bool:
 def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph], list[Rule]]]:
     """Lines of words that something tall ties together, each with what is nearest to it."""
     baseline = glyphs[0].y
-    if all([abs(glyph.y - baseline) < 5 for glyph in glyphs]):
+    if all(abs(glyph.y - baseline) < 5 for glyph in glyphs):
         return [(glyphs, rules)]
     letters: dict[float, int] = {}
     for glyph in glyphs:
@@ -268,7 +268,7 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     size = max((size for size, count in weight.items() if count >= 0.15 * len(visible)), default=largest)
     lines = Counter([round(glyph.y, 1) for glyph in visible if abs(glyph.size - size) < 0.5 and not glyph.height])
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
-    if not any(["\u0590" <= glyph.text <= "\u08ff" for glyph in visible]):
+    if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
         glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
         visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
     num_code = sum([glyph.font.monospaced for glyph in visible])

@@ -134,6 +134,7 @@ class Reader:
     def __init__(self, document: Any, flags: int) -> None:
         self._document = document
         self._flags = flags
+        self._is_named: dict[int, bool] = {}
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -162,11 +163,25 @@ class Reader:
             layer = Layer(page.rect.width, page.rect.height)
             content = page.get_text("rawdict", flags=self._flags)
             log = page.get_bboxlog()
+            named = self._named_fonts(number)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return Layer(1.0, 1.0)
-        _read_pieces(content, layer)
+        _read_pieces(content, layer, named)
         _read_paths(log, page.rotation_matrix, layer)
         return layer
+
+    def _named_fonts(self, number: int) -> set[str]:
+        """TeX's extension fonts of a page whose characters the file names; others give places in the font."""
+        named = set()
+        for xref, _, _, name, *_ in self._document.get_page_fonts(number):
+            name = name.rpartition("+")[2]
+            if not font_of(name, 0).is_extension:
+                continue
+            if xref not in self._is_named:
+                self._is_named[xref] = self._document.xref_get_key(xref, "ToUnicode")[0] != "null"
+            if self._is_named[xref]:
+                named.add(name)
+        return named
 
     def image(self, number: int, *, longest_px: int = 1536) -> bytes:
         """Page `number` drawn as PNG."""
@@ -213,7 +228,7 @@ def open_pdf(data: bytes) -> Iterator[Reader]:
         yield Reader(document, flags)
 
 
-def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
+def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str]) -> None:
     num_glyphs = num_hidden = 0
     for number, block in enumerate(content["blocks"]):
         for line in block.get("lines", ()):
@@ -234,7 +249,10 @@ def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
                     elif font.is_math or not " " <= text < "\x7f":
                         if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
                             layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
-                        text, height = font.read(text)
+                        if font.is_extension and span["font"] in named:
+                            text, height = font.read_named(text, (box[2] - box[0]) / max(size, 0.1))
+                        else:
+                            text, height = font.read(text)
                     if text:
                         glyphs.append(Glyph(text, box[0], box[2], char["origin"][1], size, font, height))
                 num_hidden += len(span["chars"]) if hidden else 0
@@ -266,7 +284,7 @@ def _piece(glyphs: list[Glyph], block: int) -> Piece:
     sizes = Counter([glyph.size for glyph in visible])
     size = max(sizes, key=lambda size: (sizes[size], size))
     baseline = max([glyph.y for glyph in visible if glyph.size == size])
-    level = len(sizes) == 1 and not any([abs(g.y - baseline) > 0.05 or g.height or g.text in BIG for g in visible])
+    level = len(sizes) == 1 and not any(abs(g.y - baseline) > 0.05 or g.height or g.text in BIG for g in visible)
     return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text, level)
 
 
