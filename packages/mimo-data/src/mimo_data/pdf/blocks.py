@@ -63,7 +63,7 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
             rows, rules, [not (item.display or item.row.code) for item in marked], cell_text
         )
     }
-    pitch = _pitch(rows)
+    pitches = _pitches(rows)
     left, right = _edges(rows)
     blocks: list[Block] = []
     position = 0
@@ -101,7 +101,9 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
             pass
         else:
             while (
-                end < len(marked) and end not in tables and _same_paragraph(marked, end, pitch, left, right, body_size)
+                end < len(marked)
+                and end not in tables
+                and _same_paragraph(marked, end, pitches, left, right, body_size)
             ):
                 end += 1
             kind = "note" if _is_note(item, body_size) else "caption" if _CAPTION.match(item.row.text) else "text"
@@ -139,11 +141,13 @@ def _edges(rows: Sequence[Row]) -> tuple[float, float]:
     return starts[len(starts) // 4], ends[len(ends) * 3 // 4]
 
 
-def _pitch(rows: Sequence[Row]) -> float:
-    steps = sorted(
-        b.y - a.y for a, b in itertools.pairwise(rows) if not a.code and 0.8 * a.size < b.y - a.y < 2.5 * a.size
-    )
-    return steps[len(steps) // 3] if steps else 12.0
+def _pitches(rows: Sequence[Row]) -> dict[int, float]:
+    """Distance of lines of a paragraph, in points, by the size of their text (rounded)."""
+    steps: dict[int, list[float]] = {}
+    for a, b in itertools.pairwise(rows):
+        if not a.code and abs(a.size - b.size) < 0.5 and 0.8 * a.size < b.y - a.y < 2.5 * a.size:
+            steps.setdefault(round(a.size), []).append(b.y - a.y)
+    return {size: sorted(found)[len(found) // 3] for size, found in steps.items()}
 
 
 def _tagged(row: Row, right: float) -> tuple[str, Row]:
@@ -298,7 +302,7 @@ def _heading_level(marked: Sequence[_Marked], position: int, body_size: float) -
 
 
 def _same_paragraph(
-    marked: Sequence[_Marked], position: int, pitch: float, left: float, right: float, body_size: float
+    marked: Sequence[_Marked], position: int, pitches: dict[int, float], left: float, right: float, body_size: float
 ) -> bool:
     """Whether the row at `position` goes on with the paragraph of the row before it."""
     last, row = marked[position - 1].row, marked[position].row
@@ -309,7 +313,7 @@ def _same_paragraph(
     if _is_note(marked[position], body_size):
         return False
     step = row.y - last.y
-    if step > 1.45 * max(pitch, last.size) or step < -0.5 * last.size:
+    if step > 1.45 * max(pitches.get(round(row.size), 0.0), last.size) or step < -0.5 * last.size:
         return False
     if _BULLET.match(row.text) or (_ITEM.match(row.text) and row.x0 < last.x0 + 0.5 * row.size):
         return False

@@ -18,6 +18,7 @@ from mimo_data.pdf.textlayer import Glyph
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
 # f name of a function, comma, e ellipsis, c code, t other text, blank.
 _OPERANDS = "mxd)f"
+_IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
 
 
@@ -272,4 +273,7 @@ def join_lines(text: str, rest: str) -> str:
     """Two rows of one paragraph; a word broken at the row's end becomes whole."""
     if _END_OF_WORD.search(text) and re.match(r"[a-zß-ÿ]", rest):
         return text[:-1] + rest
+    # Chinese and Japanese put no blank between words, hence none between lines.
+    if _IDEOGRAPHIC.match(text[-1:]) and _IDEOGRAPHIC.match(rest):
+        return text + rest
     return f"{text} {rest}"
