@@ -359,9 +359,9 @@ def bad(root: Path, golden: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     for name in ("torn-shards", "changed-shards", "unfinished-shards"):
         shutil.copytree(golden / "shards", folder / name)
-    tokens = (golden / "shards" / "sums" / "tokens.bin").read_bytes()
-    (folder / "torn-shards" / "sums" / "tokens.bin").write_bytes(tokens[:-1])
-    (folder / "changed-shards" / "sums" / "tokens.bin").write_bytes(b"\3" + tokens[1:])
+    tokens = (golden / "shards" / "sums" / "00000-0000.tokens.bin").read_bytes()
+    (folder / "torn-shards" / "sums" / "00000-0000.tokens.bin").write_bytes(tokens[:-1])
+    (folder / "changed-shards" / "sums" / "00000-0000.tokens.bin").write_bytes(b"\3" + tokens[1:])
     (folder / "unfinished-shards" / "sums" / "manifest.json").unlink()
 
     for name in ("torn-checkpoint", "short-checkpoint", "torn-state"):

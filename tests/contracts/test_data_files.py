@@ -97,14 +97,23 @@ def test_shards_are_read_as_they_were_written(golden):
     assert shards.sources["sums"].tokens.tolist() == [1, 0, 2, 5, 3, 6, 4, 6]
     assert shards.sources["sums"].document_ends.tolist() == [6, 8]
     assert shards.sources["sums"].manifest.end_of_text == 6
+    [shard] = shards.sources["sums"].shards
+    assert [entry.tags for entry in shard.entry.classes] == [{"domain": "mathematics", "quality": "2"}, {}]
+    assert shard.document_classes.tolist() == [0, 1]
+    assert shard.document_keys.tolist() == [3405396810240292928, 8453121595177857668]
     assert shards.tokenizer_sha256.startswith("72886ef0")
 
 
 def test_shards_are_written_byte_for_byte_as_the_golden_ones(golden, tmp_path):
     """Tokenized with the golden checkpoint, which has one id for each of `+1234=` and 6 for the end of text."""
-    documents = [Document(id="a", text="1+2=3", source="sums"), Document(id="b", text="4", source="sums")]
+    documents = [
+        Document(id="a", text="1+2=3", source="sums", tags={"domain": "mathematics", "quality": "2"}),
+        Document(id="b", text="4", source="sums"),
+    ]
     write_shards(documents, golden / "checkpoint", tmp_path / "shards")
-    for name in ("tokens.bin", "document_ends.bin", "manifest.json"):
+    names = sorted(path.name for path in (golden / "shards" / "sums").iterdir())
+    assert sorted(path.name for path in (tmp_path / "shards" / "sums").iterdir()) == names
+    for name in names:
         assert (tmp_path / "shards" / "sums" / name).read_bytes() == (golden / "shards" / "sums" / name).read_bytes()
 
 

@@ -27,10 +27,11 @@ def test_documents_come_back_as_written(name, corpus):
         assert list(read_documents(path)) == corpus
 
 
-def test_a_step_folder_is_read_by_its_documents_file(tmp_path):
-    document = Document(id="a", text="text", source="web")
-    write_documents(tmp_path / "documents.jsonl.zst", [document])
-    assert list(read_documents(tmp_path)) == [document]
+def test_a_step_folder_is_read_by_its_documents_files_in_order(tmp_path):
+    corpus = [Document(id=name, text="text", source="web") for name in "ab"]
+    for number in (1, 0):
+        write_documents(tmp_path / f"documents-0000{number}.jsonl.zst", corpus[number : number + 1])
+    assert list(read_documents(tmp_path)) == corpus
 
 
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path):

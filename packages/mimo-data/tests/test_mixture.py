@@ -7,7 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimo_data import DataError, Mixture
+from mimo_data import DataError, Document, Mixture, write_shards
+from mimo_data.cli import main
+from mimo_data.sampling import SamplingRule
+from mimo_data.shards import TokenizeRecipe
 
 CORPUS = {
     "web": [f"page {number} " * (number % 7 + 1) for number in range(40)],
@@ -34,8 +37,6 @@ def test_random_access_equals_reading_in_order(stream):
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(parts=st.tuples(*[st.integers(0, 50)] * 3).filter(lambda parts: sum(parts) > 0))
 def test_every_prefix_has_the_shares_of_the_weights(tmp_path_factory, tokenizer, parts):
-    from mimo_data import Document, write_shards
-
     folder = tmp_path_factory.mktemp("shards") / "out"
     found = [Document(id=f"{s}{i}", text=t, source=s) for s, texts in CORPUS.items() for i, t in enumerate(texts)]
     write_shards(found, tokenizer, folder)
@@ -107,3 +108,126 @@ def test_too_little_text_for_one_window_is_named(shards):
 def test_weights_must_sum_to_one(weights):
     with pytest.raises(ValueError, match="sum to 1"):
         Mixture(weights=weights, max_epochs=1, seed=0)
+
+
+def sampled(folder, *rules, seed=0, max_epochs=1.0):
+    mixture = Mixture(weights={"web": 1.0}, max_epochs=max_epochs, seed=seed, sampling=rules)
+    return mixture.stream(folder, 1)
+
+
+@pytest.fixture
+def tagged(tokenizer, tmp_path):
+    """Of source "web": 400 documents of the token `a` with domain news, and 100 of `b` with domain code, quality 3."""
+    news = [Document(id=f"n{n}", text="a", source="web", tags={"domain": "news"}) for n in range(400)]
+    code = [Document(id=f"c{n}", text="b", source="web", tags={"domain": "code", "quality": "3"}) for n in range(100)]
+    write_shards([*news, *code], tokenizer, tmp_path / "tagged", TokenizeRecipe(shard_tokens=300))
+    return tmp_path / "tagged"
+
+
+def counts_of(stream):
+    counts = Counter(int(window.tokens[0]) for window in stream)
+    del counts[256]
+    return sorted(counts.values(), reverse=True)
+
+
+NEWS_DOWN = SamplingRule(tag="domain", values=("news",), factor=0.25)
+CODE_UP = SamplingRule(tag="domain", values=("code",), factor=2.5)
+
+
+def test_documents_are_sampled_down_and_up_by_their_tags(tagged):
+    few, many = counts_of(sampled(tagged, NEWS_DOWN, CODE_UP))[::-1]
+    assert abs(few - 400 * 0.25) < 35
+    assert abs(many - 100 * 2.5) < 20
+
+
+def test_the_factors_of_rules_that_fit_multiply(tagged):
+    quality = SamplingRule(tag="quality", values=("3",), factor=2.0)
+    untagged = SamplingRule(tag="quality", values=("",), factor=0.0)
+    assert counts_of(sampled(tagged, SamplingRule(tag="domain", values=("code",), factor=1.5), quality, untagged)) in (
+        [299], [300]
+    )  # fmt: skip
+
+
+def test_a_document_of_factor_one_quarter_is_read_once_in_four_epochs(tagged):
+    only_news = SamplingRule(tag="domain", values=("code",), factor=0.0)
+    stream = sampled(tagged, NEWS_DOWN, only_news, max_epochs=4.0)
+    assert counts_of(stream) in ([399], [400])
+    quarters = [counts_of(sampled(tagged, NEWS_DOWN, only_news, max_epochs=1.0, seed=seed))[0] for seed in range(20)]
+    assert abs(sum(quarters) / len(quarters) - 100) < 6
+
+
+def test_sampling_depends_on_ids_and_not_on_shards(tokenizer, tmp_path):
+    documents = [
+        Document(id=str(n), text=chr(33 + n % 90) * (n + 1), source="web", tags={"domain": "news"}) for n in range(60)
+    ]
+    lengths = []
+    for name, size in (("one", 10**6), ("many", 100)):
+        write_shards(documents, tokenizer, tmp_path / name, TokenizeRecipe(shard_tokens=size))
+        lengths.append(len(sampled(tmp_path / name, NEWS_DOWN)))
+    assert lengths[0] == lengths[1]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(factor=st.floats(0.05, 3.0), seed=st.integers(0, 1 << 40), index=st.floats(0, 1))
+def test_sampled_streams_have_random_access(tagged, factor, seed, index):
+    rule = SamplingRule(tag="domain", values=("news",), factor=factor)
+    mixture = Mixture(weights={"web": 1.0}, max_epochs=2.3, seed=seed, sampling=(rule,))
+    stream, again = mixture.stream(tagged, 7), mixture.stream(tagged, 7)
+    place = round(index * (len(stream) - 1))
+    first, later = again[place], stream[place]
+    assert first.tokens.tolist() == later.tokens.tolist()
+    if place:
+        assert stream[place - 1].tokens[-1] == later.tokens[0]
+
+
+def test_an_epoch_of_many_shards_reads_every_document_once(tagged):
+    stream = sampled(tagged, max_epochs=2.0)
+    assert len(stream) == 1999
+    assert counts_of(stream) == [800, 200]
+    epoch = Counter(int(stream[place].tokens[0]) for place in range(1000))
+    assert sorted(epoch.values()) == [100, 400, 500]
+
+
+def test_a_source_may_have_a_cap_of_its_own(shards):
+    folder = shards({"web": ["w" * 999], "code": ["c" * 99]})
+    mixture = Mixture(weights={"web": 0.5, "code": 0.5}, max_epochs=1, seed=0, max_epochs_of={"code": 4.0, "web": 0.2})
+    stream = mixture.stream(folder, 10)
+    assert stream.bound == "web"
+    assert [(share.source, share.num_epochs) for share in stream.shares(20)] == [("code", 1.0), ("web", 0.1)]
+
+
+def test_shares_tell_what_was_asked_and_what_is_read(tagged):
+    stream = sampled(tagged, NEWS_DOWN, CODE_UP)
+    [share] = stream.shares(100)
+    assert (share.weight, share.num_tokens, share.available_tokens) == (1.0, 100, 1000)
+    assert share.epoch_tokens == len(stream) + 1
+    assert stream.shares_of("domain") == pytest.approx({"code": 250 / 350, "news": 100 / 350})
+
+
+def test_documents_that_are_all_dropped_are_too_few(tagged):
+    every = SamplingRule(tag="domain", values=("news", "code"), factor=0.0)
+    with pytest.raises(DataError, match="too few for one window"):
+        sampled(tagged, every)
+
+
+@pytest.mark.parametrize("rule", [{"values": (), "factor": 1.0}, {"values": ("x",), "factor": -0.1}])
+def test_a_rule_without_sense_is_refused(rule):
+    with pytest.raises(ValueError, match="sampling"):
+        SamplingRule(tag="domain", **rule)
+
+
+def test_check_prints_each_stages_shares(tagged, tmp_path, capsys):
+    (tmp_path / "data.toml").write_text(
+        """
+[stages.one]
+weights = { web = 1.0 }
+max_epochs = 1.0
+seed = 0
+sampling = [{ tag = "domain", values = ["news"], factor = 0.5 }]
+"""
+    )
+    assert main(["check", str(tmp_path / "data.toml"), "--shards", str(tagged), "--tokens", "100"]) == 0
+    printed = capsys.readouterr().out
+    assert "then web reaches its 1 epochs" in printed
+    assert "| web | 100.00% | 100.00% | 100 |" in printed
+    assert "by domain: code 33.33%, news 66.67%" in printed

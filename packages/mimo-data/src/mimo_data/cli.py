@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from mimo_data.commands import check, decontaminate, deduplicate, extract, filter, import_, tokenize
+from mimo_data.commands import (
+    check,
+    decontaminate,
+    deduplicate,
+    extract,
+    filter,
+    filter_sft,
+    import_,
+    inspect,
+    plan,
+    synthesize,
+    tokenize,
+)
 from mimo_data.commands.step import Verbs
 from mimo_data.run import DataError
 
 # In the order of a corpus's life.
-_COMMANDS = (extract, import_, deduplicate, decontaminate, filter, tokenize, check)
+_COMMANDS = (
+    extract,
+    import_,
+    deduplicate,
+    decontaminate,
+    filter,
+    synthesize,
+    filter_sft,
+    tokenize,
+    check,
+    inspect,
+    plan,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DataError as error:
         print(f"mimo-data: error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"mimo-data: error: {error.filename}: {error.strerror}. Check the path and its rights.", file=sys.stderr)
         return 1

@@ -45,24 +45,37 @@ class Drop(Record, frozen=True):
     """What was found: the kept twin's id, the problem's id, a measure."""
 
 
+def document_files(path: Path) -> list[Path]:
+    """The file itself, or the files of documents in a step's output folder, in order.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise DataError(f"{path}: no such file. Name a documents file, or the folder that a mimo-data step made.")
+        return [path]
+    files = sorted(path.glob("documents-*.jsonl.zst"))
+    if not files:
+        raise DataError(f"{path}: holds no documents. Name a folder that a mimo-data step made.")
+    return files
+
+
 def read_documents(path: Path) -> Iterator[Document]:
     """Streams the documents of a `.jsonl.zst` or `.parquet` file, or of a step's output folder.
 
     Raises:
-        DataError: the file is missing, truncated, or holds something that is not a document.
+        DataError: a file is missing, truncated, or holds something that is not a document.
     """
-    if path.is_dir():
-        path = path / "documents.jsonl.zst"
-    if not path.exists():
-        raise DataError(f"{path}: no such file. Name a documents file, or the folder that a mimo-data step made.")
-    if path.name.endswith(".jsonl.zst"):
-        yield from _read_json_lines(path)
-    elif path.suffix == ".parquet":
-        yield from _read_parquet(path)
-    else:
-        raise DataError(
-            f"{path}: documents are read from .jsonl.zst and .parquet. Use `mimo-data import` for other formats."
-        )
+    for file in document_files(path):
+        if file.name.endswith(".jsonl.zst"):
+            yield from _read_json_lines(file)
+        elif file.suffix == ".parquet":
+            yield from _read_parquet(file)
+        else:
+            raise DataError(
+                f"{file}: documents are read from .jsonl.zst and .parquet. Use `mimo-data import` for other formats."
+            )
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:

@@ -6,39 +6,51 @@ resumes anywhere, and several readers agree without talking.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mimo_data.run import DataError, Record
-from mimo_data.shards import Shard, open_shards
+from mimo_data.sampling import SampledSource, SamplingRule
+from mimo_data.shards import open_shards
 
 # Weights are compared as whole numbers of this unit, so that the order of sources is exact at any length.
 _WEIGHT_UNIT = 1 << 40
 
 
 class Mixture(Record, frozen=True):
-    """How much of each source one stage of pre-training reads (§2.1)."""
+    """How much of each source one stage of pre-training reads, and how often which of its documents (§2.1)."""
 
     weights: dict[str, float]
     """Share of the tokens by source; the shares sum to 1."""
     max_epochs: float
     """How often a source may be repeated; the stream ends before any source exceeds it."""
     seed: int
-    """Of the order of documents within each source and epoch."""
+    """Of the order of documents within each source and epoch, and of which are drawn."""
+    max_epochs_of: dict[str, float] = msgspec.field(default_factory=dict)
+    """The same for single sources, where it differs."""
+    sampling: tuple[SamplingRule, ...] = ()
+    """Which documents an epoch holds less or more than once; the factors of all rules that fit one multiply."""
 
     def __post_init__(self) -> None:
         total = math.fsum(self.weights.values())
         if any(not 0 <= weight <= 1 for weight in self.weights.values()) or abs(total - 1) > 1e-6:
             raise ValueError(f"mixture weights must lie in [0, 1] and sum to 1; they sum to {total:.6g}")
-        if self.max_epochs <= 0:
-            raise ValueError(f"max_epochs must be positive, not {self.max_epochs}")
+        for epochs in (self.max_epochs, *self.max_epochs_of.values()):
+            if epochs <= 0:
+                raise ValueError(f"max_epochs must be positive, not {epochs}")
+        unknown = self.max_epochs_of.keys() - self.weights.keys()
+        if unknown:
+            raise ValueError(f"max_epochs_of names {', '.join(sorted(unknown))}, which weights does not")
+
+    def epochs_of(self, source: str) -> float:
+        """How often this source may be repeated."""
+        return self.max_epochs_of.get(source, self.max_epochs)
 
     def stream(self, folder: Path, sequence_length: int) -> TokenStream:
         """The training windows of this mixture over the shards in `folder`.
@@ -60,18 +72,39 @@ class Window:
     source: str
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one source gives to the first windows of a stream."""
+
+    source: str
+    weight: float
+    """The share that was asked for."""
+    num_tokens: int
+    num_epochs: float
+    """Of the source as it is sampled."""
+    max_epochs: float
+    available_tokens: int
+    """In its shards, each document once."""
+    epoch_tokens: int
+    """In its first epoch, as it is sampled."""
+
+
 class TokenStream:
     """Random access to the windows of a mixture.
 
     Window i belongs to one source. The k-th window of a source of weight w has its ideal place at
     (k + 1/2) / w; windows are read in the order of these places. At every prefix of n windows each source
     has had n·w windows, give or take half the number of sources.
+
+    Attributes:
+        bound: the source whose epochs end the stream.
     """
 
     def __init__(self, mixture: Mixture, folder: Path, sequence_length: int) -> None:
         if sequence_length < 1:
             raise ValueError(f"sequence_length must be at least 1, not {sequence_length}")
         shards = open_shards(folder)
+        self._mixture = mixture
         self._length = sequence_length
         self._names = sorted(name for name, weight in mixture.weights.items() if weight > 0)
         missing = [name for name in self._names if name not in shards.sources]
@@ -80,22 +113,23 @@ class TokenStream:
                 f"{folder}: no shard for {', '.join(missing)} of the mixture; it has {', '.join(shards.sources)}. "
                 "Change the weights, or tokenize that source too."
             )
-        self._sources = [_SourceStream(shards.sources[name], name, mixture.seed) for name in self._names]
+        self._sources = [SampledSource(shards.sources[name], mixture.sampling, mixture.seed) for name in self._names]
         self._weights = [max(1, round(mixture.weights[name] * _WEIGHT_UNIT)) for name in self._names]
         self._total = sum(self._weights)
         product = math.prod(self._weights)
         self._strides = [product // weight for weight in self._weights]
-        capacities = [
-            max(0, math.floor(mixture.max_epochs * source.num_tokens) - 1) // sequence_length
-            for source in self._sources
-        ]
-        for name, source, capacity in zip(self._names, self._sources, capacities, strict=True):
-            if capacity == 0:
+        capacities = []
+        for name, source in zip(self._names, self._sources, strict=True):
+            num_tokens = source.num_tokens(mixture.epochs_of(name))
+            capacities.append(max(0, num_tokens - 1) // sequence_length)
+            if capacities[-1] == 0:
                 raise DataError(
-                    f"{folder / name}: {source.num_tokens} tokens are too few for one window of {sequence_length} "
-                    f"at max_epochs = {mixture.max_epochs}. Add text, lower sequence_length or raise max_epochs."
+                    f"{folder / name}: {num_tokens} tokens in {mixture.epochs_of(name):g} epochs are too few for one "
+                    f"window of {sequence_length}. Add text, lower sequence_length or raise max_epochs or sampling."
                 )
-        self._num_windows = min(self._rank(s, capacity) for s, capacity in enumerate(capacities))
+        ranks = [self._rank(s, capacity) for s, capacity in enumerate(capacities)]
+        self._num_windows = min(ranks)
+        self.bound = self._names[ranks.index(self._num_windows)]
 
     def __len__(self) -> int:
         """Windows before some source would exceed its epochs."""
@@ -104,13 +138,40 @@ class TokenStream:
     def __getitem__(self, index: int) -> Window:
         if not 0 <= index < self._num_windows:
             raise IndexError(f"window {index} of a stream of {self._num_windows}")
-        s, k = self._locate(index)
-        tokens, document_ids = self._sources[s].read(k * self._length, self._length + 1)
+        s, counts = self._locate(index)
+        tokens, document_ids = self._sources[s].read(counts[s] * self._length, self._length + 1)
         return Window(tokens, document_ids, self._names[s])
 
     def __iter__(self) -> Iterator[Window]:
         for index in range(self._num_windows):
             yield self[index]
+
+    def shares(self, num_windows: int) -> list[Share]:
+        """What each source gives to the first windows, however many the stream has."""
+        if num_windows < 1:
+            raise ValueError(f"num_windows must be at least 1, not {num_windows}")
+        s, counts = self._locate(num_windows - 1)
+        counts[s] += 1
+        return [
+            Share(
+                source=name,
+                weight=self._mixture.weights[name],
+                num_tokens=count * self._length,
+                num_epochs=source.num_epochs(count * self._length),
+                max_epochs=self._mixture.epochs_of(name),
+                available_tokens=source.available_tokens,
+                epoch_tokens=source.num_tokens(1),
+            )
+            for name, source, count in zip(self._names, self._sources, counts, strict=True)
+        ]
+
+    def shares_of(self, tag: str) -> dict[str, float]:
+        """Share of the stream's tokens by the value of a tag, "" for documents without it."""
+        shares: dict[str, float] = {}
+        for name, source in zip(self._names, self._sources, strict=True):
+            for value, share in source.shares_of(tag).items():
+                shares[value] = shares.get(value, 0.0) + self._mixture.weights[name] * share
+        return dict(sorted(shares.items()))
 
     def _place(self, s: int, k: int) -> tuple[int, int]:
         return (2 * k + 1) * self._strides[s], s
@@ -125,51 +186,13 @@ class TokenStream:
             rank += (below // stride + 1) // 2
         return rank
 
-    def _locate(self, index: int) -> tuple[int, int]:
-        """Source s and number k such that `_rank(s, k) == index`."""
+    def _locate(self, index: int) -> tuple[int, list[int]]:
+        """Source s and the windows that each source has had, such that `_rank(s, counts[s]) == index`."""
         # A point that surely lies before window `index`, from where the sources are merged step by step.
         start = max(0, index - len(self._names))
         counts = [(2 * start * weight + self._total) // (2 * self._total) for weight in self._weights]
         while True:
             s = min(range(len(counts)), key=lambda r: self._place(r, counts[r]))
             if sum(counts) == index:
-                return s, counts[s]
+                return s, counts
             counts[s] += 1
-
-
-class _SourceStream:
-    """One source's documents, shuffled anew each epoch and laid end to end without end."""
-
-    def __init__(self, shard: Shard, name: str, seed: int) -> None:
-        self._tokens = shard.tokens
-        self._ends = shard.document_ends
-        self._name = name
-        self._seed = seed
-        self.num_tokens = len(shard.tokens)
-        self._epoch = lru_cache(maxsize=2)(self._shuffle)
-
-    def read(self, position: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
-        """`count` tokens from a position of the endless stream, and the documents that they belong to."""
-        tokens = np.empty(count, dtype=np.uint32)
-        document_ids = np.empty(count, dtype=np.int32)
-        filled = document_id = 0
-        while filled < count:
-            epoch, offset = divmod(position + filled, self.num_tokens)
-            order, ends = self._epoch(epoch)
-            slot = int(np.searchsorted(ends, offset, side="right"))
-            document = int(order[slot])
-            take = min(count - filled, int(ends[slot]) - offset)
-            start = int(self._ends[document]) - (int(ends[slot]) - offset)
-            tokens[filled : filled + take] = self._tokens[start : start + take]
-            document_ids[filled : filled + take] = document_id
-            filled += take
-            document_id += 1
-        return tokens, document_ids
-
-    def _shuffle(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Documents in this epoch's order, and the position after each of them."""
-        digest = hashlib.sha256(f"{self._seed}:{self._name}:{epoch}".encode()).digest()
-        # RandomState is frozen by numpy's policy: the order is the same under every version.
-        order = np.random.RandomState(np.frombuffer(digest, dtype="<u4")).permutation(len(self._ends))
-        lengths = np.diff(np.asarray(self._ends, dtype=np.int64), prepend=0)
-        return order, np.cumsum(lengths[order])

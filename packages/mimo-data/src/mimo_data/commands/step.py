@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from mimo_data.run import Run
+from mimo_data.run import RecipeError, Run
 
 if TYPE_CHECKING:
     from mimo_data.documents import Document, Drop
+    from mimo_data.engine import Engine
     from mimo_data.recipe import DataRecipe
+    from mimo_data.steps import PartCounts, Transform
 
-ItemT = TypeVar("ItemT")
+_LINE_EVERY_S = 30.0
 
 
 class Verbs:
@@ -35,6 +38,7 @@ class Verbs:
         recipe: bool = True,
         out: bool = False,
         documents: bool = False,
+        parts: bool = False,
     ) -> argparse.ArgumentParser:
         """A verb and which of the usual arguments it takes; its own are added to what this returns."""
         verb = self._verbs.add_parser(name, help=text, description=text)
@@ -55,6 +59,17 @@ class Verbs:
                 metavar="PATH",
                 help="documents files or step folders",
             )
+        if parts:
+            verb.add_argument(
+                "--workers",
+                type=int,
+                default=len(os.sched_getaffinity(0)),
+                metavar="N",
+                help="parts at a time (default: CPUs)",
+            )
+            verb.add_argument(
+                "--ray", default="", metavar="ADDRESS", help="run on a Ray cluster: auto, local or host:port"
+            )
         return verb
 
 
@@ -66,33 +81,65 @@ def load(arguments: argparse.Namespace) -> DataRecipe:
 
 def open_run(arguments: argparse.Namespace, command: str, recipe: object, inputs: dict[str, Path]) -> Run:
     """The run of one command; says so when its output is there already."""
-    run = Run.open(arguments.out, package="mimo-data", command=command, recipe=recipe, inputs=inputs, resumable=False)
+    from mimo_data.steps import forget_parts
+
+    run = Run.open(arguments.out, package="mimo-data", command=command, recipe=recipe, inputs=inputs, resumable=True)
     if run.complete:
+        forget_parts(run)
         print(f"{run.out}: complete, reused")
     return run
 
 
-def write_step(run: Run, results: Iterable[Document | Drop], **counts: int) -> None:
-    """Writes a step's documents and drop log, and prints what became of its input."""
-    from mimo_data.documents import Document, write_documents, write_drops
+def transform(
+    arguments: argparse.Namespace, command: str, recipe: object, make: Callable[[], Transform], **inputs: Sequence[Path]
+) -> None:
+    """A whole command that gives back or drops each of its documents.
 
-    drops: list[Drop] = []
+    Args:
+        make: see `mimo_data.steps.transform_documents`.
+        inputs: files beside the documents that the result depends on, by role.
+    """
+    from mimo_data.steps import transform_documents
 
-    def kept() -> Iterator[Document]:
-        for result in results:
-            if isinstance(result, Document):
-                yield result
-            else:
-                drops.append(result)
+    files = named("documents", arguments.documents)
+    for role, paths in inputs.items():
+        files |= named(role, paths)
+    with open_run(arguments, command, recipe, files) as run:
+        if not run.complete:
+            with progress("documents") as on_items:
+                counts = transform_documents(
+                    run, arguments.documents, make, engine=engine(arguments), on_items=on_items
+                )
+            report(run, counts)
 
-    num_kept = write_documents(run.folder / "documents.jsonl.zst", kept())
-    write_drops(run.folder / "drops.jsonl", drops)
-    run.finish(num_in=num_kept + len(drops), num_out=num_kept, num_dropped=len(drops), **counts)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(drop.reason for drop in drops).most_common())
-    print(f"{run.out}: {num_kept} documents kept, {len(drops)} dropped" + (f" ({reasons})" if reasons else ""))
+
+def write_step(run: Run, results: Iterable[Document | Drop]) -> None:
+    """Writes a step that runs in this process, as one part."""
+    from mimo_data.steps import finish_step, write_part
+
+    report(run, finish_step(run, {"00000": write_part(run.folder, "00000", results)}))
+
+
+def report(run: Run, counts: PartCounts) -> None:
+    """Prints what became of a step's input."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.drops.items())
+    num_dropped = counts.num_in - counts.num_out
+    print(f"{run.out}: {counts.num_out} documents kept, {num_dropped} dropped" + (f" ({reasons})" if reasons else ""))
+
+
+def engine(arguments: argparse.Namespace) -> Engine:
+    """Where `--workers` and `--ray` want the parts to run."""
+    from mimo_data.engine import Engine
+
+    if arguments.workers < 1:
+        raise RecipeError(f"--workers {arguments.workers}: at least 1.")
+    return Engine(num_workers=arguments.workers, ray=arguments.ray)
 
 
 def named(role: str, paths: Sequence[Path]) -> dict[str, Path]:
+    """The paths by their role, numbered where there are several."""
+    if len(paths) == 1:
+        return {role: paths[0]}
     return {f"{role} {number}": path for number, path in enumerate(paths, start=1)}
 
 
@@ -102,16 +149,26 @@ def read_all(arguments: argparse.Namespace) -> Iterator[Document]:
     return chain.from_iterable(read_documents(path) for path in arguments.documents)
 
 
-def progress(items: Iterable[ItemT], unit: str) -> Iterator[ItemT]:
-    """The items, counted on stderr: a bar on a terminal, a line every half minute in a log."""
+@contextmanager
+def progress(unit: str) -> Iterator[Callable[[int], None]]:
+    """A function that is told of items done and shows them on stderr: a bar on a terminal, lines in a log."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, unit=f" {unit}", leave=False)
+        with tqdm(unit=f" {unit}", leave=False) as bar:
+
+            def show(num_items: int) -> None:
+                bar.update(num_items)
+
+            yield show
         return
-    last_s = time.monotonic()
-    for count, item in enumerate(items, start=1):
-        yield item
-        if time.monotonic() - last_s > 30:
+    num_done, last_s = 0, time.monotonic()
+
+    def note(num_items: int) -> None:
+        nonlocal num_done, last_s
+        num_done += num_items
+        if time.monotonic() - last_s > _LINE_EVERY_S:
             last_s = time.monotonic()
-            print(f"mimo-data: {count} {unit}", file=sys.stderr, flush=True)
+            print(f"mimo-data: {num_done} {unit}", file=sys.stderr, flush=True)
+
+    yield note

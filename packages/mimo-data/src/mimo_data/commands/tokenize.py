@@ -5,26 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mimo_data.commands.step import Verbs, load, named, open_run, progress, read_all
+from mimo_data.commands.step import Verbs, engine, load, named, open_run, progress
 
 
 def add(verbs: Verbs) -> None:
     """Adds the verb."""
-    verb = verbs.add("tokenize", _run, "write token shards, one folder a source", out=True, documents=True)
+    text = "write token shards, one folder a source"
+    verb = verbs.add("tokenize", _run, text, out=True, documents=True, parts=True)
     verb.add_argument("--tokenizer", type=Path, required=True, metavar="FOLDER", help="checkpoint or tokenizer")
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mimo_data.shards import write_shards
+    from mimo_data.tokenize import tokenize_documents
 
-    load(arguments)
+    recipe = load(arguments).tokenize
     inputs = named("documents", arguments.documents)
     inputs |= {name: arguments.tokenizer / name for name in ("tokenizer.json", "tokenizer_config.json")}
-    with open_run(arguments, "tokenize", {}, inputs) as run:
+    with open_run(arguments, "tokenize", recipe, inputs) as run:
         if not run.complete:
-            documents = progress(read_all(arguments), "documents")
-            manifests = write_shards(documents, arguments.tokenizer, run.folder)
-            run.finish(
-                num_documents=sum(manifest.num_documents for manifest in manifests.values()),
-                num_tokens=sum(manifest.num_tokens for manifest in manifests.values()),
-            )
+            with progress("documents") as on_items:
+                tokenize_documents(
+                    run, arguments.documents, arguments.tokenizer, recipe, engine=engine(arguments), on_items=on_items
+                )

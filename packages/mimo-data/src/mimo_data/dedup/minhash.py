@@ -1,34 +1,51 @@
-"""Duplicates by address, by exact text and by MinHash (§2.1), over all documents at once.
+"""Copies by address, by exact text and by MinHash (§2.1), of documents in memory.
 
-Every rule is a property of two texts alone, and the kept copy is the smallest by a total order, so the
-result does not depend on the order of the documents, and a second pass finds nothing. Near-duplicates
-that share a chain of pairs count as one group: the ends of a chain may be less similar than the threshold.
+Three rules, one after the other, each over the documents that the one before it has left:
 
-Recall is that of banding: with 14 bands of 8 rows a pair of Jaccard 0.8 is found with probability 0.92,
-0.9 with more than 0.999. Pairs that banding proposes are checked with the estimate from the whole
-sketch, whose standard error is at most 0.05 at 112 permutations. Sketches are held in memory: about
-1 kB a document.
+1. `same_url`: the same address in its canonical spelling (`mimo_data.dedup.urls`).
+2. `same_text`: the same words and operators in the same order, whatever their case, white space and punctuation.
+3. `near_duplicate`: a Jaccard similarity of word shingles of at least the recipe's threshold. MinHash bands find the
+   candidates, the exact similarity of their sets of shingles decides. Documents that a chain of such pairs joins are
+   one group: its ends may be less alike than the threshold.
+
+Of each group one document is kept, that with the most words (`mimo_data.dedup.groups` has the whole rule). The result
+does not depend on the order of the documents, and a second pass finds nothing.
+
+Recall is that of banding: a pair right at the threshold is found with at least the recipe's probability, a pair far
+above it almost surely. Where a hash is shared by more than 32 documents not all pairs are tried at once, but the best
+document and neighbours in length; what is left of such a crowd is tried again until nothing more is found. Texts of
+fewer words than a shingle are alike when all of their words are the same; a text without words is like no other.
+Not covered: translations, paraphrases, and a short text inside of a long one.
+
+`mimo_data.dedup.corpus` does the same for a corpus on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
-from collections.abc import Iterable, Iterator
-from urllib.parse import parse_qsl, urlencode, urlsplit
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mimo_data.dedup.groups import (
+    BANDS,
+    EXACT,
+    candidate_pairs,
+    contracted,
+    exact_losses,
+    losses_of,
+    rank,
+    unique_pairs,
+)
+from mimo_data.dedup.urls import canonical_url
+from mimo_data.dedup.words import hash_text
 from mimo_data.documents import Document
 from mimo_data.run import DataError, Record
 
-# Operators count as words: without them, formulas and programs on the same numbers look alike.
-_WORD = re.compile(r"\w+|[+\-*/=<>^\\|&%~]")
-_TRACKING = re.compile(r"utm_\w+|fbclid|gclid|msclkid|mc_[ce]id|ref_src|igshid|_ga|spm")
-_INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?)$")
-_BLOCK_SHINGLES = 256
+REASONS = ("same_url", "same_text", "near_duplicate")
 _SEED = 0x4D694D6F
 
 
@@ -37,22 +54,72 @@ class DeduplicateRecipe(Record, frozen=True):
 
     shingle_words: int = 5
     """Words of a shingle. Not in the report."""
-    num_bands: int = 14
-    """Not in the report; 14 bands of 8 rows are the common setting for web text."""
+    threshold: float = 0.8
+    """Jaccard similarity of shingles from which two texts are duplicates. Not in the report."""
+    recall: float = 0.99
+    """Least probability that a pair right at the threshold is found; it sets the number of bands. Not in the report."""
     rows_per_band: int = 8
-    """Permutations in a band; num_bands · rows_per_band in all. Not in the report."""
-    threshold: float = 0.75
-    """Estimated Jaccard similarity of shingles from which two texts are duplicates. Not in the report."""
+    """Permutations in a band: more rows, fewer pairs to verify and more bands to shuffle. Not in the report."""
 
     def __post_init__(self) -> None:
-        if min(self.shingle_words, self.num_bands, self.rows_per_band) < 1 or not 0 < self.threshold <= 1:
-            raise ValueError("shingle_words, num_bands and rows_per_band are at least 1, threshold is in (0, 1]")
+        if min(self.shingle_words, self.rows_per_band) < 1:
+            raise ValueError("shingle_words and rows_per_band are at least 1")
+        if not 0 < self.threshold < 1 or not 0 < self.recall < 1:
+            raise ValueError("threshold and recall lie between 0 and 1; of equal texts `same_text` takes care")
+
+    @property
+    def num_bands(self) -> int:
+        """Bands with which a pair at the threshold is found with probability `recall`."""
+        return max(1, math.ceil(math.log(1 - self.recall) / math.log(1 - self.threshold**self.rows_per_band)))
+
+
+class Sketcher:
+    """What the rules need to know about a document, under one recipe.
+
+    Attributes:
+        record: dtype of what `sketch` gives: `rank`, the halves `text` and `check` of the hash of the words, and
+            `bands`, all zero for a text without words.
+    """
+
+    def __init__(self, recipe: DeduplicateRecipe) -> None:
+        self._recipe = recipe
+        generator = np.random.RandomState(_SEED)
+        size = recipe.num_bands * recipe.rows_per_band
+        factors, offsets = generator.randint(0, 1 << 32, size=(2, size), dtype=np.uint64).astype(np.uint32)
+        self._factors, self._offsets = factors | np.uint32(1), offsets
+        self.record = np.dtype(
+            [("rank", "<u8"), ("text", "<u8"), ("check", "<u8"), ("bands", "<u8", (recipe.num_bands,))]
+        )
+
+    def sketch(self, document: Document) -> tuple[int, int, int, NDArray[np.uint64]]:
+        """The fields of a `record`."""
+        from mimo_data.dedup.kernels import sketch_bands
+
+        text = hash_text(document.text, self._recipe.shingle_words)
+        key = rank(text.num_words, document.id)
+        if not text.num_words:
+            digest = hashlib.blake2b(document.text.strip().encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            first, second = np.frombuffer(digest, dtype="<u8")
+            return key, int(first), int(second), np.zeros(self._recipe.num_bands, dtype=np.uint64)
+        bands = sketch_bands(text.shingles, self._factors, self._offsets, self._recipe.rows_per_band)
+        return key, text.first, text.second, bands
+
+    def shingles(self, text: str) -> NDArray[np.uint64]:
+        """The shingles of a text, sorted, each once."""
+        return np.unique(hash_text(text, self._recipe.shingle_words).shingles)
+
+
+def url_hash(url: str) -> tuple[int, int] | None:
+    """128 bits of the canonical address, in halves; None if there is no address to compare."""
+    canonical = canonical_url(url)
+    if not canonical:
+        return None
+    first, second = np.frombuffer(hashlib.blake2b(canonical.encode(), digest_size=16).digest(), dtype="<u8")
+    return int(first), int(second)
 
 
 def deduplicate(documents: Iterable[Document], recipe: DeduplicateRecipe | None = None) -> Iterator[tuple[str, str]]:
     """Pairs (dropped id, kept id), sorted, one for each document that repeats another.
-
-    Of a group of duplicates the longest text is kept; of equally long ones, the smallest id.
 
     Raises:
         DataError: two documents have the same id.
@@ -62,153 +129,116 @@ def deduplicate(documents: Iterable[Document], recipe: DeduplicateRecipe | None 
 
 
 def find_duplicates(documents: Iterable[Document], recipe: DeduplicateRecipe) -> list[tuple[str, str, str]]:
-    """Triples (dropped id, kept id, reason), sorted; reasons are `same_url`, `same_text` and `near_duplicate`.
+    """Triples (dropped id, kept id, reason), sorted; the reason is the first rule that dropped the document.
 
-    The reason is the strongest rule by which the dropped document repeats any other.
+    The kept id is that of the document that is left in the end, whatever rules lie between the two.
     """
-    sketcher = _Sketcher(recipe)
-    ids: list[str] = []
-    lengths: list[int] = []
-    first_with: dict[tuple[str, bytes], int] = {}
-    sketches: list[NDArray[np.uint64]] = []
-    groups = _Groups()
-    reasons: dict[int, set[str]] = {}
+    corpus = _Corpus(list(documents), recipe)
+    kept: dict[int, int] = {}
+    reasons: dict[int, str] = {}
 
-    def join(a: int, b: int, reason: str) -> None:
-        groups.join(a, b)
-        for member in (a, b):
-            reasons.setdefault(member, set()).add(reason)
+    def drop(losses: NDArray[np.void], reason: str) -> None:
+        for number, other in losses.tolist():
+            kept[number] = other
+            reasons[number] = reason
 
-    for index, document in enumerate(documents):
-        ids.append(document.id)
-        lengths.append(len(document.text))
-        words = _WORD.findall(document.text.lower())
-        text = " ".join(document.text.split())
-        keys = [("same_text", hashlib.sha256(text.encode()).digest()[:16])]
-        address = normalise_url(document.url)
-        if address:
-            keys.append(("same_url", hashlib.sha256(address.encode()).digest()[:16]))
-        for key in keys:
-            twin = first_with.setdefault(key, index)
-            if twin != index:
-                join(twin, index, key[0])
-        sketches.append(sketcher.sketch(words))
-    if len(set(ids)) < len(ids):
-        repeated = next(name for number, name in enumerate(sorted(ids)) if sorted(ids)[number + 1] == name)
-        raise DataError(f"{repeated}: two documents have this id. Give every document its own, or name each file once.")
-    for a, b in _similar_pairs(sketches, recipe):
-        join(a, b, "near_duplicate")
+    drop(exact_losses(corpus.addresses), "same_url")
+    drop(exact_losses(corpus.texts[~np.isin(corpus.texts["number"], list(kept))]), "same_text")
+    crowd = corpus.bands
+    while len(crowd):
+        crowd = crowd[~np.isin(crowd["number"], list(kept))]
+        pairs, crowd = candidate_pairs(crowd)
+        losses = losses_of(contracted(corpus.verified(unique_pairs(pairs))))
+        drop(losses, "near_duplicate")
+        if not len(losses):
+            break
 
-    members: dict[int, list[int]] = {}
-    for index in range(len(ids)):
-        members.setdefault(groups.root(index), []).append(index)
     found = []
-    for group in members.values():
-        kept = min(group, key=lambda index: (-lengths[index], ids[index]))
-        for index in group:
-            if index != kept:
-                reason = next(code for code in ("same_url", "same_text", "near_duplicate") if code in reasons[index])
-                found.append((ids[index], ids[kept], reason))
+    for number in kept:
+        last = number
+        while last in kept:
+            last = kept[last]
+        found.append((corpus.documents[number].id, corpus.documents[last].id, reasons[number]))
     return sorted(found)
 
 
-def normalise_url(url: str) -> str:
-    """One spelling for addresses of one page: host in lower case, no scheme, `www.`, fragment or tracking keys."""
-    try:
-        parts = urlsplit(url.strip())
-        host = (parts.hostname or "").removeprefix("www.")
-        port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
-    except ValueError:
-        return ""
-    if not host:
-        return ""
-    query = sorted(pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _TRACKING.fullmatch(pair[0]))
-    path = _INDEX.sub("/", parts.path).rstrip("/")
-    return host + port + path + (f"?{urlencode(query)}" if query else "")
+def similar_pairs(texts: Sequence[str], recipe: DeduplicateRecipe) -> list[tuple[int, int]]:
+    """Index pairs of texts that are alike by their shingles, found and verified as `near_duplicate` is.
+
+    Equal texts make no pairs here; each but one is left out.
+    """
+    corpus = _Corpus([Document(id=str(n), text=text, source="") for n, text in enumerate(texts)], recipe)
+    repeats = exact_losses(corpus.texts)["number"]
+    pairs, _ = candidate_pairs(corpus.bands[~np.isin(corpus.bands["number"], repeats)])
+    verified = corpus.verified(unique_pairs(pairs))
+    return list(zip(verified["number_a"].tolist(), verified["number_b"].tolist(), strict=True))
 
 
-class _Sketcher:
-    """MinHash of a text's word shingles under fixed permutations."""
+class _Corpus:
+    """Documents in memory, numbered from 0, and their records."""
 
-    def __init__(self, recipe: DeduplicateRecipe) -> None:
-        self._shingle_words = recipe.shingle_words
-        generator = np.random.RandomState(_SEED)
-        size = recipe.num_bands * recipe.rows_per_band
-        high, low = (generator.randint(0, 1 << 32, size=(size, 2), dtype=np.uint64) for _ in range(2))
-        constants = (high << np.uint64(32)) | low
-        self._factors, self._offsets = constants[:, 0] | np.uint64(1), constants[:, 1]
-        places = generator.randint(0, 1 << 32, size=(recipe.shingle_words, 2), dtype=np.uint64)
-        self._places = (places[:, 0] << np.uint64(32)) | places[:, 1] | np.uint64(1)
-        self._hashes: dict[str, int] = {}
+    def __init__(self, documents: Sequence[Document], recipe: DeduplicateRecipe) -> None:
+        self.documents = documents
+        self._sketcher = Sketcher(recipe)
+        self._threshold = recipe.threshold
+        self._shingles: dict[int, NDArray[np.uint64]] = {}
+        names: set[str] = set()
+        for document in documents:
+            if document.id in names:
+                raise DataError(
+                    f"{document.id}: two documents have this id. Give every document its own, or name each file once."
+                )
+            names.add(document.id)
+        self._sketches = np.array([self._sketcher.sketch(document) for document in documents], self._sketcher.record)
 
-    def sketch(self, words: list[str]) -> NDArray[np.uint64]:
-        """uint64 [permutations]; empty for a text without words, which is like no other."""
-        if not words:
-            return np.empty(0, dtype=np.uint64)
-        if len(self._hashes) > 1_000_000:
-            self._hashes.clear()
-        cache = self._hashes
-        for word in set(words) - cache.keys():
-            cache[word] = zlib.crc32(word.encode())
-        hashes = np.array([cache[word] for word in words], dtype=np.uint64)
-        span = min(self._shingle_words, len(hashes))
-        shingles = np.zeros(len(hashes) - span + 1, dtype=np.uint64)
-        for offset in range(span):
-            shingles = _mix(shingles + hashes[offset : offset + len(shingles)] * self._places[offset])
-        shingles = np.unique(shingles)
-        smallest = np.full(len(self._factors), np.iinfo(np.uint64).max, dtype=np.uint64)
-        # In blocks that stay in the cache; a permutation is a multiplication modulo 2^64, its high bits compared.
-        for start in range(0, len(shingles), _BLOCK_SHINGLES):
-            block = shingles[start : start + _BLOCK_SHINGLES]
-            permuted = block[:, None] * self._factors[None, :]
-            permuted += self._offsets[None, :]
-            np.minimum(smallest, permuted.min(axis=0), out=smallest)
-        return smallest
+    @cached_property
+    def addresses(self) -> NDArray[np.void]:
+        rows = []
+        for number, document in enumerate(self.documents):
+            halves = url_hash(document.url)
+            if halves:
+                rows.append((*halves, self._sketches["rank"][number], number))
+        return np.array(rows, dtype=EXACT)
 
+    @cached_property
+    def texts(self) -> NDArray[np.void]:
+        return text_records(self._sketches, np.arange(len(self.documents)))
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spreads every input bit over the word (the finaliser of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    @cached_property
+    def bands(self) -> NDArray[np.void]:
+        return band_records(self._sketches, np.arange(len(self.documents)))
 
+    def verified(self, pairs: NDArray[np.void]) -> NDArray[np.void]:
+        """Those of the PAIRS whose exact similarity is at least the threshold."""
+        from mimo_data.dedup.kernels import alike
 
-def _similar_pairs(sketches: list[NDArray[np.uint64]], recipe: DeduplicateRecipe) -> Iterator[tuple[int, int]]:
-    """Pairs that share a band and whose whole sketches agree in at least `threshold` of the permutations."""
-    first_with: dict[bytes, int] = {}
-    for index, sketch in enumerate(sketches):
-        if len(sketch):
-            twin = first_with.setdefault(sketch.tobytes(), index)
-            if twin != index:
-                yield twin, index
-    # One of each sketch from here on, or a thousand copies would be half a million pairs.
-    occupied = sorted(first_with.values())
-    seen: set[tuple[int, int]] = set()
-    for band in range(recipe.num_bands):
-        rows = slice(band * recipe.rows_per_band, (band + 1) * recipe.rows_per_band)
-        buckets: dict[bytes, list[int]] = {}
-        for index in occupied:
-            buckets.setdefault(sketches[index][rows].tobytes(), []).append(index)
-        for bucket in buckets.values():
-            for number, b in enumerate(bucket):
-                for a in bucket[:number]:
-                    if (a, b) not in seen:
-                        seen.add((a, b))
-                        if np.mean(sketches[a] == sketches[b]) >= recipe.threshold:
-                            yield a, b
+        keep = np.zeros(len(pairs), dtype=bool)
+        for place, (a, b) in enumerate(zip(pairs["number_a"].tolist(), pairs["number_b"].tolist(), strict=True)):
+            keep[place] = alike(self._set(a), self._set(b), self._threshold)
+        verified: NDArray[np.void] = pairs[keep]
+        return verified
+
+    def _set(self, number: int) -> NDArray[np.uint64]:
+        if number not in self._shingles:
+            self._shingles[number] = self._sketcher.shingles(self.documents[number].text)
+        return self._shingles[number]
 
 
-class _Groups:
-    """Union-find over document numbers."""
+def text_records(sketches: NDArray[np.void], numbers: NDArray[np.integer]) -> NDArray[np.void]:
+    """EXACT records of the texts of sketched documents."""
+    records = np.empty(len(sketches), dtype=EXACT)
+    records["hash"], records["check"] = sketches["text"], sketches["check"]
+    records["rank"], records["number"] = sketches["rank"], numbers
+    return records
 
-    def __init__(self) -> None:
-        self._parents: dict[int, int] = {}
 
-    def root(self, index: int) -> int:
-        while (parent := self._parents.get(index, index)) != index:
-            self._parents[index] = self._parents.get(parent, parent)
-            index = parent
-        return index
-
-    def join(self, a: int, b: int) -> None:
-        self._parents[self.root(a)] = self.root(b)
+def band_records(sketches: NDArray[np.void], numbers: NDArray[np.integer]) -> NDArray[np.void]:
+    """BANDS records of the sketched documents that have words."""
+    worded = sketches["bands"].any(axis=1)
+    sketches, numbers = sketches[worded], numbers[worded]
+    num_bands = sketches["bands"].shape[1]
+    records = np.empty(sketches["bands"].size, dtype=BANDS)
+    records["hash"] = sketches["bands"].ravel()
+    records["rank"] = np.repeat(sketches["rank"], num_bands)
+    records["number"] = np.repeat(numbers, num_bands)
+    return records

@@ -1,112 +1,148 @@
 """Finds every code block of a page and leaves one `x-code` element with its exact text and language.
 
-Covers `pre`, block-level `code`, highlighters that write one element or one table row a line, and forum
-code boxes; line numbers, copy buttons and toolbars are stripped, `<br>` becomes a line end.
+Covers `pre`, block-level `code`, `code` that is a whole paragraph, highlighters that write one element or one table
+row a line, and forum code boxes. Blocks that only a highlighter tore apart (a command, its output, the next command)
+are one again. What a block says is `codetext.py`'s part.
 """
 
 from __future__ import annotations
 
 import re
-import textwrap
+from functools import lru_cache
+from itertools import islice
 
-from lxml import html
+from lxml import etree
 
-CODE_TAG = "x-code"
+from mimo_data.html.codetext import CODE_TAG as CODE_TAG
+from mimo_data.html.codetext import block_language, block_text, is_gutter, names_line
 
-_GUTTER = re.compile(
-    r"(?:^|[\s_-])(?:line-?no|lineno|linenos|linenumbers?|line-?numbers?(?:-rows)?|linenum|lineNum|lines-num|line-num|"
-    r"gutter|hljs-ln-numbers|hljs-ln-line-number|blob-num|rouge-gutter|crayon-nums?|code-line-number|line_numbers|ln|lnt|"
-    r"react-syntax-highlighter-line-number|FileContents-lineNum|number-line)(?=$|\s|_)",
-    re.IGNORECASE,
-)
-_FURNITURE = re.compile(
-    r"(?:^|[\s_-])(?:copy|clipboard|toolbar|code__?-?header|code-?block-?header|hover-info|copy-?btn|copybutton|tooltip|"
-    r"code-lang|lang-label|language-label|code-?title|run-?button|fold|sr-only|visually-hidden|prompt-copy)",
-    re.IGNORECASE,
-)
 _CODE_BOX = re.compile(
     r"(?:^|\s)(?:code|codebox|code-?block|codeblock|phpcode|bbcode_code|bbCodeCode|programlisting|source-?code|syntaxhighlighter|"
     r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+)(?:$|\s)",
     re.IGNORECASE,
 )
-_LINE = re.compile(
-    r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)"
-)
-_LANGUAGE = re.compile(
-    r"(?:^|\s)(?:language|lang|highlight-source|highlight|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
-    re.IGNORECASE,
-)
-_NOT_LANGUAGES = frozenset([
-    "none", "nohighlight", "plain", "plaintext", "text", "txt", "highlight", "wrap", "wrapper", "hljs", "default",
-    "code", "block", "line", "lines", "table", "notranslate", "js-highlight", "toolbar", "inverse", "undefined",
-    "auto", "null",
-])  # fmt: skip
-_BARE_LANGUAGES = frozenset([
-    "bash", "c", "clojure", "cpp", "cs", "csharp", "css", "dart", "diff", "elixir", "erlang", "go", "groovy",
-    "haskell", "html", "http", "ini", "java", "javascript", "js", "json", "jsx", "julia", "kotlin", "latex",
-    "lean", "lisp", "lua", "makefile", "markdown", "matlab", "objectivec", "ocaml", "perl", "php", "powershell",
-    "prolog", "python", "py", "r", "ruby", "rust", "scala", "scheme", "sh", "shell", "sql", "swift", "tex",
-    "toml", "ts", "tsx", "typescript", "vb", "verilog", "xml", "yaml",
-])  # fmt: skip
-_SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
-_PRESERVED = frozenset(["pre", "code", "samp", "tt"])
-_LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
 _PROSE = frozenset([
     "p", "h1", "h2", "h3", "h4", "ul", "ol", "table", "blockquote", "pre", "article", "section", "form", "img",
     "iframe",
 ])  # fmt: skip
+_BOX_TAGS = ("div", "td", "figure", "blockquote")
+_MATHEMATICS = re.compile(r"(?:^|\s)(?:js-render-math|language-math|math-inline|math-display)(?:$|\s)")
+_OUTPUT = re.compile(r"(?:^|[\s_-])output(?:$|\s)")
+_INDENTED_LINE = re.compile(r"\n[ \t]{2,}\S")
 
 
-def mark_code(root: html.HtmlElement) -> None:
+def mark_code(root: etree._Element) -> None:
     """Replaces each code block below `root` by `<x-code text=… language=…>`, in place."""
-    stack = [root]
-    while stack:
-        element = stack.pop()
-        if not isinstance(element.tag, str):
+    tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
+    candidates = list(root.iter(*tags))
+    stacks = _stacks_of_lines(candidates)
+    done: set[etree._Element] = set()
+    fragments: list[etree._Element] = []
+    for element in candidates:
+        if element.tag in _BOX_TAGS:
+            names = element.get("class")
+            if (names is None or not _names_box(names)) and element not in stacks:
+                continue
+        if element in done:
             continue
         holder = _block(element)
         if holder is None:
-            stack.extend(reversed(element))
             continue
-        text = _text(holder)
-        language = _language(holder, element)
+        fragment = _is_fragment(element)
+        text = block_text(holder)
+        language = block_language(holder, element)
+        if len(element):
+            done.update(element.iterdescendants(*tags))
         tail = element.tail
         element.clear()
         element.tail = tail
         element.tag = CODE_TAG
         element.set("text", text)
         element.set("language", language)
+        if fragment:
+            fragments.append(element)
+    _join_fragments(fragments)
 
 
-def _block(element: html.HtmlElement) -> html.HtmlElement | None:
+def _stacks_of_lines(candidates: list[etree._Element]) -> set[etree._Element]:
+    """What may be a stack of `div`s with a line of code in each: the grandparents of `code`, or a bit above."""
+    found: set[etree._Element] = set()
+    for code in candidates:
+        if code.tag != "code":
+            continue
+        below, element = code, code.getparent()
+        for _ in range(6):
+            if element is None or (below.tag == "div" and element in found):
+                break
+            if below.tag == "div" and element.tag in _BOX_TAGS:
+                found.add(element)
+            if element.tag not in ("div", "span", "code"):
+                break
+            below, element = element, element.getparent()
+    return found
+
+
+def _is_fragment(element: etree._Element) -> bool:
+    """A block that is a `code` by its class, or output below one."""
+    names = element.get("class") or ""
+    return (element.tag == "code" and "block" in names.split()) or (
+        element.tag == "pre" and bool(_OUTPUT.search(names))
+    )
+
+
+def _join_fragments(fragments: list[etree._Element]) -> None:
+    """Makes one block of those that stand side by side with nothing between."""
+    runs: list[list[etree._Element]] = []
+    for element in fragments:
+        before = element.getprevious()
+        if runs and before is runs[-1][-1] and not (before.tail or "").strip():
+            runs[-1].append(element)
+        else:
+            runs.append([element])
+    for first, *others in runs:
+        if others:
+            first.set("text", "\n".join(element.get("text") or "" for element in (first, *others)))
+            first.tail = others[-1].tail
+            for element in others:
+                element.getparent().remove(element)
+
+
+def _block(element: etree._Element) -> etree._Element | None:
     """The element that holds the code when `element` is a code block, else None."""
-    match element.tag:
-        case "pre":
-            return None if _is_mixed(element) else _holder_in_pre(element)
-        case "code" | "samp" | "tt":
-            return _holder_in_code(element)
-        case "table":
-            return _table_code(element)
-        case "div" | "td" | "figure" | "span" | "blockquote":
-            if _is_lines_of_code(element) or _is_code_box(element):
-                return element
-    return None
+    tag = element.tag
+    if tag in _BOX_TAGS:
+        boxed = _names_box(element.get("class") or "") and _is_code_box(element)
+        return element if boxed or _is_lines_of_code(element) else None
+    if tag == "table":
+        return _table_code(element)
+    if _MATHEMATICS.search(element.get("class") or ""):
+        return None
+    if tag == "pre":
+        return None if _is_mixed(element) else _holder_in_pre(element)
+    return _holder_in_code(element)
 
 
-def _is_mixed(pre: html.HtmlElement) -> bool:
+def _is_mixed(pre: etree._Element) -> bool:
     """Several code blocks with other text between them inside one `pre`."""
     codes = [child for child in pre.iter("code") if child.getparent().tag != "code"]
+    if len(codes) < 2:
+        return next(pre.iterdescendants("pre"), None) is not None and next(pre.iterdescendants("p"), None) is not None
     texts = ["".join(code.itertext()) for code in codes]
     outside = len("".join(pre.itertext()).strip()) - sum(len(text.strip()) for text in texts)
-    return len(codes) > 1 and outside > 2 * len(codes) and any("\n" in text.strip() for text in texts)
+    return outside > 2 * len(codes) and any("\n" in text.strip() for text in texts)
 
 
-def _holder_in_pre(pre: html.HtmlElement) -> html.HtmlElement:
-    tables = [table for table in pre.iter("table") if _table_code(table) is not None]
+def _holder_in_pre(pre: etree._Element) -> etree._Element:
+    if not len(pre):
+        return pre
+    if len(pre) == 1 and pre[0].tag == "code" and not (pre.text or "").strip() and not (pre[0].tail or "").strip():
+        inner = pre[0]
+        if next(inner.iterdescendants("code", "table", "div"), None) is None:
+            return inner
+    tables = [cell for table in pre.iter("table") if (cell := _table_code(table)) is not None]
     if len(tables) == 1:
-        cell = _table_code(tables[0])
-        return pre if cell is None else cell
-    editors = pre.xpath(".//*[contains(concat(' ', @class, ' '), ' cm-content ')]")
+        return tables[0]
+    editors = [child for child in pre.iter("div") if "cm-content" in (child.get("class") or "").split()]
     if len(editors) == 1:
         return editors[0]
     codes = [child for child in pre.iter("code") if child.getparent().tag != "code"]
@@ -116,175 +152,102 @@ def _holder_in_pre(pre: html.HtmlElement) -> html.HtmlElement:
     return pre
 
 
-def _holder_in_code(code: html.HtmlElement) -> html.HtmlElement | None:
-    inner = list(code.iter("pre"))
-    if inner:
-        return _holder_in_pre(inner[0]) if len(inner) == 1 else None
-    classes = code.get("class") or ""
-    if re.search(r"(?:^|\s)(?:block|bbcode_code|code-?block)(?:$|\s)", classes):
+def _holder_in_code(code: etree._Element) -> etree._Element | None:
+    if len(code):
+        inner = list(islice(code.iter("pre"), 2))
+        if inner:
+            return _holder_in_pre(inner[0]) if len(inner) == 1 else None
+    names = code.get("class")
+    if names and re.search(r"(?:^|\s)(?:block|bbcode_code|code-?block)(?:$|\s)", names):
         return code
     if (
         next(code.iterancestors("pre"), None) is not None
-        or code.find(".//br") is not None
+        or (len(code) and code.find(".//br") is not None)
         or "display:block" in (code.get("style") or "").replace(" ", "")
     ):
         return code
+    if _is_paragraph(code):
+        return code
+    if not len(code) and "\n" not in (code.text or ""):
+        return None
     text = "".join(code.itertext()).strip()
     # A line end inside inline code is only a wrapped source line unless the next line is indented.
-    return code if text.count("\n") >= 2 and re.search(r"\n[ \t]{2,}\S", text) else None
+    return code if text.count("\n") >= 2 and _INDENTED_LINE.search(text) else None
 
 
-def _table_code(table: html.HtmlElement) -> html.HtmlElement | None:
+def _is_paragraph(code: etree._Element) -> bool:
+    """Whether the code is all there is of a paragraph that stands on its own."""
+    paragraph = code.getparent()
+    if paragraph is None or paragraph.tag != "p" or len(paragraph) != 1:
+        return False
+    if (paragraph.text or "").strip() or (code.tail or "").strip():
+        return False
+    around = paragraph.getparent()
+    return around is not None and around.tag not in ("li", "td", "th", "dt", "a", "label")
+
+
+def _table_code(table: etree._Element) -> etree._Element | None:
     """The table itself when each row is a numbered line, or the cell with the code beside a gutter cell."""
-    rows = [row for row in table.iter("tr") if next(row.iterancestors("table")) is table]
+    rows = _rows(table)
     if not rows:
         return None
     if len(rows) == 1:
         cells = [cell for cell in rows[0] if cell.tag in ("td", "th")]
-        if len(cells) == 2 and _is_gutter(cells[0]):
+        if len(cells) == 2 and is_gutter(cells[0]):
             inner = list(cells[1].iter("pre"))
             return _holder_in_pre(inner[0]) if len(inner) == 1 else cells[1]
         if len(cells) == 1 and (cells[0].get("class") or "") == "code" and cells[0].find(".//code") is not None:
             return cells[0]
         return None
-    numbered = sum(1 for row in rows if any(_is_gutter(cell) for cell in row if cell.tag in ("td", "th")))
-    return table if numbered >= 0.8 * len(rows) else None
+    # Of an ordinary table two rows are enough to see that it is one.
+    if not any(_is_numbered(row) for row in rows[:2]):
+        return None
+    return table if sum(map(_is_numbered, rows)) >= 0.8 * len(rows) else None
 
 
-def _is_gutter(element: html.HtmlElement) -> bool:
-    if _GUTTER.search(element.get("class") or "") or element.get("data-line-number"):
-        return True
-    if element.tag == "td" and element.find("./*[@data-line-number]") is not None and not _visible(element):
-        return True
-    style = (element.get("style") or "").replace(" ", "")
-    return "user-select:none" in style and bool(re.fullmatch(r"[\s\d]*", _visible(element)))
+def _rows(table: etree._Element) -> list[etree._Element]:
+    """The rows that are the table's own."""
+    rows = []
+    for part in table:
+        if part.tag == "tr":
+            rows.append(part)
+        elif part.tag in ("thead", "tbody", "tfoot"):
+            rows += [row for row in part if row.tag == "tr"]
+    return rows
 
 
-def _visible(element: html.HtmlElement) -> str:
-    return "".join(element.itertext()).strip()
+def _is_numbered(row: etree._Element) -> bool:
+    return any(is_gutter(cell) for cell in row if cell.tag in ("td", "th"))
 
 
-def _is_lines_of_code(element: html.HtmlElement) -> bool:
+def _is_lines_of_code(element: etree._Element) -> bool:
     """Children are lines, and all their text stands in `code` elements."""
+    if not len(element) or element[0].tag != "div" or (element.text or "").strip():
+        return False
     children = [child for child in element if isinstance(child.tag, str)]
-    if not children or any(child.tag != "div" for child in children) or (element.text or "").strip():
+    if len(children) < 2 and not names_line(children[0].get("class") or ""):
         return False
-    if any(
-        (child.tail or "").strip() or (len(child) == 0 and (child.text or "").strip("\xa0 \n\t")) for child in children
-    ):
-        return False
+    for child in children:
+        if child.tag != "div" or (child.tail or "").strip():
+            return False
+        if len(child) == 0 and (child.text or "").strip("\xa0 \n\t"):
+            return False
     codes = list(element.iter("code"))
     if len(codes) < 2 or next(element.iter(*_PROSE), None) is not None:
         return False
-    if not _LINE.search(children[0].get("class") or "") and len(children) < 2:
-        return False
-    inside = sum(len("".join(code.itertext()).strip()) for code in codes)
-    whole = len(re.sub(r"\s+", "", "".join(element.itertext())))
-    return whole <= sum(len(re.sub(r"\s+", "", "".join(code.itertext()))) for code in codes) and inside > 0
+    inside = sum(len("".join("".join(code.itertext()).split())) for code in codes)
+    # A `code` in a `code` counts twice.
+    return 0 < inside >= len("".join("".join(element.itertext()).split()))
 
 
-def _is_code_box(element: html.HtmlElement) -> bool:
-    if element.tag == "span" or not _CODE_BOX.search(element.get("class") or ""):
-        return False
+def _is_code_box(element: etree._Element) -> bool:
     if next(element.iter(*_PROSE, "code"), None) is not None:
         return False
     text = "".join(element.itertext()).strip()
     return bool(text) and ("\n" in text or element.find(".//br") is not None)
 
 
-def _text(holder: html.HtmlElement) -> str:
-    pieces: list[str] = []
-    by_line = sum(
-        1
-        for child in holder.iter("span")
-        if _LINE.search(child.get("class") or "") or child.get("data-line") is not None
-    )
-    preserved = holder.tag in _PRESERVED and (holder.tag == "pre" or holder.find(".//br") is None)
-    preserved |= next(holder.iterancestors("pre"), None) is not None
-    _collect(holder, pieces, preserved=preserved, by_line=by_line > 1)
-    text = "".join(pieces).replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", "")
-    text = "\n".join(line.rstrip() for line in text.split("\n"))
-    text = re.sub(r"\A\s*\n", "", text).rstrip()
-    first = text.split("\n", 1)[0]
-    return textwrap.dedent(text) if first[:1].isspace() else text
-
-
-def _collect(element: html.HtmlElement, pieces: list[str], *, preserved: bool, by_line: bool) -> None:
-    text = element.text or ""
-    # Outside of `pre` and of `code` without `<br>`, the markup's own line ends are not text.
-    preserved |= element.tag in _PRESERVED and element.find(".//br") is None
-    pieces.append(text if preserved else _unwrapped(text))
-    for child in element:
-        if isinstance(child.tag, str) and not _is_furniture(child):
-            if child.tag == "br":
-                pieces.append("\n")
-            else:
-                own_line = child.tag in _LINES_OF_THEIR_OWN or (
-                    by_line
-                    and child.tag == "span"
-                    and (child.get("data-line") is not None or bool(_LINE.search(child.get("class") or "")))
-                )
-                if own_line and pieces and not _ends_line(pieces):
-                    pieces.append("\n")
-                start = len(pieces)
-                _collect(child, pieces, preserved=preserved, by_line=by_line)
-                if own_line and (child.tag in _LINES_OF_THEIR_OWN) and not "".join(pieces[start:]).endswith("\n"):
-                    pieces.append("\n")
-        tail = child.tail or ""
-        pieces.append(tail if preserved else _unwrapped(tail))
-
-
-def _unwrapped(text: str) -> str:
-    """Text whose line ends only lay out the page's source."""
-    return re.sub(r"[ \t]*\n[ \t\r\n]*", "", text)
-
-
-def _ends_line(pieces: list[str]) -> bool:
-    for piece in reversed(pieces):
-        if piece:
-            return piece.endswith("\n") or not "".join(pieces).strip()
-    return True
-
-
-def _is_furniture(element: html.HtmlElement) -> bool:
-    if element.tag in _SKIPPED or (element.get("aria-hidden") == "true" and element.tag != "span"):
-        return True
-    classes = element.get("class") or ""
-    if classes and _FURNITURE.search(classes) and not _LINE.search(classes) and element.tag != "code":
-        return True
-    if element.tag == "div" and re.search(r"(?:^|[\s_-])header(?:$|\s)", classes):
-        return True
-    return _is_gutter(element)
-
-
-def _language(holder: html.HtmlElement, element: html.HtmlElement) -> str:
-    """Named by the holder, its `code` and `pre`, or a wrapper that holds nothing else."""
-    candidates = [holder, *holder.iter("code")]
-    for between in holder.iterancestors():
-        if holder is element or between is element:
-            break
-        candidates.append(between)
-    candidates.append(element)
-    wrapper = element.getparent()
-    for _ in range(3):
-        if wrapper is None or wrapper.tag in ("body", "article", "main") or len(wrapper.findall(".//pre")) > 1:
-            break
-        candidates.append(wrapper)
-        wrapper = wrapper.getparent()
-    for candidate in candidates:
-        for attribute in ("data-lang", "data-language", "lang"):
-            value = (candidate.get(attribute) or "").strip().lower()
-            if value in _BARE_LANGUAGES or (
-                attribute != "lang" and re.fullmatch(r"[a-z][\w+#.-]*", value) and value not in _NOT_LANGUAGES
-            ):
-                return value
-        classes = candidate.get("class") or ""
-        for match in _LANGUAGE.finditer(classes):
-            name = match[1].lower().rstrip(";")
-            if name not in _NOT_LANGUAGES:
-                return name
-        if re.search(r"hljs|sourceCode|chroma|hl |prettyprint|highlight", classes):
-            for name in classes.lower().split():
-                if name.removeprefix("lang-") in _BARE_LANGUAGES:
-                    return name.removeprefix("lang-")
-    return ""
+# A page, and one page like the next, has the same few classes a thousand times.
+@lru_cache(maxsize=20_000)
+def _names_box(names: str) -> bool:
+    return _CODE_BOX.search(names) is not None

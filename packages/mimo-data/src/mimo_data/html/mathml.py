@@ -1,296 +1,339 @@
-"""MathML to LaTeX, for pages that carry no LaTeX source.
+"""Presentation MathML to LaTeX, for pages that carry no LaTeX source.
 
-Covers presentation MathML and, rewritten to it, the element tree of MathJax 3's CHTML output. What has
-no LaTeX of its own (spacing, phantoms, colours) is dropped.
+What has no LaTeX of its own (phantoms, colours, sizes, equation labels) is dropped. Below `_MAX_DEPTH` elements only
+the text is kept: no formula is that deep, hostile pages are.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Callable
 
 from lxml import etree
 
-_SYMBOLS = {
-    "−": "-", "∗": "*", "′": "'", "″": "''", "…": r"\ldots", "⋯": r"\cdots", "⋮": r"\vdots", "⋱": r"\ddots",
-    "⋅": r"\cdot", "·": r"\cdot", "×": r"\times", "÷": r"\div", "±": r"\pm", "∓": r"\mp", "∘": r"\circ",
-    "≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "≪": r"\ll", "≫": r"\gg", "≈": r"\approx", "≡": r"\equiv",
-    "∼": r"\sim", "≃": r"\simeq", "≅": r"\cong", "∝": r"\propto", "≺": r"\prec", "≻": r"\succ",
-    "∈": r"\in", "∉": r"\notin", "∋": r"\ni", "⊂": r"\subset", "⊆": r"\subseteq", "⊃": r"\supset",
-    "⊇": r"\supseteq", "∪": r"\cup", "∩": r"\cap", "∖": r"\setminus", "∅": r"\emptyset", "∀": r"\forall",
-    "∃": r"\exists", "¬": r"\neg", "∧": r"\wedge", "∨": r"\vee", "⊕": r"\oplus", "⊗": r"\otimes",
-    "⊥": r"\perp", "∥": r"\parallel", "∣": r"\mid", "∠": r"\angle", "△": r"\triangle", "∴": r"\therefore",
-    "→": r"\to", "←": r"\leftarrow", "↔": r"\leftrightarrow", "⇒": r"\Rightarrow", "⇐": r"\Leftarrow",
-    "⇔": r"\Leftrightarrow", "⟹": r"\implies", "⟺": r"\iff", "⟶": r"\longrightarrow", "↦": r"\mapsto",
-    "↑": r"\uparrow", "↓": r"\downarrow", "∑": r"\sum", "∏": r"\prod", "∫": r"\int", "∬": r"\iint",
-    "∮": r"\oint", "⋃": r"\bigcup", "⋂": r"\bigcap", "∂": r"\partial", "∇": r"\nabla", "∞": r"\infty",
-    "ℏ": r"\hbar", "ℓ": r"\ell", "ℜ": r"\Re", "ℑ": r"\Im", "ℵ": r"\aleph", "√": r"\surd",
-    "⟨": r"\langle", "⟩": r"\rangle", "〈": r"\langle", "〉": r"\rangle", "⌊": r"\lfloor", "⌋": r"\rfloor",
-    "⌈": r"\lceil", "⌉": r"\rceil", "‖": r"\|", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#",
-    "$": r"\$", "_": r"\_", "ℝ": r"\mathbb{R}", "ℂ": r"\mathbb{C}", "ℕ": r"\mathbb{N}", "ℤ": r"\mathbb{Z}",
-    "ℚ": r"\mathbb{Q}", "ϕ": r"\phi", "φ": r"\varphi", "ϵ": r"\epsilon", "ε": r"\varepsilon",
-    "ϑ": r"\vartheta", "ϖ": r"\varpi", "ϱ": r"\varrho", "ς": r"\varsigma", "†": r"\dagger", "★": r"\star",
-    "\N{FUNCTION APPLICATION}": "", "\N{INVISIBLE TIMES}": "", "\N{INVISIBLE SEPARATOR}": "",
-    "\N{INVISIBLE PLUS}": "", "\N{NO-BREAK SPACE}": " ",
-}  # fmt: skip
-_SYMBOLS |= {
-    unicodedata.lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}"): "\\"
-    + (name if case == "SMALL" else name.capitalize())
-    for case, names in (
-        ("SMALL", "alpha beta gamma delta zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-                  "upsilon chi psi omega"),
-        ("CAPITAL", "gamma delta theta lambda xi pi sigma upsilon phi psi omega"),
-    )
-    for name in names.split()
-}  # fmt: skip
-_FUNCTIONS = frozenset([
-    "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "coth", "csc", "deg", "det", "dim", "exp", "gcd",
-    "hom", "inf", "ker", "lg", "lim", "liminf", "limsup", "ln", "log", "max", "min", "sec", "sin", "sinh", "sup",
-    "tan", "tanh", "Pr",
-])  # fmt: skip
+from mimo_data.html.symbols import FUNCTIONS, join, plain_letter, symbols_to_latex
+
+_MAX_DEPTH = 150
+
 _ACCENTS = {
     "^": r"\hat", "ˆ": r"\hat", "~": r"\tilde", "˜": r"\tilde", "¯": r"\bar", "‾": r"\overline", "_": r"\bar",
-    "˙": r"\dot", "¨": r"\ddot", "→": r"\vec", "⃗": r"\vec", "ˇ": r"\check", "˘": r"\breve",
-    "⏞": r"\overbrace", "⏟": r"\underbrace",
+    "―": r"\overline", "\u0304": r"\bar", "\u0302": r"\hat", "\u0303": r"\tilde", "\u0307": r"\dot", ".": r"\dot",
+    "˙": r"\dot", "¨": r"\ddot", "→": r"\vec", "⃗": r"\vec", "⇀": r"\vec", "ˇ": r"\check", "˘": r"\breve",
+    "´": r"\acute", "`": r"\grave", "˚": r"\mathring", "⏞": r"\overbrace", "︷": r"\overbrace", "⃛": r"\dddot",
+    "…": r"\dddot", "←": r"\overleftarrow", "↔": r"\overleftrightarrow",
+    "⌢": r"\overset{\frown}", "⏜": r"\overset{\frown}",
 }  # fmt: skip
-_LIMITS = frozenset({r"\sum", r"\prod", r"\bigcup", r"\bigcap", r"\lim", r"\max", r"\min", r"\sup", r"\inf", r"\int"})
-_MATRICES = {("(", ")"): "pmatrix", ("[", "]"): "bmatrix", ("|", "|"): "vmatrix", (r"\|", r"\|"): "Vmatrix"}
+_WIDE_ACCENTS = {r"\hat": r"\widehat", r"\tilde": r"\widetilde", r"\bar": r"\overline", r"\vec": r"\overrightarrow"}
+_UNDER = {
+    "_": r"\underline", "¯": r"\underline", "‾": r"\underline", "―": r"\underline", "\u0332": r"\underline",
+    "⏟": r"\underbrace", "︸": r"\underbrace", "→": r"\underrightarrow", "←": r"\underleftarrow",
+}  # fmt: skip
+_LIMITS = re.compile(
+    r"\\(?:sum|prod|coprod|big(?:cup|cap|vee|wedge|oplus|otimes|sqcup|uplus)|lim|limsup|liminf|max|min|sup|inf|det|gcd|Pr"
+    r"|i{1,3}nt|oint|operatorname\*?\{[^{}]*\}|(?:under|over)brace\{.*\})",
+    re.DOTALL,
+)
+_MATRICES = {
+    ("(", ")"): "pmatrix", ("[", "]"): "bmatrix", ("|", "|"): "vmatrix", (r"\mid", r"\mid"): "vmatrix",
+    (r"\|", r"\|"): "Vmatrix", (r"\parallel", r"\parallel"): "Vmatrix", (r"\{", r"\}"): "Bmatrix", (r"\{", ""): "cases",
+    (r"\{", "."): "cases",
+}  # fmt: skip
 _VARIANTS = {
     "bold": r"\mathbf", "double-struck": r"\mathbb", "script": r"\mathcal", "fraktur": r"\mathfrak",
-    "bold-italic": r"\boldsymbol", "sans-serif": r"\mathsf", "monospace": r"\mathtt",
+    "bold-italic": r"\boldsymbol", "bold-script": r"\mathcal", "bold-fraktur": r"\mathfrak", "sans-serif": r"\mathsf",
+    "bold-sans-serif": r"\mathsf", "monospace": r"\mathtt", "-tex-calligraphic": r"\mathcal",
+    "-tex-bold-calligraphic": r"\mathcal",
 }  # fmt: skip
-_WORD_END = re.compile(r"\\[A-Za-z]+$")
+_ENCLOSURES = {
+    "updiagonalstrike": r"\cancel", "downdiagonalstrike": r"\bcancel",
+    "updiagonalstrike downdiagonalstrike": r"\xcancel",
+    "horizontalstrike": r"\sout", "radical": r"\sqrt", "top": r"\overline", "bottom": r"\underline",
+}  # fmt: skip
+# What a script may hang on without braces: one token, one group, or a bracket that closes.
+_BASE = re.compile(r"\\?[A-Za-z]+|[\])|\d.]+|\\math[a-z]+\{\w+\}|\\[{}|]|\(.*\)", re.DOTALL)
+_TEXT_ESCAPES = str.maketrans({letter: f"\\{letter}" for letter in "#$%&_{}"})
 
 
 def mathml_to_latex(math: etree._Element) -> str:
     """LaTeX of a `math` element; empty when nothing in it can be written."""
-    return re.sub(r" {2,}", " ", _children(math)).strip()
+    return re.sub(r" {2,}", " ", _row(math, 0)).strip()
 
 
-def chtml_to_latex(container: etree._Element) -> str:
-    """LaTeX of an `mjx-container` that MathJax rendered to CHTML without assistive MathML."""
-    roots = [element for element in container.iter() if _tag(element) == "mjx-math"]
-    return mathml_to_latex(_to_mathml(roots[0])) if roots else ""
-
-
-def _tag(element: etree._Element) -> str:
+def local_name(element: etree._Element) -> str:
+    """The tag without namespace or prefix; empty for comments."""
     name = element.tag if isinstance(element.tag, str) else ""
     return name.rpartition("}")[2].rpartition(":")[2].lower()
 
 
-def _join(parts: list[str]) -> str:
-    """Parts side by side, with a space where a command would swallow the next letter."""
-    text = ""
-    for part in parts:
-        if not part:
-            continue
-        if text and _WORD_END.search(text) and part[0].isalpha():
-            text += " "
-        text += part
-    return text
-
-
-def _elements(element: etree._Element) -> list[etree._Element]:
+def elements(element: etree._Element) -> list[etree._Element]:
+    """The children that are elements."""
     return [child for child in element if isinstance(child.tag, str)]
 
 
-def _children(element: etree._Element) -> str:
-    children = _elements(element)
-    parts = []
+def _row(element: etree._Element, depth: int) -> str:
+    """An element's children as one row: delimiters around a table make a matrix, around a stack a binomial."""
+    children = elements(element)
+    if not children:
+        return symbols_to_latex((element.text or "").strip())
+    parts: list[str] = []
     position = 0
     while position < len(children):
-        matrix = _fenced_table(children[position : position + 3])
-        if matrix:
-            latex, used = matrix
-            parts.append(latex)
-            position += used
-        else:
-            parts.append(_latex(children[position]))
-            position += 1
-    return _join(parts)
+        child = children[position]
+        # MathJax puts a delimiter in a row of its own.
+        opening = _only(child)
+        latex, used = _fenced(opening, children[position + 1 : position + 3], depth)
+        if latex is None:
+            latex, used = _latex(child, depth + 1), 1
+        parts.append(latex)
+        position += used
+    return join(parts)
 
 
-def _fenced_table(children: list[etree._Element]) -> tuple[str, int] | None:
-    """A table between delimiters, and how many elements it took."""
-    if len(children) < 2 or _tag(children[0]) != "mo" or _tag(children[1]) != "mtable":
-        return None
-    left = _latex(children[0]).strip()
-    right = _latex(children[2]).strip() if len(children) > 2 and _tag(children[2]) == "mo" else ""
-    if (left, right) in _MATRICES:
-        return _table(children[1], _MATRICES[left, right]), 3
-    if left == r"\{" and right in ("", r"\}"):
-        return _table(children[1], "cases"), 2
-    return None
+def _fenced(opening: etree._Element, rest: list[etree._Element], depth: int) -> tuple[str | None, int]:
+    """A table or a binomial between delimiters, and how many elements it took."""
+    if not rest or local_name(opening) != "mo":
+        return None, 0
+    inner = _only(rest[0])
+    name = local_name(inner)
+    if name not in ("mtable", "mfrac"):
+        return None, 0
+    closing = _only(rest[1]) if len(rest) > 1 else None
+    has_right = closing is not None and local_name(closing) == "mo"
+    left = _token(opening, depth)
+    right = _token(closing, depth) if closing is not None and has_right else ""
+    if name == "mtable":
+        environment = _MATRICES.get((left, right))
+        if environment is not None:
+            return _table(inner, depth + 1, environment), 3 if has_right else 2
+        if left == r"\{" and not (has_right and right in (")", "]", "|")):
+            return _table(inner, depth + 1, "cases"), 2
+    elif name == "mfrac" and (left, right) == ("(", ")") and _is_stack(inner):
+        return _binomial(inner, depth + 1), 3
+    return None, 0
 
 
-def _latex(element: etree._Element) -> str:
-    tag = _tag(element)
-    children = _elements(element)
-    arguments = [_latex(child) for child in children] if tag in _ARITY else []
-    if tag in _ARITY and len(arguments) < _ARITY[tag]:
-        return _join(arguments)
-    match tag:
-        case "mi" | "mn" | "mo":
-            return _token(element, tag)
-        case "mtext" | "ms":
-            text = "".join(element.itertext())
-            return rf"\text{{{text}}}" if text.strip() else " "
-        case "mspace":
-            return " "
-        case "mfrac":
-            bare = element.get("linethickness") in ("0", "0pt", "0px")
-            return rf"\{'binom' if bare else 'frac'}{{{arguments[0]}}}{{{arguments[1]}}}"
-        case "msqrt":
-            return rf"\sqrt{{{_children(element)}}}"
-        case "mroot":
-            return rf"\sqrt[{arguments[1]}]{{{arguments[0]}}}"
-        case "msub" | "msup" | "msubsup":
-            return _scripts(arguments, tag)
-        case "munder" | "mover" | "munderover":
-            return _stacked(arguments, tag)
-        case "mtable":
-            return _table(element, "")
-        case "mfenced":
-            separator = element.get("separators", ",")[:1]
-            inside = separator.join(_latex(child) for child in children)
-            return rf"\left{element.get('open', '(')}{inside}\right{element.get('close', ')')}"
-        case "mphantom" | "annotation" | "annotation-xml" | "none" | "mprescripts":
-            return ""
-        case "menclose" if "box" in element.get("notation", ""):
-            return rf"\boxed{{{_children(element)}}}"
-        case _:
-            return _children(element)
+def _only(element: etree._Element) -> etree._Element:
+    """What a row of one element, or a chain of these, stands for."""
+    for _ in range(8):
+        if local_name(element) not in ("mrow", "mstyle", "mpadded", "mjx-texatom", "texatom"):
+            break
+        children = elements(element)
+        if len(children) != 1:
+            break
+        element = children[0]
+    return element
 
 
-_ARITY = {
-    "mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "msubsup": 3, "munder": 2, "mover": 2, "munderover": 3,
-}  # fmt: skip
+def _latex(element: etree._Element, depth: int) -> str:
+    if depth > _MAX_DEPTH:
+        return symbols_to_latex("".join(element.itertext()))
+    rule = _RULES.get(local_name(element))
+    return _row(element, depth) if rule is None else rule(element, depth)
 
 
-def _token(element: etree._Element, tag: str) -> str:
-    text = "".join(element.itertext()).strip()
-    variant = element.get("mathvariant", "")
-    if not variant and len(text) == 1 and "MATHEMATICAL BOLD" in unicodedata.name(text, ""):
-        variant = "bold"
-    text = "".join(
-        unicodedata.normalize("NFKC", letter) if unicodedata.name(letter, "").startswith("MATHEMATICAL") else letter
-        for letter in text
-    )
-    if text in _FUNCTIONS:
+def _arguments(element: etree._Element, depth: int, count: int) -> list[str]:
+    """The children in LaTeX, filled up with empty ones."""
+    arguments = [_latex(child, depth + 1) for child in elements(element)]
+    return arguments + [""] * (count - len(arguments))
+
+
+def _token(element: etree._Element, depth: int) -> str:
+    text = "".join("".join(element.itertext()).split())
+    name = local_name(element)
+    if text in FUNCTIONS:
         return f"\\{text}"
-    latex = _join([_SYMBOLS.get(letter, letter) for letter in text])
-    if variant in _VARIANTS and tag != "mo":
-        return f"{_VARIANTS[variant]}{{{latex}}}"
-    return latex
+    if not text:
+        return ""
+    variant = _VARIANTS.get((element.get("mathvariant") or "").strip().lower(), "")
+    if not variant or name == "mo":
+        return symbols_to_latex(text)
+    plain = "".join(plain_letter(letter)[0] for letter in text)
+    latex = symbols_to_latex(plain)
+    return latex if latex.startswith(variant) else f"{variant}{{{latex}}}"
 
 
-def _scripts(arguments: list[str], tag: str) -> str:
-    base = arguments[0]
-    if len(base) > 1 and not re.fullmatch(r"\\?[A-Za-z]+|[\])|\d.]+|\\mathb[bf]\{\w+\}|\\[{}|]|\(.*\)", base):
+def _text(element: etree._Element, depth: int) -> str:
+    text = re.sub(r"\s+", " ", "".join(element.itertext()))
+    return rf"\text{{{text.translate(_TEXT_ESCAPES)}}}" if text.strip() else " "
+
+
+def _space(element: etree._Element, depth: int) -> str:
+    width = re.fullmatch(r"\s*(\d*\.?\d+)\s*em\s*", element.get("width") or "")
+    ems = float(width[1]) if width else 0.0
+    return r"\qquad " if ems >= 2 else r"\quad " if ems >= 1 else " "
+
+
+def _is_stack(fraction: etree._Element) -> bool:
+    return bool(re.fullmatch(r"\s*0(?:\.0*)?\s*(?:[a-z]+|%)?\s*", fraction.get("linethickness") or ""))
+
+
+def _binomial(fraction: etree._Element, depth: int) -> str:
+    above, below = _arguments(fraction, depth, 2)[:2]
+    return rf"\binom{{{above}}}{{{below}}}"
+
+
+def _fraction(element: etree._Element, depth: int) -> str:
+    above, below = _arguments(element, depth, 2)[:2]
+    return rf"{{{above} \atop {below}}}" if _is_stack(element) else rf"\frac{{{above}}}{{{below}}}"
+
+
+def _square_root(element: etree._Element, depth: int) -> str:
+    return rf"\sqrt{{{_row(element, depth)}}}"
+
+
+def _root(element: etree._Element, depth: int) -> str:
+    radicand, index = _arguments(element, depth, 2)[:2]
+    return rf"\sqrt[{index}]{{{radicand}}}" if index else rf"\sqrt{{{radicand}}}"
+
+
+def _sub(element: etree._Element, depth: int) -> str:
+    base, below = _arguments(element, depth, 2)[:2]
+    return _scripted(base, below, "")
+
+
+def _sup(element: etree._Element, depth: int) -> str:
+    base, above = _arguments(element, depth, 2)[:2]
+    return _scripted(base, "", above)
+
+
+def _subsup(element: etree._Element, depth: int) -> str:
+    base, below, above = _arguments(element, depth, 3)[:3]
+    return _scripted(base, below, above)
+
+
+def _scripted(base: str, below: str, above: str) -> str:
+    if len(base) > 1 and not _BASE.fullmatch(base) and not _LIMITS.fullmatch(base):
         base = f"{{{base}}}"
-    below = f"_{_group(arguments[1])}" if tag != "msup" else ""
-    above = arguments[-1] if tag != "msub" else ""
-    if set(above) == {"'"}:
+    below = f"_{_group(below)}" if below.strip() else ""
+    if above and set(above) == {"'"}:
         return f"{base}{above}{below}"
-    return base + below + (f"^{_group(above)}" if above else "")
+    return (base or "{}") + below + (f"^{_group(above)}" if above.strip() else "")
 
 
 def _group(latex: str) -> str:
     return latex if len(latex) == 1 else f"{{{latex}}}"
 
 
-def _stacked(arguments: list[str], tag: str) -> str:
-    base = arguments[0].strip()
-    if base in _LIMITS or base.startswith((r"\underbrace", r"\overbrace")):
-        return _scripts([base, *arguments[1:]], {"munder": "msub", "mover": "msup"}.get(tag, "msubsup"))
-    mark = arguments[1].strip()
-    if tag == "mover":
-        accent = _ACCENTS.get({r"\to": "→"}.get(mark, mark))
-        return f"{accent}{{{base}}}" if accent else rf"\overset{{{mark}}}{{{base}}}"
-    if tag == "munder":
-        if mark in ("_", "¯", "‾"):
-            return rf"\underline{{{base}}}"
-        return rf"\underbrace{{{base}}}" if mark == "⏟" else rf"\underset{{{mark}}}{{{base}}}"
-    return rf"\underset{{{mark}}}{{\overset{{{arguments[2]}}}{{{base}}}}}"
-
-
-def _table(table: etree._Element, environment: str) -> str:
-    rows = [
-        " & ".join(_children(cell).strip() for cell in _elements(row) if _tag(cell) == "mtd")
-        for row in _elements(table)
-        if _tag(row) in ("mtr", "mlabeledtr")
-    ]
-    if not environment:
-        environment = "aligned" if table.get("columnalign", "").startswith("right left") else "matrix"
-    return rf"\begin{{{environment}}}" + r" \\ ".join(rows) + rf"\end{{{environment}}}"
-
-
-def _to_mathml(element: etree._Element) -> etree._Element:
-    """The MathML that an element of MathJax's CHTML tree was made from."""
-    tag = _tag(element).removeprefix("mjx-")
-    result = etree.Element(tag)
-    for name in ("mathvariant", "columnalign", "linethickness"):
-        if element.get(name):
-            result.set(name, element.get(name))
-    if tag in ("mi", "mn", "mo", "mtext", "ms"):
-        result.text = "".join(_glyph(child) for child in element.iter() if _tag(child) == "mjx-c")
-        return result
-    parts = [_to_mathml(child) for child in _chtml_children(element, tag)]
-    scripted = any(_tag(child) == "mjx-script" for child in element)
-    # CHTML draws from the top: a superscript before its subscript, an over-script before its base.
-    if tag in ("msubsup", "munderover") and len(parts) == 3 and scripted:
-        parts[1], parts[2] = parts[2], parts[1]
-    elif tag == "munderover" and len(parts) == 2 and parts[1].tag == "munder":
-        parts = [*parts[1], parts[0]]
-    elif tag == "mover" and len(parts) == 2 and not scripted:
-        parts.reverse()
-    result.extend(parts)
-    return result
-
-
-_CHTML_LAYOUT = frozenset([
-    "mjx-script", "mjx-frac", "mjx-num", "mjx-dbox", "mjx-dtable", "mjx-row", "mjx-den", "mjx-sqrt", "mjx-box",
-    "mjx-base", "mjx-over", "mjx-under", "mjx-root", "mjx-itable", "mjx-table", "mjx-texatom", "mjx-texclass",
-    "mjx-tstrut",
-])  # fmt: skip
-_CHTML_EMPTY = frozenset(
-    [
-        "mjx-nstrut",
-        "mjx-dstrut",
-        "mjx-line",
-        "mjx-surd",
-        "mjx-spacer",
-        "mjx-strut",
-        "mjx-assistive-mml",
-        "mjx-mspace",
-        "mjx-tstrut",
-    ]
-)
-
-
-def _chtml_children(element: etree._Element, tag: str) -> list[etree._Element]:
-    """The children that stand for MathML ones, found below the boxes that only lay them out."""
-    found: list[etree._Element] = []
-    for child in _elements(element):
-        name = _tag(child)
-        if name in _CHTML_EMPTY:
-            continue
-        if name in _CHTML_LAYOUT:
-            inner = _chtml_children(child, tag)
-            # A numerator or a base of several pieces is one argument.
-            if name in ("mjx-num", "mjx-den", "mjx-base", "mjx-over", "mjx-under") and len(inner) > 1:
-                row = etree.SubElement(element, "mjx-mrow")
-                row.extend(inner)
-                element.remove(row)
-                inner = [row]
-            found += inner
+def _multiscripts(element: etree._Element, depth: int) -> str:
+    base, before, after = "", ["", ""], ["", ""]
+    children = elements(element)
+    target, side = after, 0
+    for number, child in enumerate(children):
+        name = local_name(child)
+        if number == 0:
+            base = _latex(child, depth + 1)
+        elif name in ("mprescripts", "prescripts"):
+            target, side = before, 0
         else:
-            found.append(child)
-    return found
+            target[side] += "" if name == "none" else _latex(child, depth + 1)
+            side = 1 - side
+    lead = _scripted("", *before) if any(before) else ""
+    return lead + _scripted(base, *after)
 
 
-def _glyph(element: etree._Element) -> str:
-    if element.text:
-        return str(element.text)
-    code = re.search(r"mjx-c([0-9A-F]{2,5})\b", element.get("class", ""))
-    return chr(int(code[1], 16)) if code else ""
+def _under(element: etree._Element, depth: int) -> str:
+    base, mark = _arguments(element, depth, 2)[:2]
+    return _stacked(element, base.strip(), mark.strip(), "")
+
+
+def _over(element: etree._Element, depth: int) -> str:
+    base, mark = _arguments(element, depth, 2)[:2]
+    return _stacked(element, base.strip(), "", mark.strip())
+
+
+def _underover(element: etree._Element, depth: int) -> str:
+    base, below, above = _arguments(element, depth, 3)[:3]
+    return _stacked(element, base.strip(), below.strip(), above.strip())
+
+
+def _stacked(element: etree._Element, base: str, below: str, above: str) -> str:
+    if _LIMITS.fullmatch(base):
+        return _scripted(base, below, above)
+    marks = elements(element)
+    if above:
+        sign = "".join(marks[-1].itertext()).strip()
+        accent = _ACCENTS.get(sign)
+        if accent is None:
+            base = rf"\overset{{{above}}}{{{base}}}"
+        else:
+            wide = _num_letters(base) > 1
+            base = f"{_WIDE_ACCENTS.get(accent, accent) if wide else accent}{{{base}}}"
+    if below:
+        command = _UNDER.get("".join(marks[1].itertext()).strip()) if len(marks) > 1 else None
+        base = rf"\underset{{{below}}}{{{base}}}" if command is None else f"{command}{{{base}}}"
+    return base
+
+
+def _num_letters(latex: str) -> int:
+    """The letters and digits that an accent stands over; the command of a style is none of them."""
+    plain = re.sub(r"\\[A-Za-z]+", "a", re.sub(r"\\(?:math[a-z]+|boldsymbol)", "", latex))
+    return sum(map(str.isalnum, plain))
+
+
+def _fence(element: etree._Element, depth: int) -> str:
+    opening, closing = element.get("open", "("), element.get("close", ")")
+    children = elements(element)
+    inner = _only(children[0]) if len(children) == 1 else None
+    left, right = symbols_to_latex(opening.strip()), symbols_to_latex(closing.strip())
+    if inner is not None and local_name(inner) == "mtable" and (left, right) in _MATRICES:
+        return _table(inner, depth + 1, _MATRICES[left, right])
+    if inner is not None and local_name(inner) == "mfrac" and _is_stack(inner) and (left, right) == ("(", ")"):
+        return _binomial(inner, depth + 1)
+    separators = "".join((element.get("separators", ",")).split())
+    parts: list[str] = []
+    for number, child in enumerate(children):
+        if number and separators:
+            parts.append(symbols_to_latex(separators[min(number, len(separators)) - 1]))
+        parts.append(_latex(child, depth + 1))
+    return join([rf"\left{left or '.'}", join(parts), rf"\right{right or '.'}"])
+
+
+def _table(table: etree._Element, depth: int, environment: str = "") -> str:
+    rows: list[str] = []
+    for row in elements(table):
+        name = local_name(row)
+        if name in ("mtr", "mlabeledtr", "tr"):
+            cells = elements(row)[1 if name == "mlabeledtr" else 0 :]
+            rows.append(
+                " & ".join(_row(cell, depth + 1).strip() for cell in cells if local_name(cell) in ("mtd", "td"))
+            )
+    body = r" \\ ".join(rows)
+    if environment:
+        return rf"\begin{{{environment}}}{body}\end{{{environment}}}"
+    align = (table.get("columnalign") or "").split()
+    if align[:2] == ["right", "left"]:
+        return rf"\begin{{aligned}}{body}\end{{aligned}}"
+    if "solid" in (table.get("columnlines") or "") or "solid" in (table.get("rowlines") or ""):
+        width = max((row.count(" & ") + 1 for row in rows), default=1)
+        columns = "|".join((align[min(column, len(align) - 1)] if align else "center")[0] for column in range(width))
+        return rf"\begin{{array}}{{{columns}}}{body}\end{{array}}"
+    return rf"\begin{{matrix}}{body}\end{{matrix}}"
+
+
+def _enclosed(element: etree._Element, depth: int) -> str:
+    inner = _row(element, depth)
+    notation = " ".join((element.get("notation") or "").split())
+    if "box" in notation or notation in ("circle", "top bottom left right"):
+        return rf"\boxed{{{inner}}}"
+    command = _ENCLOSURES.get(notation)
+    return inner if command is None else f"{command}{{{inner}}}"
+
+
+def _first(element: etree._Element, depth: int) -> str:
+    """Of `semantics` the presentation, of `maction` what is shown."""
+    children = elements(element)
+    return _latex(children[0], depth + 1) if children else ""
+
+
+def _nothing(element: etree._Element, depth: int) -> str:
+    return ""
+
+
+_RULES: dict[str, Callable[[etree._Element, int], str]] = {
+    "mi": _token, "mn": _token, "mo": _token, "mtext": _text, "ms": _text, "mspace": _space, "mfrac": _fraction,
+    "msqrt": _square_root, "mroot": _root, "msub": _sub, "msup": _sup, "msubsup": _subsup, "munder": _under,
+    "mover": _over, "munderover": _underover, "mmultiscripts": _multiscripts, "mtable": _table, "mfenced": _fence,
+    "menclose": _enclosed, "semantics": _first, "maction": _first, "mphantom": _nothing, "annotation": _nothing,
+    "annotation-xml": _nothing, "none": _nothing, "mprescripts": _nothing, "mglyph": _nothing,
+    "maligngroup": _nothing, "malignmark": _nothing,
+}  # fmt: skip

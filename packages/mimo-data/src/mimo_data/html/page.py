@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 from lxml import etree, html
 
 from mimo_data.html.codeblocks import mark_code
-from mimo_data.html.content import main_content, remove_silent, unlinked_text
+from mimo_data.html.content import main_content, unlinked_text
+from mimo_data.html.delimiters import Notation
 from mimo_data.html.formulas import mark_formulas
+from mimo_data.html.furniture import remove_silent
 from mimo_data.html.markdown import render
 from mimo_data.html.secondopinion import second_opinion
 
-_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_MATH_ENGINE = re.compile(r"mathjax|katex|math/tex", re.IGNORECASE)
+_CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
+# Never text, and no renderer of formulas keeps its source there: away before anything looks at the page.
+_SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
 
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second
@@ -29,29 +29,43 @@ def extract_html(page: str, *, url: str = "") -> str:
     """The main content of a page as Markdown; "" when it has none.
 
     Formulas are written `$…$` or `$$…$$`, each once, from whatever the page draws them with; code blocks are
-    fenced with their language when the page names it.
+    fenced with their language when the page names it. The posts of a thread are set apart by `---`.
     """
-    text = _CONTROL.sub("", _DECLARATION.sub("", page))
-    if not text.strip():
+    source = page.encode("utf-8", "replace").translate(None, _CONTROLS)
+    root = _parse(source)
+    if root is None:
         return ""
-    try:
-        body, wraps = _marked_body(text)
-    except (etree.ParserError, ValueError):
-        return ""
+    # Held until the end: lxml makes the object of an element again whenever the last reference to it is gone.
+    elements = list(root.iter())
+    body, notation = _marked_body(root, page)
     content, share = main_content(body)
-    if share < _UNSURE_SHARE and len(text) <= _MAX_SECOND_OPINION_CHARACTERS:
-        other = second_opinion(_marked_body(text)[0])
+    if share < _UNSURE_SHARE and len(page) <= _MAX_SECOND_OPINION_CHARACTERS:
+        again = _parse(source)
+        other = None if again is None else second_opinion(_marked_body(again, page)[0])
         if other is not None and unlinked_text(other) > _MORE_TEXT * unlinked_text(content):
             content = other
-    return render(content, rendered_math=bool(_MATH_ENGINE.search(text)), escape_dollars=wraps)
+    markdown = render(content, notation)
+    del elements
+    return markdown
 
 
-def _marked_body(text: str) -> tuple[html.HtmlElement, bool]:
-    """The page's body with its code and formulas marked, and what `mark_formulas` found."""
-    root = html.document_fromstring(text, parser=html.HTMLParser(huge_tree=True, remove_pis=True))
+def _parse(source: bytes) -> html.HtmlElement | None:
+    """The page's tree without comments, or None when there is nothing in it."""
+    parser = html.HTMLParser(huge_tree=True, remove_pis=True, remove_comments=True, encoding="utf-8")
+    # One class for all elements: lxml's own choice by tag is a call to Python for each.
+    parser.set_element_class_lookup(etree.ElementDefaultClassLookup(element=html.HtmlElement))
+    try:
+        return html.document_fromstring(source, parser=parser)
+    except (etree.ParserError, ValueError):
+        return None
+
+
+def _marked_body(root: html.HtmlElement, page: str) -> tuple[html.HtmlElement, Notation]:
+    """The page's body with its code and formulas marked, and how it writes the formulas in its text."""
+    etree.strip_elements(root, *_SILENT_AND_PLAIN, with_tail=False)
     mark_code(root)
-    wraps = mark_formulas(root)
+    notation = mark_formulas(root, page)
     found = root.find(".//body")
     body = root if found is None else found
     remove_silent(body)
-    return body, wraps
+    return body, notation

@@ -1,1 +1,1 @@
-"""Where documents come from: folders, archives, tables, data sets, repositories."""
+"""Where documents come from: folders, archives, tables, data sets, repositories; `page.py` says what readers give."""

@@ -1,0 +1,43 @@
+"""`mimo-data inspect`: one document, from its page to where it stayed or fell."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mimo_data.commands.extract import add_inputs, chosen_input
+from mimo_data.commands.step import Verbs
+
+
+def add(verbs: Verbs) -> None:
+    """Adds the verb."""
+    text = "show what each step did to a document, and why it was dropped"
+    verb = verbs.add("inspect", _run, text, recipe=False)
+    verb.add_argument("id", metavar="ID", help="the document's id: for a page, its path below the folder of pages")
+    verb.add_argument(
+        "--steps", type=Path, nargs="+", required=True, metavar="DIR", help="folders of the steps, in their order"
+    )
+    add_inputs(verb.add_mutually_exclusive_group())
+    verb.add_argument("--html", type=Path, metavar="FILE", help="write the page beside its document, for a browser")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from mimo_data.inspect import as_html, as_text, tell
+
+    chapters = tell(arguments.id, arguments.steps)
+    print(as_text(arguments.id, chapters))
+    if arguments.html:
+        temporary = arguments.html.with_name(arguments.html.name + ".tmp")
+        temporary.write_text(as_html(arguments.id, chapters, _page(arguments)))
+        temporary.rename(arguments.html)
+        print(f"\n{arguments.html}: open it in a browser")
+
+
+def _page(arguments: argparse.Namespace) -> str:
+    """The HTML of the page with this id; "" where it is not among what was extracted from, or not HTML."""
+    from mimo_data.extract import ExtractRecipe, find_page
+    from mimo_data.sources.decoding import decode
+
+    given = chosen_input(arguments)
+    page = find_page(arguments.id, *given, ExtractRecipe()) if given is not None else None
+    return decode(page.data, charset=page.charset) if page is not None and page.kind == "html" else ""

@@ -1,0 +1,95 @@
+"""Decontamination as a step over files of documents, with its report.
+
+Beside what every step leaves stand `hits.jsonl`, every problem of every dropped document with the words that gave it
+away, and `unsearched.jsonl`, the problems that say too little to be searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+
+from mimo_data.decontaminate.index import ProblemIndex
+from mimo_data.decontaminate.problems import DecontaminateRecipe, read_prompts
+from mimo_data.documents import Document, Drop, document_files, read_documents
+from mimo_data.engine import Engine, count_items, run_parts
+from mimo_data.run import Run
+from mimo_data.steps import STATE, PartCounts, finish_step, join_logs, part_names, write_part
+
+_FIRST_PART = next(part_names())
+_UNSEARCHED = "unsearched.jsonl"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file of documents, what to look for in it, and where what comes of it goes."""
+
+    path: Path
+    folder: Path
+    name: str
+    recipe: DecontaminateRecipe
+    problems: tuple[Path, ...]
+
+
+def decontaminate_documents(
+    run: Run,
+    inputs: Sequence[Path],
+    problems: Sequence[Path],
+    recipe: DecontaminateRecipe,
+    *,
+    engine: Engine,
+    on_items: Callable[[int], None] | None = None,
+) -> PartCounts:
+    """Runs the step over documents files and step folders, and finishes it."""
+    files = [file for path in inputs for file in document_files(path)]
+    parts = {
+        name: _Part(file, run.folder, name, recipe, tuple(problems))
+        for name, file in zip(part_names(), files, strict=False)
+    }
+    outputs = run_parts(
+        _search_part, parts, output=PartCounts, done=run.folder / STATE, engine=engine, on_items=on_items
+    )
+    join_logs(run.folder, "hits", outputs)
+    return finish_step(run, outputs)
+
+
+def _search_part(part: _Part) -> PartCounts:
+    index = _index(part.recipe, part.problems)
+    if part.name == _FIRST_PART:
+        _write_whole(part.folder / _UNSEARCHED, ({"problem": problem} for problem in index.too_short))
+    hits = part.folder / f"hits-{part.name}.jsonl"
+    temporary = hits.with_name(hits.name + ".tmp")
+    with temporary.open("wb") as file:
+
+        def decided() -> Iterator[Document | Drop]:
+            for document in read_documents(part.path):
+                found = index.find(document)
+                for hit in found:
+                    file.write(msgspec.json.encode(hit) + b"\n")
+                if found:
+                    problem = found[0].problem
+                    yield Drop(id=document.id, step="decontaminate", reason="contains_problem", detail=problem)
+                else:
+                    yield document
+                count_items(1)
+
+        counts = write_part(part.folder, part.name, decided())
+    temporary.rename(hits)
+    return counts
+
+
+def _write_whole(path: Path, lines: Iterator[dict[str, str]]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    temporary.rename(path)
+
+
+@cache
+def _index(recipe: DecontaminateRecipe, problems: tuple[Path, ...]) -> ProblemIndex:
+    """One for all the parts that a process runs."""
+    return ProblemIndex(chain.from_iterable(read_prompts(path) for path in problems), recipe)

@@ -1,0 +1,251 @@
+"""What a code block says, to the letter, and in which language.
+
+Line numbers, copy buttons and titles are left out; `<br>`, an element a line and a table row a line become line ends.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from functools import lru_cache
+from itertools import islice
+
+from lxml import etree
+
+CODE_TAG = "x-code"
+
+_GUTTER = re.compile(
+    r"(?:^|[\s_-])(?:line-?no|lineno|linenos|linenumbers?|line-?numbers?(?:-rows)?|linenum|lineNum|lines-num|line-num|"
+    r"gutter|hljs-ln-numbers|hljs-ln-line-number|blob-num|rouge-gutter|crayon-nums?|code-line-number|line_numbers|ln|lnt|"
+    r"react-syntax-highlighter-line-number|FileContents-lineNum|number-line)(?=$|\s|_)",
+    re.IGNORECASE,
+)
+_FURNITURE = re.compile(
+    r"(?:^|[\s_-])(?:copy|clipboard|toolbar|code__?-?header|code-?block-?header|hover-info|copy-?btn|copybutton|tooltip|"
+    r"code-lang|lang-label|language-label|code-?title|run-?button|fold|sr-only|visually-hidden|prompt-copy)",
+    re.IGNORECASE,
+)
+_LINE = re.compile(
+    r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)"
+)
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:language|lang|highlight-source|highlight|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
+    re.IGNORECASE,
+)
+_NOT_LANGUAGES = frozenset([
+    "none", "nohighlight", "plain", "plaintext", "text", "txt", "highlight", "wrap", "wrapper", "hljs", "default",
+    "code", "block", "line", "lines", "table", "notranslate", "js-highlight", "toolbar", "inverse", "undefined",
+    "auto", "null",
+])  # fmt: skip
+_BARE_LANGUAGES = frozenset([
+    "bash", "c", "clojure", "cpp", "cs", "csharp", "css", "dart", "diff", "elixir", "erlang", "go", "groovy",
+    "haskell", "html", "http", "ini", "java", "javascript", "js", "json", "jsx", "julia", "kotlin", "latex",
+    "lean", "lisp", "lua", "makefile", "markdown", "matlab", "objectivec", "ocaml", "perl", "php", "powershell",
+    "prolog", "python", "py", "r", "ruby", "rust", "scala", "scheme", "sh", "shell", "sql", "swift", "tex",
+    "toml", "ts", "tsx", "typescript", "vb", "verilog", "xml", "yaml",
+])  # fmt: skip
+_SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
+_PRESERVED = frozenset(["pre", "code", "samp", "tt"])
+_COLOURS = frozenset(["span", "code", "a", "b", "i", "em", "strong", "font", "var", "u", "mark", "tt", "kbd"])
+_LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def block_text(holder: etree._Element) -> str:
+    """The code in `holder`, its lines and indentation as a browser shows them."""
+    preserved = holder.tag in _PRESERVED and (holder.tag == "pre" or holder.find(".//br") is None)
+    preserved = preserved or next(holder.iterancestors("pre"), None) is not None
+    if preserved and all(map(_is_plain, holder.iterdescendants())):
+        text = etree.tostring(holder, method="text", encoding="unicode", with_tail=False)
+    else:
+        lines = sum(1 for child in holder.iter("span") if _is_line(child))
+        text = _Collector(by_line=lines > 1).collect(holder, preserved)
+    text = _FORBIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", ""))
+    text = "\n".join(line.rstrip() for line in text.split("\n"))
+    text = re.sub(r"\A\s*\n", "", text).rstrip()
+    return textwrap.dedent(text) if text[:1].isspace() else text
+
+
+def _is_plain(element: etree._Element) -> bool:
+    """Whether an element adds nothing to its text: most highlighters only colour."""
+    if element.tag not in _COLOURS:
+        return False
+    names = element.get("class")
+    if names is not None and not _names_colour(names):
+        return False
+    return len(element.keys()) == (names is not None) or (
+        element.get("style") is None
+        and element.get("data-line") is None
+        and element.get("data-line-number") is None
+        and element.get("aria-hidden") is None
+    )
+
+
+def _is_line(element: etree._Element) -> bool:
+    return element.get("data-line") is not None or names_line(element.get("class") or "")
+
+
+def is_gutter(element: etree._Element) -> bool:
+    """Whether an element holds line numbers."""
+    names = element.get("class")
+    if (names and _names_gutter(names)) or element.get("data-line-number"):
+        return True
+    if element.tag == "td" and element.find("./*[@data-line-number]") is not None and not _visible(element):
+        return True
+    style = element.get("style")
+    return (
+        bool(style and "user-select" in style)
+        and "user-select:none" in str(style).replace(" ", "")
+        and bool(re.fullmatch(r"[\s\d]*", _visible(element)))
+    )
+
+
+def _visible(element: etree._Element) -> str:
+    return "".join(element.itertext()).strip()
+
+
+# A page, and one page like the next, has the same few classes a thousand times.
+
+
+@lru_cache(maxsize=20_000)
+def _names_colour(names: str) -> bool:
+    return not (names_line(names) or _names_furniture(names) or _names_gutter(names))
+
+
+@lru_cache(maxsize=20_000)
+def names_line(names: str) -> bool:
+    """Whether a class attribute names a line of code."""
+    return _LINE.search(names) is not None
+
+
+@lru_cache(maxsize=20_000)
+def _names_gutter(names: str) -> bool:
+    return _GUTTER.search(names) is not None
+
+
+@lru_cache(maxsize=20_000)
+def _names_furniture(names: str) -> bool:
+    return _FURNITURE.search(names) is not None
+
+
+class _Collector:
+    """Gathers a block's text; a stack instead of recursion, because hostile pages nest without end."""
+
+    def __init__(self, *, by_line: bool) -> None:
+        self._by_line = by_line
+        self._pieces: list[str] = []
+        self._last = ""
+
+    def collect(self, holder: etree._Element, preserved: bool) -> str:
+        # Where spaces are written as `&nbsp;`, a browser shows a run of plain ones as one.
+        self._collapse = not preserved and "\xa0" in "".join(holder.itertext())
+        # Each entry is an element to enter, or one that was entered and is to be left.
+        stack: list[tuple[etree._Element, bool, bool]] = []
+        self._enter(holder, preserved, stack)
+        while stack:
+            element, preserved, leaving = stack.pop()
+            if leaving:
+                if element.tag in _LINES_OF_THEIR_OWN and self._last != "\n":
+                    self._add("\n")
+                self._add_text(element.tail, preserved)
+            elif not isinstance(element.tag, str) or _is_furniture(element):
+                self._add_text(element.tail, preserved)
+            elif element.tag == "br":
+                self._add("\n")
+                self._add_text(element.tail, preserved)
+            else:
+                own = element.tag in _LINES_OF_THEIR_OWN
+                if (own or (self._by_line and element.tag == "span" and _is_line(element))) and self._last not in (
+                    "",
+                    "\n",
+                ):
+                    self._add("\n")
+                if own:
+                    # An empty line of its own is a line nevertheless.
+                    self._last = self._last and "\r"
+                stack.append((element, preserved, True))
+                self._enter(element, preserved, stack)
+        return "".join(self._pieces)
+
+    def _enter(self, element: etree._Element, preserved: bool, stack: list[tuple[etree._Element, bool, bool]]) -> None:
+        # Outside of `pre` and of `code` without `<br>`, the markup's own line ends are not text.
+        if not preserved and element.tag in _PRESERVED and element.find(".//br") is None:
+            preserved = True
+        self._add_text(element.text, preserved)
+        stack.extend((child, preserved, False) for child in reversed(element))
+
+    def _add_text(self, text: str | None, preserved: bool) -> None:
+        if text and not preserved:
+            text = _MARKUP_LINE_END.sub("", text)
+            if self._collapse:
+                text = re.sub(r"[ \t]{2,}", " ", text)
+        if text:
+            self._add(text)
+
+    def _add(self, text: str) -> None:
+        self._pieces.append(text)
+        # Nothing but white space so far is no line to end.
+        if self._last or not text.isspace():
+            self._last = text[-1]
+
+
+# The line ends that only lay out the page's source.
+_MARKUP_LINE_END = re.compile(r"[ \t]*\n[ \t\r\n]*")
+
+
+def _is_furniture(element: etree._Element) -> bool:
+    tag = element.tag
+    if tag in _SKIPPED or (tag != "span" and element.get("aria-hidden") == "true"):
+        return True
+    names = element.get("class")
+    if names:
+        if tag != "code" and _names_furniture(names) and not names_line(names):
+            return True
+        if tag == "div" and re.search(r"(?:^|[\s_-])header(?:$|\s)", names):
+            return True
+    return is_gutter(element)
+
+
+_HIGHLIGHTER = re.compile(r"hljs|sourceCode|chroma|hl |prettyprint|highlight")
+_LANGUAGE_ATTRIBUTES = ("data-lang", "data-language", "data-code-language", "data-enlighter-language", "lang")
+
+
+def block_language(holder: etree._Element, element: etree._Element) -> str:
+    """Named by the holder, its `code` and `pre`, or a wrapper that holds nothing else."""
+    candidates = [holder, *holder.iter("code")]
+    for between in holder.iterancestors():
+        if holder is element or between is element:
+            break
+        candidates.append(between)
+    candidates.append(element)
+    num_own = max(1, sum(1 for _ in element.iter("pre", CODE_TAG)))
+    wrapper = element.getparent()
+    for _ in range(3):
+        if wrapper is None or wrapper.tag in ("body", "article", "main"):
+            break
+        if len(list(islice(wrapper.iter("pre", CODE_TAG), num_own + 1))) > num_own:
+            break
+        candidates.append(wrapper)
+        wrapper = wrapper.getparent()
+    return next((name for candidate in candidates if (name := _own_language(candidate))), "")
+
+
+def _own_language(element: etree._Element) -> str:
+    for attribute in _LANGUAGE_ATTRIBUTES:
+        value = (element.get(attribute) or "").strip().lower()
+        if not value:
+            continue
+        if value in _BARE_LANGUAGES or (
+            attribute != "lang" and re.fullmatch(r"[a-z][\w+#.-]*", value) and value not in _NOT_LANGUAGES
+        ):
+            return value
+    names: str = element.get("class") or ""
+    for match in _LANGUAGE.finditer(names):
+        name = match[1].lower().rstrip(";")
+        if name not in _NOT_LANGUAGES:
+            return name
+    if _HIGHLIGHTER.search(names):
+        for name in names.lower().split():
+            if name.removeprefix("lang-") in _BARE_LANGUAGES:
+                return name.removeprefix("lang-")
+    return ""

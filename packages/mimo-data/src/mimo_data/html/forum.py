@@ -1,0 +1,361 @@
+"""Finds the posts of a thread and rebuilds the page as them: author and date in a line, then the post's own text.
+
+A thread is two or more bodies with forum names (`message-body`, `postbody`, `comment-text`, microdata `text`), whose
+surroundings name an author or a date, and which hold most of the page's text. That covers the common forum programs,
+question-and-answer sites and comment trees without knowing any by name; a thread without such names is left to the
+rules of `content.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from enum import Enum, auto
+from functools import lru_cache
+from typing import NamedTuple
+
+from lxml import etree, html
+
+from mimo_data.html.outline import Outline
+
+_BODY = re.compile(
+    r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|usertext|usercontent)s?"
+    r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg))+(?:[-_]?\d+)?"
+    r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|commtext|md|md-div|postmsg|usercontent|markdown-body",
+    re.IGNORECASE,
+)
+_INNER = frozenset(["content", "inner", "message", "text", "body"])
+_NOT_BODY = re.compile(
+    r"signature|(?:\b|_|ips|bb)quote|editor|preview|composer|placeholder|excerpt|teaser|summary|snippet|line-clamp",
+    re.IGNORECASE,
+)
+_MICRODATA = frozenset(["itemprop", "component", "data-role"])
+_BODY_TAGS = frozenset(["div", "td", "article", "section", "blockquote", "p", "li", "dd", "span"])
+_ASIDE = re.compile(
+    r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",
+    re.IGNORECASE,
+)
+
+_COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
+_USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
+_AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
+_NOT_AUTHOR = re.compile(
+    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile)s?", re.IGNORECASE
+)
+# A status beside the name; in front of it often its first letter.
+_STATUS = re.compile(r"\b(?:offline|online|this user)\b", re.IGNORECASE)
+_PROFILE = re.compile(
+    r"(?:^|[/?&=._-])(?:user|users|member|members|profile|profiles|u|people|author|memberlist|showuser)[/?=._-]|/[~@]\w",
+    re.IGNORECASE,
+)
+_DATE_NAME = re.compile(r"date|time|posted|timestamp|\bage\b|\bago\b|\bwhen\b", re.IGNORECASE)
+_DATE = re.compile(
+    r"\b(?:\d{1,2}(?:st|nd|rd|th)?[\s/.-]+(?:\w{3,9}|\d\d?)[\s/.,-]+(?:19|20)\d\d"
+    r"|[A-Z]\w{2,8}\.? \d{1,2},? (?:19|20)\d\d"
+    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)\b"
+    r"(?:,?(?: at| \||\s*»|\s*-)? \d\d?:\d\d(?::\d\d)?(?: ?[ap]m\b)?)?",
+    re.IGNORECASE,
+)
+_JOINED = re.compile(r"join|regist|since|last (?:seen|activ|visit|edit)|edited|modified", re.IGNORECASE)
+_MAX_NAME_CHARACTERS = 60
+# A shorter text without author and date among others that have them is a button or a teaser.
+_MIN_UNNAMED_CHARACTERS = 200
+# A shorter block above the first post is a notice or a menu.
+_MIN_LEAD_CHARACTERS = 200
+
+
+class _Name(Enum):
+    BODY = auto()
+    INNER = auto()
+    """A post's text only inside of something that has the name of a body."""
+    ASIDE = auto()
+    """Not a part of the thread, with all in it."""
+
+
+class Post(NamedTuple):
+    """One post of a thread; author and date are "" where the page does not say."""
+
+    author: str
+    date: str
+    body: html.HtmlElement
+
+
+def find_posts(outline: Outline) -> list[Post]:
+    """What may be the posts of a thread, in the order of the page."""
+    text = outline.text
+    bodies = [body for body in _bodies(outline) if text(body)]
+    # Remarks below the posts of a question-and-answer site are not posts.
+    answers = [body for body in bodies if not _COMMENT.search(f"{body.get('class')} {body.get('id')}")]
+    if len(answers) > 1:
+        bodies = answers
+    if len(bodies) < 2:
+        return []
+    posts = [Post(*_author_and_date(body, record), body) for body, record in zip(bodies, _records(bodies), strict=True)]
+    named = [post for post in posts if post.author or post.date]
+    if 2 * len(named) < len(posts) or len(named) < 2:
+        return []
+    return [post for post in posts if post.author or post.date or text(post.body) > _MIN_UNNAMED_CHARACTERS]
+
+
+def with_holders(posts: list[Post]) -> set[html.HtmlElement]:
+    """The bodies of the posts and everything that they stand in."""
+    return {element for post in posts for element in (post.body, *post.body.iterancestors())}
+
+
+def is_thread(outline: Outline, posts: list[Post]) -> bool:
+    """Whether the posts are the page: no element has more text outside of links beside them, as an article would.
+
+    Args:
+        outline: furniture removed.
+    """
+    holders = with_holders(posts)
+    within = sum(outline.text(post.body) for post in posts)
+    bodies = {post.body for post in posts}
+    return all(
+        sum(outline.good(child) for child in holder if child not in holders) < within
+        for holder in holders - bodies
+        if holder in outline.number
+    )
+
+
+def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
+    """The posts, each under a line with its author and date, and the page's text above the first."""
+    bodies = {post.body: post for post in posts}
+    holders = with_holders(posts)
+    content = html.Element("div")
+    started = False
+    stack = [outline.elements[0]]
+    while stack:
+        element = stack.pop()
+        if element in bodies:
+            if len(content):
+                etree.SubElement(content, "p").text = "---"
+            content.append(_heading(bodies[element]))
+            element.tag = "div"
+            started = True
+        elif element in holders:
+            stack.extend(reversed(element))
+            continue
+        # Below the first post only formulas and code are kept of what is no post.
+        elif not (outline.marked(element) if started else _is_lead(element, outline)):
+            continue
+        element.tail = None
+        content.append(element)
+    return content
+
+
+def _heading(post: Post) -> html.HtmlElement:
+    heading = html.Element("p")
+    if post.author:
+        etree.SubElement(heading, "b").text = post.author
+        heading[0].tail = post.date and f", {post.date}"
+    else:
+        heading.text = post.date
+    return heading
+
+
+def _is_lead(element: html.HtmlElement, outline: Outline) -> bool:
+    """A title, or prose long enough to be no notice."""
+    good = outline.good(element)
+    return element.tag == "h1" or (good > _MIN_LEAD_CHARACTERS and good > 0.6 * outline.text(element))
+
+
+class _Candidate:
+    """An element with the name of a post's body, and those next inside of it."""
+
+    def __init__(self, element: html.HtmlElement) -> None:
+        self.element = element
+        self.inner: list[_Candidate] = []
+        self.signature = re.sub(r"\d+", "", f"{element.tag} {element.get('class') or ''}")
+
+
+def _bodies(outline: Outline) -> list[html.HtmlElement]:
+    """Elements named like a post's body; of nested ones the innermost that hold most of the text."""
+    outermost: list[_Candidate] = []
+    candidates: list[_Candidate] = []
+    # The candidates that the current element stands in, each with the number after its last element.
+    around: list[tuple[int, _Candidate]] = []
+    number = 1
+    while number < len(outline.elements):
+        element = outline.elements[number]
+        while around and number >= around[-1][0]:
+            around.pop()
+        name = _names(element)
+        if element.tag in ("nav", "footer") or (name is _Name.ASIDE):
+            number = outline.end(number)
+            continue
+        if name is _Name.BODY or (name is _Name.INNER and around):
+            candidate = _Candidate(element)
+            candidates.append(candidate)
+            (around[-1][1].inner if around else outermost).append(candidate)
+            around.append((outline.end(number), candidate))
+        number += 1
+
+    # Posts of one layout are treated alike, so that a short post with much around it keeps its own text only.
+    own: dict[str, int] = defaultdict(int)
+    inside: dict[str, int] = defaultdict(int)
+    for candidate in candidates:
+        if candidate.inner:
+            own[candidate.signature] += outline.text(candidate.element)
+            inside[candidate.signature] += sum(outline.text(inner.element) for inner in candidate.inner)
+    bodies = []
+    pending = outermost[::-1]
+    while pending:
+        candidate = pending.pop()
+        if candidate.inner and inside[candidate.signature] >= 0.5 * own[candidate.signature]:
+            pending.extend(reversed(candidate.inner))
+        else:
+            bodies.append(candidate.element)
+    return bodies
+
+
+def _names(element: html.HtmlElement) -> _Name | None:
+    attributes = element.keys()
+    if not attributes:
+        return None
+    by_class = _name(element.get("class") or "")
+    if by_class is _Name.ASIDE or element.tag not in _BODY_TAGS:
+        return by_class if by_class is _Name.ASIDE else None
+    if "id" in attributes and _name(element.get("id")) is _Name.BODY:
+        return _Name.BODY
+    for attribute in attributes:
+        if attribute in _MICRODATA and element.tag != "span":
+            value = element.get(attribute)
+            if value in ("text", "articleBody", "commentText") or _name(value.replace("/", "-")) is _Name.BODY:
+                return _Name.BODY
+    return by_class
+
+
+@lru_cache(maxsize=1 << 16)
+def _name(names: str) -> _Name | None:
+    """What the words of a class or id say."""
+    words = names.split()
+    if not _NOT_BODY.search(names):
+        if any(_BODY.fullmatch(word) for word in words):
+            return _Name.BODY
+        if not _INNER.isdisjoint(words):
+            return _Name.INNER
+    return _Name.ASIDE if _ASIDE.search(names) or "hidden" in words else None
+
+
+def _records(bodies: list[html.HtmlElement]) -> list[html.HtmlElement]:
+    """Of each body, the largest element that holds no other one."""
+    owner: dict[html.HtmlElement, int] = {}
+    shared: set[html.HtmlElement] = set()
+    for number, body in enumerate(bodies):
+        element = body
+        while element is not None:
+            if owner.setdefault(element, number) != number:
+                shared.add(element)
+                break
+            element = element.getparent()
+    # Everything above a shared element is shared too.
+    records = []
+    for body in bodies:
+        record = body
+        while (parent := record.getparent()) is not None and parent not in shared:
+            record = parent
+        records.append(record)
+        shared.update(record.iterancestors())
+    return records
+
+
+def _author_and_date(body: html.HtmlElement, record: html.HtmlElement) -> tuple[str, str]:
+    """Looked for around the body, nearest first."""
+    author = date = ""
+    element = body
+    while element is not record and not (author and date):
+        parent = element.getparent()
+        around = [below for child in parent if child is not element for below in child.iter()]
+        author = author or _author(parent, around)
+        date = date or _date(around)
+        element = parent
+    return author, date
+
+
+def _author(parent: html.HtmlElement, around: list[html.HtmlElement]) -> str:
+    named = (parent.get("data-author") or parent.get("data-username") or "").strip()
+    if named:
+        return named
+    for element in around:
+        if element.get("itemprop") in ("author", "creator"):
+            named = next((below for below in element.iter() if below.get("itemprop") == "name"), None)
+            found = "" if named is None else _person_name(named) or (named.get("content") or "").strip()
+            if found := found or _person(element):
+                return found
+    for pattern in (_USER_NAME, _AUTHOR):
+        for element in around:
+            named = any(pattern.fullmatch(name) for name in (element.get("class") or "").split())
+            if named and (found := _person(element)):
+                return found
+    for element in around:
+        if element.tag == "a" and _PROFILE.search(element.get("href") or "") and (found := _person_name(element)):
+            return found
+    return ""
+
+
+def _person(element: html.HtmlElement) -> str:
+    """The first name in an element: a link's, what is set bold, or all of it."""
+    return next(filter(None, map(_person_name, element.iter("a", "b", "strong"))), "") or _person_name(element)
+
+
+def _date(around: list[html.HtmlElement]) -> str:
+    for element in around:
+        if element.tag == "time" or element.get("itemprop") in ("datePublished", "dateCreated"):
+            text = _line(element)
+            if _DATE.search(text):
+                return _clean_date(text)
+            stated = element.get("datetime") or element.get("content") or ""
+            if found := stated[:10] or text:
+                return found
+    for element in around:
+        text = _line(element) if _DATE_NAME.search(element.get("class") or "") else ""
+        if re.search(r"\d", text) and not _JOINED.search(text):
+            return _clean_date(text)
+    for element in around:
+        for text in (element.text, element.tail):
+            if text and len(text) < 100 and (match := _DATE.search(text)) and not _JOINED.search(_label(element)):
+                return match[0]
+    return ""
+
+
+def _clean_date(text: str) -> str:
+    text = re.sub(r"^(?:(?:posted|asked|answered|replied|commented|on|at):?\s+)+", "", text, flags=re.IGNORECASE)
+    match = _DATE.search(text)
+    return match[0] if match else text.strip(" ·|»,-:")
+
+
+def _label(element: html.HtmlElement) -> str:
+    """What stands beside a date and says what it is the date of."""
+    parent = element.getparent()
+    return f"{element.text or ''} {'' if parent is None else parent.text or ''}"
+
+
+def _line(element: html.HtmlElement) -> str:
+    """The text of an element that is one short line, else "".
+
+    A long one is not read to its end.
+    """
+    pieces: list[str] = []
+    length = 0
+    for piece in element.itertext():
+        words = piece.split()
+        pieces += words
+        length += sum(map(len, words)) + len(words)
+        if length > _MAX_NAME_CHARACTERS:
+            return ""
+    return " ".join(pieces)
+
+
+def _person_name(element: html.HtmlElement) -> str:
+    """The text of an element when it can be a person's name."""
+    name = re.sub(r"^(?:by|from|posted by|asked by|answered by):?\s+", "", _line(element), flags=re.IGNORECASE).strip(
+        " :·»|-,"
+    )
+    is_name = (
+        re.search(r"[^\W\d_]", name)
+        and not _DATE.search(name)
+        and not _NOT_AUTHOR.fullmatch(name)
+        and not _STATUS.search(name)
+    )
+    return name if is_name else ""

@@ -1,0 +1,152 @@
+"""Names of what stands around the content of a page, and its removal: menus, banners, dialogs, comments below articles.
+
+Rules by tag, role, class and id, tuned on articles, documentation and forum threads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from functools import lru_cache
+
+from lxml import etree, html
+
+from mimo_data.html.codeblocks import CODE_TAG
+from mimo_data.html.formulas import FORMULA_TAG
+from mimo_data.html.outline import Outline
+
+_DROPPED_TAGS = frozenset([
+    "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "textarea", "canvas",
+    "audio", "video", "dialog", "menu", "head", "map", "datalist", "progress", "link", "meta",
+])  # fmt: skip
+_DROPPED_ROLES = frozenset([
+    "navigation", "banner", "contentinfo", "search", "complementary", "dialog", "alertdialog", "toolbar", "menu",
+    "menubar", "tablist", "alert", "status",
+])  # fmt: skip
+# One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
+_FURNITURE_PART = re.compile(
+    r"(?:^|[_-])(?:nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|masthead|cookies?|"
+    r"consent|gdpr|share|sharing|social|sharedaddy|addtoany|related|recommend(?:ed|ations?)?|promo|promotion|"
+    r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
+    r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
+    r"skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|editsection|noprint|headerlink|"
+    r"outbrain|taboola|disqus|author-?box|author-?bio|about-?author|byline|tag-?list|taglinks|edit-?link|edit-?page|"
+    r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
+    r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
+    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments)(?:$|[_-])",
+    re.IGNORECASE,
+)
+# Dialogs of consent services: on a short page they are most of the text.
+_CONSENT = re.compile(
+    r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent)", re.IGNORECASE
+)
+# A whole class or id: these words are also parts of innocent names.
+_FURNITURE_NAME = re.compile(
+    r"foot|metadata|widget|signature|sig|avatar|user-?info|userinfo|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
+    r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
+    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
+    r"js-post-menu|respond|overlay|jump-?link|ad|hidden",
+    re.IGNORECASE,
+)
+# Names that forums also give to whole posts: with code inside, it is a post.
+_SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
+_STATE = re.compile(
+    r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
+)
+_KEPT = re.compile(
+    r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+_HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
+# There the id is made from the words of the title.
+_TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
+# A longer button was never closed and swallows the page.
+_MAX_BUTTON_CHARACTERS = 1000
+
+
+def remove_silent(body: html.HtmlElement) -> None:
+    """Removes scripts, controls and embedded media."""
+    for button in body.iter("button"):
+        length = 0
+        for piece in button.itertext():
+            length += len(piece)
+            if length > _MAX_BUTTON_CHARACTERS:
+                button.tag = "div"
+                break
+    etree.strip_elements(body, *_DROPPED_TAGS, with_tail=False)
+
+
+def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
+    """Removes what is not content by name; never what holds a large part of the text or of the formulas and code.
+
+    Args:
+        outline: of the page's body; what goes is taken out of it too.
+        protected: elements that stay whatever their name.
+
+    Returns:
+        The characters outside of links that the page had.
+    """
+    body = outline.elements[0]
+    whole = outline.good(body)
+    num_marked = outline.marked(body)
+    removed = []
+    number = 1
+    while number < len(outline.elements):
+        element = outline.elements[number]
+        if element not in protected and _is_furniture(element) and _may_go(element, outline, whole, num_marked):
+            removed.append(number)
+            number = outline.end(number)
+        else:
+            number += 1
+    outline.remove(removed)
+    return whole
+
+
+def _may_go(element: html.HtmlElement, outline: Outline, whole: int, num_marked: int) -> bool:
+    classes = element.get("class") or ""
+    if marked := outline.marked(element):
+        holds_code = _SOFT.search(classes) and element.find(f".//{CODE_TAG}") is not None
+        if marked > 0.2 * num_marked or holds_code:
+            return False
+    limit: float = 0.99 if _CONSENT.search(f"{classes} {element.get('id') or ''}") else 0.4
+    return bool(outline.good(element) < limit * max(1, whole))
+
+
+def _is_furniture(element: html.HtmlElement) -> bool:
+    tag = element.tag
+    if tag in ("noscript", "nav", "footer"):
+        return True
+    if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
+        return False
+    attributes = element.keys()
+    if "role" in attributes:
+        role = element.get("role")
+        if role in _DROPPED_ROLES:
+            return True
+        # A tab that is not on top is hidden, and is text all the same.
+        if role == "tabpanel":
+            return False
+    if "hidden" in attributes or "popover" in attributes:
+        return True
+    if "aria-hidden" in attributes and element.get("aria-hidden") == "true":
+        return True
+    if "style" in attributes and _HIDDEN.search(element.get("style")):
+        return True
+    if tag == "header":
+        return next(element.iterancestors("article", "main"), None) is None
+    names = element.get("class") or "" if "class" in attributes else ""
+    if "id" in attributes and tag not in _TITLED_TAGS and "section" not in names.split():
+        names = f"{names} {element.get('id')}"
+    if tag == "aside":
+        return not _KEPT.search(names)
+    if "-" in tag and _FURNITURE_PART.search(tag):
+        return True
+    return bool(names) and _is_furniture_name(names)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_furniture_name(names: str) -> bool:
+    return not _KEPT.search(names) and any(
+        _FURNITURE_NAME.fullmatch(name) or (_FURNITURE_PART.search(name) and not _STATE.match(name))
+        for name in names.split()
+    )

@@ -1,0 +1,168 @@
+"""The story of one document: its page, what each step made of it, and where and why it was dropped."""
+
+from __future__ import annotations
+
+import difflib
+import html
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import msgspec
+
+from mimo_data.documents import Document, Drop, read_documents
+from mimo_data.run import DataError
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one step did to a document."""
+
+    command: str
+    folder: Path
+    document: Document | None
+    """As the step gave it, if it kept it."""
+    drop: Drop | None
+    kept: Document | None
+    """The document that stayed in its place, if it was dropped as a copy."""
+
+    def changes(self, before: Document | None) -> list[str]:
+        """Lines of a unified diff from the document before, tags and meta first; none if nothing changed."""
+        if before is None or self.document is None:
+            return []
+        return list(difflib.unified_diff(_lines(before), _lines(self.document), "before", "after", n=1, lineterm=""))
+
+
+def tell(id: str, steps: Sequence[Path]) -> list[Chapter]:
+    """What each step did to the document, in the order of the folders, up to the one that dropped it.
+
+    Raises:
+        DataError: a folder was not made by a step, or none of them knows the id.
+    """
+    chapters = []
+    for folder in steps:
+        document, drop = _find(folder, id)
+        if document is None and drop is None:
+            continue
+        kept = _find(folder, drop.detail)[0] if drop is not None and drop.step == "deduplicate" else None
+        chapters.append(Chapter(_command(folder), folder, document, drop, kept))
+        if drop is not None:
+            break
+    if not chapters:
+        raise DataError(f"{id}: no step of {', '.join(map(str, steps))} knows this id. Ids stand in drops.jsonl.")
+    return chapters
+
+
+def as_text(id: str, chapters: Sequence[Chapter]) -> str:
+    """The story for a terminal."""
+    lines = [id]
+    before: Document | None = None
+    for chapter in chapters:
+        lines.append(f"\n== {chapter.command} ({chapter.folder})")
+        lines += _outcome(chapter, before)
+        lines += chapter.changes(before)
+        if before is None and chapter.document is not None:
+            lines += _lines(chapter.document)
+        before = chapter.document
+    return "\n".join(lines)
+
+
+def as_html(id: str, chapters: Sequence[Chapter], page: str) -> str:
+    """The story as one HTML file: the page on the left (without scripts and network), the steps on the right.
+
+    Args:
+        page: HTML of the page, "" if it is not known.
+    """
+    parts = []
+    before: Document | None = None
+    for chapter in chapters:
+        outcome = html.escape("\n".join(_outcome(chapter, before)))
+        kind = "dropped" if chapter.drop else "kept"
+        body = "\n".join(chapter.changes(before))
+        if before is None and chapter.document is not None:
+            body = "\n".join(_lines(chapter.document))
+        if chapter.kept is not None:
+            body = "\n".join(_lines(chapter.kept))
+        parts.append(
+            f'<section class="{kind}"><h2>{html.escape(chapter.command)}</h2><p>{outcome}</p>'
+            f"<pre>{_coloured(body)}</pre></section>"
+        )
+        before = chapter.document
+    frame = (
+        f'<iframe sandbox srcdoc="{html.escape(_ALONE + page)}"></iframe>' if page else "<p>The page was not named.</p>"
+    )
+    return _TEMPLATE.substitute(id=html.escape(id), frame=frame, steps="\n".join(parts))
+
+
+def _find(folder: Path, id: str) -> tuple[Document | None, Drop | None]:
+    """The document as a step gave it, or its line in the step's drop log."""
+    log = folder / "drops.jsonl"
+    if not log.exists():
+        raise DataError(f"{folder}: was not made by a step: it has no drops.jsonl.")
+    decoder = msgspec.json.Decoder(Drop)
+    wanted = msgspec.json.encode(id)
+    with log.open("rb") as file:
+        for line in file:
+            if wanted in line:
+                drop = decoder.decode(line)
+                if drop.id == id:
+                    return None, drop
+    return next((document for document in read_documents(folder) if document.id == id), None), None
+
+
+def _command(folder: Path) -> str:
+    return str(json.loads((folder / "run.json").read_text())["command"])
+
+
+def _outcome(chapter: Chapter, before: Document | None) -> Iterator[str]:
+    if chapter.drop is not None:
+        detail = f": {chapter.drop.detail}" if chapter.drop.detail else ""
+        yield f"dropped as {chapter.drop.reason}{detail}"
+        if chapter.kept is not None:
+            yield f"the document that was kept has {len(chapter.kept.text)} characters"
+    elif chapter.document is not None:
+        same = before is not None and chapter.document == before
+        yield f"kept, {len(chapter.document.text)} characters" + (", as it was" if same else "")
+
+
+def _lines(document: Document) -> list[str]:
+    """Every field of the document; the text last."""
+    facts = {"source": document.source, "url": document.url, **document.tags, **document.meta}
+    return [f"{name}: {value}" for name, value in facts.items() if value] + ["", *document.text.split("\n")]
+
+
+def _coloured(diff: str) -> str:
+    lines = []
+    for line in diff.split("\n"):
+        kind = {"+": "added", "-": "removed"}.get(line[:1])
+        lines.append(f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line))
+    return "\n".join(lines)
+
+
+# A page may not call home from the inspector; without its style sheets, its icons would fill the screen.
+_ALONE = """<meta http-equiv="Content-Security-Policy" content="default-src 'unsafe-inline' data:">
+<style>svg:not([width]) { max-width: 1.5em; max-height: 1.5em }</style>
+"""
+
+_TEMPLATE = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>$id</title>
+<style>
+body { display: grid; grid-template: auto 1fr / 1fr 1fr; gap: 0 1rem; height: 100vh; margin: 0; font: 15px sans-serif }
+h1 { grid-column: 1 / 3; margin: .5rem 1rem; font-size: 1.1rem }
+iframe { width: 100%; height: 100%; border: 1px solid #bbb }
+main { overflow: auto; padding-right: 1rem }
+pre { white-space: pre-wrap; background: #f6f6f6; padding: .5rem }
+.added { color: #060; background: #e2f5e2 } .removed { color: #900; background: #fbe6e6 }
+.dropped h2, .dropped p { color: #900 }
+</style>
+<h1>$id</h1>
+<div>$frame</div>
+<main>
+$steps
+</main>
+</html>
+""")

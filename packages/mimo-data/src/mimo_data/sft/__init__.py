@@ -1,0 +1,1 @@
+"""Filters of supervised fine-tuning samples (§3.1)."""

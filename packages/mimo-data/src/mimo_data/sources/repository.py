@@ -1,0 +1,286 @@
+"""Source code repositories, as git keeps them or as plain folders: one document a file, in the order of their paths.
+
+Files come from the last commit of a git repository (bare or with a working tree), so that what lies about uncommitted
+changes nothing; submodules and links are not followed. Nothing of a repository is run, and nothing is fetched: what a
+partial clone lacks is a drop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from mimo_data.documents import Document, Drop
+from mimo_data.run import DataError, Record
+from mimo_data.sources.codefiles import FileRecipe, check_name, file_text
+from mimo_data.sources.decoding import decode
+from mimo_data.sources.licences import (
+    MANIFESTS,
+    MAX_LICENCE_BYTES,
+    UNKNOWN,
+    holds_licence,
+    is_permissive,
+    joined,
+    licence_of_head,
+    licence_of_text,
+)
+from mimo_data.sources.page import Page, PageError, Part, printable
+
+_MAX_DEPTH = 3
+_FILE_MODES = ("100644", "100755", "100664")
+_REMOTE = re.compile(
+    r"(?:https?://(?:[^/@]*@)?|ssh://(?:\w+@)?|git://|\w+@)(github\.com|gitlab\.com)[/:](.+?)(?:\.git)?/?"
+)
+# No configuration of the user or the machine, no questions, no network.
+_GIT_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "LC_ALL": "C",
+}
+
+
+class RepositoryRecipe(Record, frozen=True):
+    """Which files of which licence become documents."""
+
+    source: str = "code"
+    """The documents' source, in the mixture's words."""
+    only_permissive: bool = True
+    """Drops files whose licence is known and not permissive (`licence`)."""
+    keep_unlicensed: bool = False
+    """Keeps files whose licence is unknown; otherwise they are dropped, too (`licence`)."""
+    files: FileRecipe = FileRecipe()
+
+
+class _File(Record, frozen=True):
+    path: str
+    """Below the repository's folder."""
+    num_bytes: int
+    object: str = ""
+    """Git's name of the content."""
+
+
+class _Tree(Protocol):
+    """Where files are read from."""
+
+    address: str
+    commit: str
+
+    def files(self) -> list[_File]: ...
+    def read(self, file: _File) -> bytes: ...
+    def close(self) -> None: ...
+
+
+def parts(paths: Sequence[Path], recipe: RepositoryRecipe) -> list[Part]:
+    """One part for each repository: git repositories at the paths or up to three folders below, or else the paths.
+
+    Raises:
+        DataError: a path is no folder.
+    """
+    found: list[tuple[str, Path]] = []
+    for path in paths:
+        folder = path.resolve()
+        if not folder.is_dir():
+            raise DataError(f"{path}: no such folder. Name a repository, or a folder of repositories.")
+        repositories = sorted(_repositories(folder, _MAX_DEPTH)) or [folder]
+        above = folder.parent if repositories == [folder] else folder
+        found += [(_name(repository.relative_to(above)), repository) for repository in repositories]
+    names = [name for name, _ in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"two repositories are called {twice}, which begins their files' ids. Rename one's folder.")
+    return [
+        Part(id=f"repository-{number:06d}", path=str(repository), names=(name,))
+        for number, (name, repository) in enumerate(found)
+    ]
+
+
+def read(part: Part, recipe: RepositoryRecipe) -> Iterator[Page | Document | Drop]:
+    """The files of one repository; the id is the repository's name and the path below it.
+
+    Raises:
+        DataError: there is no `git` command.
+    """
+    name = part.names[0]
+    try:
+        tree = _open(Path(part.path))
+        files = tree.files()
+    except PageError as failure:
+        yield failure.drop(name)
+        return
+    with closing(tree):
+        licences = _licences(tree, files)
+        for file in files:
+            id = f"{name}/{printable(file.path)}"
+            try:
+                yield _convert(id, file, tree, licences, recipe)
+            except PageError as failure:
+                yield failure.drop(id)
+
+
+def _convert(id: str, file: _File, tree: _Tree, licences: dict[str, str], recipe: RepositoryRecipe) -> Document:
+    check_name(file.path, file.num_bytes, recipe.files)
+    text, language = file_text(file.path, tree.read(file), recipe.files)
+    licence = licence_of_head(text) or _inherited(file.path, licences)
+    if licence == UNKNOWN and not recipe.keep_unlicensed:
+        raise PageError("licence", "unknown")
+    if licence != UNKNOWN and recipe.only_permissive and not is_permissive(licence):
+        raise PageError("licence", licence)
+    path = printable(file.path)
+    meta = {"repository": tree.address or id.removesuffix("/" + path), "path": path, "language": language}
+    if tree.commit:
+        meta["commit"] = tree.commit
+    if licence != UNKNOWN:
+        meta["licence"] = licence
+    url = f"{tree.address}/blob/{tree.commit}/{path}" if tree.address else ""
+    return Document(id=id, text=text, source=recipe.source, url=url, meta=meta)
+
+
+def _licences(tree: _Tree, files: Sequence[_File]) -> dict[str, str]:
+    """The licence that each folder states; "" is the top one.
+
+    Texts count before manifests, and what `LICENSES` holds counts for the folder above.
+    """
+    texts: dict[str, list[str]] = {}
+    manifests: dict[str, list[str]] = {}
+    for file in files:
+        if not holds_licence(file.path) or file.num_bytes > MAX_LICENCE_BYTES:
+            continue
+        folder, _, name = file.path.rpartition("/")
+        try:
+            found = licence_of_text(name, decode(tree.read(file)))
+        except PageError:
+            continue
+        if folder.rpartition("/")[2] == "LICENSES":
+            folder = folder.rpartition("/")[0]
+        if found != UNKNOWN:
+            (manifests if name in MANIFESTS else texts).setdefault(folder, []).append(found)
+    return {folder: joined(found) for folder, found in (manifests | texts).items()}
+
+
+def _inherited(path: str, licences: dict[str, str]) -> str:
+    """The licence of the nearest folder above a file that states one."""
+    for folder in PurePosixPath(path).parents:
+        if licence := licences.get("" if str(folder) == "." else str(folder)):
+            return licence
+    return UNKNOWN
+
+
+def _repositories(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / ".git").exists() or _is_bare(folder):
+        yield folder
+    elif depth:
+        for child in folder.iterdir():
+            if child.is_dir() and not child.is_symlink():
+                yield from _repositories(child, depth - 1)
+
+
+def _is_bare(folder: Path) -> bool:
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
+
+
+def _name(path: Path) -> str:
+    return printable(path.as_posix().removesuffix("/.git").removesuffix(".git"))
+
+
+def _open(folder: Path) -> _Tree:
+    if (folder / ".git").exists():
+        return _GitTree(folder / ".git")
+    return _GitTree(folder) if _is_bare(folder) else _FolderTree(folder)
+
+
+class _FolderTree:
+    """Files on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.address = self.commit = ""
+
+    def files(self) -> list[_File]:
+        found = []
+        for folder, _, names in os.walk(self._folder):
+            for path in (Path(folder) / name for name in names):
+                if path.is_file() and not path.is_symlink():
+                    found.append(_File(path=path.relative_to(self._folder).as_posix(), num_bytes=path.stat().st_size))
+        return sorted(found, key=lambda file: os.fsencode(file.path))
+
+    def read(self, file: _File) -> bytes:
+        return (self._folder / file.path).read_bytes()
+
+    def close(self) -> None:
+        pass
+
+
+class _GitTree:
+    """Files of the last commit."""
+
+    def __init__(self, folder: Path) -> None:
+        self._git = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", f"--git-dir={folder}"]
+        self.commit = self._run("rev-parse", "--verify", "HEAD^{commit}").decode().strip()
+        try:
+            remote = self._run("config", "--get", "remote.origin.url").decode("utf-8", "replace").strip()
+        except PageError:
+            remote = ""
+        known = _REMOTE.fullmatch(remote)
+        self.address = f"https://{known[1]}/{known[2]}" if known else ""
+        self._batch: subprocess.Popen[bytes] | None = None
+
+    def files(self) -> list[_File]:
+        found = []
+        for line in self._run("ls-tree", "-r", "-z", "--long", "--full-tree", self.commit).split(b"\0"):
+            head, _, path = line.partition(b"\t")
+            mode, _, object, num_bytes = head.split() if path else (b"", b"", b"", b"")
+            if mode.decode() in _FILE_MODES:
+                size = int(num_bytes) if num_bytes.isdigit() else 0
+                found.append(_File(path=os.fsdecode(path), num_bytes=size, object=object.decode()))
+        return sorted(found, key=lambda file: os.fsencode(file.path))
+
+    def read(self, file: _File) -> bytes:
+        if self._batch is None or self._batch.poll() is not None:
+            self._batch = self._start("cat-file", "--batch")
+        source, sink = self._batch.stdout, self._batch.stdin
+        assert source is not None
+        assert sink is not None
+        try:
+            sink.write(f"{file.object}\n".encode())
+            sink.flush()
+            answer = source.readline().split()
+            if answer[1:] != [b"blob", str(file.num_bytes).encode()]:
+                raise PageError("broken", "git does not have its content")
+            data = source.read(file.num_bytes + 1)
+        except OSError:
+            data = b""
+        if len(data) != file.num_bytes + 1:
+            self.close()
+            raise PageError("broken", "git cannot read its content")
+        return data[:-1]
+
+    def close(self) -> None:
+        if self._batch is not None:
+            self._batch.kill()
+            self._batch.communicate()
+            self._batch = None
+
+    def _run(self, *words: str) -> bytes:
+        process = self._start(*words)
+        output, errors = process.communicate()
+        if process.returncode:
+            lines = errors.decode("utf-8", "replace").splitlines()
+            raise PageError("broken", f"git {words[0]}: {lines[0] if lines else 'failed'}"[:200])
+        return output
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        environment = {**os.environ, **_GIT_ENVIRONMENT}
+        errors = pipe if words[0] != "cat-file" else subprocess.DEVNULL
+        try:
+            return subprocess.Popen([*self._git, *words], env=environment, stdin=pipe, stdout=pipe, stderr=errors)
+        except FileNotFoundError:
+            raise DataError("reading git repositories needs the `git` command. Install git.") from None

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimo_data import extract_html
+
+FILLER = "<p>Some sentences of prose stand around the part that matters, so that the page has content.</p>"
+
+
+def page(part: str) -> str:
+    return extract_html(f"<html><body><article>{FILLER}{part}{FILLER}</article></body></html>")
+
+
+def part_of(markdown: str) -> str:
+    """What stands between the two filler paragraphs."""
+    return markdown.split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
+
+
+CODE = "def f(x):\n    if x:\n\n        return 1\n    return 2"
+LINES = CODE.split("\n")
+NUMBERED = list(enumerate(LINES, 1))
+BREAKS = CODE.replace(" ", "&nbsp;").replace("\n", "<br>\n")
+
+LAYOUTS = {
+    "plain": f"<pre><code class='language-python'>{CODE}</code></pre>",
+    "SyntaxHighlighter source": f"<pre class='brush: python'>{CODE}\n</pre>",
+    "Sphinx": f"<div class='highlight-python'><div class='highlight'><pre><span></span>{CODE}</pre></div></div>",
+    "Pygments tokens": (
+        "<div class='highlight-python'><pre><span></span><a id='l-1' name='l-1'></a><span class='k'>def</span> "
+        f"<span class='nf'>f</span>{CODE.removeprefix('def f')}</pre></div>"
+    ),
+    "MkDocs line table": (
+        "<table class='highlighttable'><tr><td class='linenos'><pre>1\n2\n3\n4\n5</pre></td>"
+        f"<td class='code'><div class='highlight-python'><pre>{CODE}</pre></div></td></tr></table>"
+    ),
+    "Pygments inline numbers": (
+        "<pre><code class='language-python'>"
+        + "\n".join(f"<span class='lineno'>{number}</span>{line}" for number, line in NUMBERED)
+        + "</code></pre>"
+    ),
+    "Chroma": (
+        "<div class='chroma'><pre><code class='language-python'>"
+        + "".join(
+            f"<span class='line'><span class='ln'>{number}</span><span class='cl'>{line}\n</span></span>"
+            for number, line in NUMBERED
+        )
+        + "</code></pre></div>"
+    ),
+    "Rouge": (
+        "<div class='language-python highlighter-rouge'><table class='rouge-table'><tr><td class='rouge-gutter gl'><pre"
+        f" class='lineno'>1\n2\n3\n4\n5</pre></td><td class='rouge-code'><pre>{CODE}</pre></td></tr></table></div>"
+    ),
+    "Hexo": (
+        "<figure class='highlight python'><table><tr><td class='gutter'><pre>"
+        + "".join(f"<span class='line'>{number}</span><br>" for number, _ in NUMBERED)
+        + "</pre></td><td class='code'><pre>"
+        + "".join(f"<span class='line'>{line}</span><br>" for line in LINES)
+        + "</pre></td></tr></table></figure>"
+    ),
+    "Shiki": (
+        "<pre class='shiki' data-language='python'><code>"
+        + "\n".join(f"<span class='line'>{line}</span>" for line in LINES)
+        + "</code></pre>"
+    ),
+    "rehype-pretty-code": (
+        "<figure data-rehype-pretty-code-figure><pre data-language='python'><code style='display: grid'>"
+        + "\n".join(f"<span data-line=''>{line or ' '}</span>" for line in LINES)
+        + "</code></pre></figure>"
+    ),
+    "Docusaurus": (
+        "<div class='language-python codeBlockContainer'><pre><code>"
+        + "".join(f"<span class='token-line'>{line}<br></span>" for line in LINES)
+        + "</code></pre><div class='buttonGroup'><button>Copy</button></div></div>"
+    ),
+    "Prism with a toolbar": (
+        f"<div class='code-toolbar'><pre class='language-python'><code>{CODE}<span class='line-numbers-rows'>"
+        "<span></span><span></span></span></code></pre><div class='toolbar'><button>Copy</button></div></div>"
+    ),
+    "highlight.js line numbers": (
+        "<pre><code class='hljs language-python'><table class='hljs-ln'>"
+        + "".join(
+            f"<tr><td class='hljs-ln-numbers' data-line-number='{number}'></td>"
+            f"<td class='hljs-ln-code' data-line-number='{number}'>{line}</td></tr>"
+            for number, line in NUMBERED
+        ).replace("hljs-ln-code' data-line-number", "hljs-ln-code' data-number")
+        + "</table></code></pre>"
+    ),
+    "react-syntax-highlighter": (
+        "<pre><code class='language-python'>"
+        + "".join(
+            f"<span><span class='react-syntax-highlighter-line-number'>{number}</span>{line}\n</span>"
+            for number, line in NUMBERED
+        )
+        + "</code></pre>"
+    ),
+    "CodeMirror 6": (
+        "<pre><div class='cm-editor' data-language='python'><div class='cm-content' data-language='python'>"
+        + "".join(f"<div class='cm-line'>{line or '<br>'}</div>" for line in LINES)
+        + "</div></div></pre>"
+    ),
+    "GitHub": (
+        "<table lang='python'>"
+        + "".join(
+            f"<tr><td class='blob-num' data-line-number='{number}'></td><td class='blob-code'>{line}</td></tr>"
+            for number, line in NUMBERED
+        )
+        + "</table>"
+    ),
+    "rows of code cells": (
+        "<table lang='python'>"
+        + "".join(
+            f"<tr><td data-line-number='{number}'></td><td><code>{line}\n</code></td></tr>" for number, line in NUMBERED
+        )
+        + "</table>"
+    ),
+    "SyntaxHighlighter 3": (
+        "<div class='syntaxhighlighter' lang='python'><table><tr><td class='gutter'>"
+        + "".join(f"<div class='line'>{number}</div>" for number, _ in NUMBERED)
+        + "</td><td class='code'><div class='container'>"
+        + "".join(f"<div class='line'><code>{line.replace(' ', '&nbsp;') or '&nbsp;'}</code></div>" for line in LINES)
+        + "</div></td></tr></table></div>"
+    ),
+    "a line in an element each": (
+        "<div lang='python'>"
+        + "".join(f"<div><code>{line.replace(' ', '&nbsp;')}</code></div>" for line in LINES)
+        + "</div>"
+    ),
+    "title and copy button": (
+        "<pre><code class='language-python'><div class='code__header'>python<button>Copy</button></div>"
+        f"{CODE}</code></pre>"
+    ),
+    "unselectable numbers": (
+        "<pre data-lang='python'>"
+        + "\n".join(f"<span style='user-select: none'>{number} </span>{line}" for number, line in NUMBERED)
+        + "</pre>"
+    ),
+    "breaks": f"<code class='block language-python'>{BREAKS}</code>",
+    "forum box": f"<div class='codebox' data-lang='python'>{BREAKS}</div>",
+}
+
+
+@pytest.mark.parametrize("markup", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_each_layout_of_code_gives_its_exact_text(markup):
+    assert part_of(page(markup)) == f"```python\n{CODE}\n```"
+
+
+def test_where_spaces_are_entities_a_browser_shows_a_run_of_plain_ones_as_one():
+    assert "{\n    return 0;\n}" in page("<code class='bbcode_code'>{<br>&nbsp; &nbsp;  return 0;<br>}</code>")
+
+
+def test_tabs_and_the_indentation_of_a_fragment_are_kept():
+    assert part_of(page("<pre>\tif x:\n\t\treturn\n</pre>")) == "```\nif x:\n\treturn\n```"
+    assert part_of(page("<pre>if x:\n\treturn\n</pre>")) == "```\nif x:\n\treturn\n```"
+
+
+def test_a_fence_is_longer_than_any_in_the_code():
+    assert part_of(page("<pre>```\ncode\n```</pre>")) == "````\n```\ncode\n```\n````"
+
+
+def test_formula_delimiters_in_code_stay():
+    assert part_of(page(r"<pre>\(x\) $y$</pre>")) == "```\n\\(x\\) $y$\n```"
+
+
+def test_code_that_is_a_whole_paragraph_is_a_block():
+    assert part_of(page("<p><code>pip install x</code></p>")) == "```\npip install x\n```"
+    assert part_of(page("<p>Run <code>pip</code></p>")) == "Run `pip`"
+    assert part_of(page("<ul><li><p><code>a</code></p><li>b</ul>")) == "- `a`\n- b"
+
+
+def test_commands_and_their_output_in_pieces_are_one_block():
+    markup = (
+        "<code class='hl lean block'>#check 1</code> <pre class='lean-output'>1 : Nat</pre>"
+        "<code class='hl lean block'>\n</code> <code class='hl lean block'>#eval 1</code>"
+    )
+    assert part_of(page(markup)) == "```lean\n#check 1\n1 : Nat\n\n#eval 1\n```"
+
+
+def test_a_heading_that_was_never_closed_leaves_the_code_below_it_exact():
+    assert part_of(page("<h1>Usage <pre>a\n  b</pre><p>Text</p></h1>")) == "# Usage\n\n```\na\n  b\n```\n\nText"
+
+
+def test_code_in_lists_and_tables_keeps_its_lines():
+    assert part_of(page("<ol><li>Run<pre>a\n  b\n\nc</pre></ol>")) == "1. Run\n\n   ```\n   a\n     b\n\n   c\n   ```"
+    markdown = page("<table><tr><td>one<td><pre>a\n  b</pre><tr><td>two<td>x</table>")
+    assert "```\na\n  b\n```" in markdown
+
+
+def test_a_table_of_numbers_is_no_code():
+    markup = "<table><tr><th>n<th>n²<tr><td>1<td>1<tr><td>2<td>4</table>"
+    assert part_of(page(markup)) == "| n | n² |\n| --- | --- |\n| 1 | 1 |\n| 2 | 4 |"
+
+
+HOSTILE = {
+    "deep spans": "<pre>" + "<span>" * 5_000 + "x",
+    "deep boxes": "<pre>" + "<div>" * 5_000 + "x",
+    "nested blocks": "<pre>" * 3_000 + "x",
+    "many lines": "<pre>" + "<span class='line'>x</span>" * 20_000,
+    "many blocks": "<div><pre>x</pre></div>" * 10_000,
+    "many pieces": "<code class='block'>x</code> " * 5_000,
+    "nested code boxes": "<div class='code'>x<br>" * 1_000,
+    "nested tables": "<table><tr><td class='lineno'>1<td>" * 300,
+    "back-ticks": "<pre>" + "`" * 300_000,
+}
+
+
+@pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_code_costs_little(part):
+    start = time.process_time()
+    assert "Some sentences" in page(part)
+    assert time.process_time() - start < 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text("ab( \t{}$`*_#-\\", min_size=1).map(lambda line: "x" + line.rstrip()), min_size=1, max_size=8))
+def test_any_lines_come_back_to_the_letter(lines):
+    code = "\n".join(lines)
+    markdown = part_of(page(f"<pre>{code}</pre>"))
+    assert markdown.split("\n")[1:-1] == lines

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mimo_data.engine import Engine, run_parts
+from mimo_data.run import DataError
+
+# A module of its own, for the processes import what they are told to run.
+BEHAVIOUR = """
+import os
+import sys
+import time
+from pathlib import Path
+
+from mimo_data.engine import Engine, ItemError, guarded, run_parts
+from mimo_data.run import DataError, Record
+
+
+class Words(Record, frozen=True):
+    words: tuple[str, ...]
+
+
+def part(items: list[str]) -> Words:
+    return Words(words=tuple(word if isinstance(word := guarded(item, one, limit_s=1.0), str) else word.reason
+        for one in items))
+
+
+def item(task: str) -> str:
+    match task:
+        case "slow":
+            sum(range(10**12))
+        case "busy":
+            while True:
+                pass
+        case "crash":
+            os._exit(3)
+        case "fail":
+            raise ValueError("broken page")
+        case "large":
+            return "x" * 4_000_000_000
+        case "deep":
+            return item("deep")
+    return task.upper()
+
+
+def bad(items: list[str]) -> Words:
+    match items[0]:
+        case "data":
+            raise DataError("x.parquet: is not whole")
+        case "bug":
+            raise KeyError("bug")
+        case "die":
+            os._exit(9)
+    return Words(words=tuple(items))
+
+
+def counted(folder: str) -> Words:
+    path = Path(folder)
+    with (path / "calls").open("a") as file:
+        file.write("x")
+    return Words(words=("done",))
+
+
+def slow_parts(folder: str) -> Words:
+    path, name = folder.rsplit(":", 1)
+    with (Path(path) / "calls").open("a") as file:
+        file.write(f"{name} {os.getpid()}\\n")
+    if name == "2" and not (Path(path) / "go").exists():
+        time.sleep(60)
+    return Words(words=(name,))
+
+
+if __name__ == "__main__":
+    tasks = {name: f"{sys.argv[1]}:{name}" for name in "0123"}
+    print(run_parts(slow_parts, tasks, output=Words, done=Path(sys.argv[1]) / "done", engine=Engine(num_workers=2)))
+"""
+
+
+@pytest.fixture
+def behaviour(tmp_path, monkeypatch) -> ModuleType:
+    (tmp_path / "behaviour.py").write_text(BEHAVIOUR)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.delitem(sys.modules, "behaviour", raising=False)
+    return import_module("behaviour")
+
+
+@pytest.mark.slow
+def test_every_item_has_its_result_or_its_reason_in_order(behaviour, tmp_path):
+    tasks = {"first": ["a", "busy", "b", "crash", "c", "fail"], "second": ["large", "deep", "slow", "d"]}
+    found = run_parts(
+        behaviour.part, tasks, output=behaviour.Words, done=tmp_path / "done", engine=Engine(num_workers=1),
+        memory_limit_bytes=2_000_000_000,
+    )  # fmt: skip
+    assert list(found) == ["first", "second"]
+    assert found["first"].words == ("A", "time_limit", "B", "crashed", "C", "failed")
+    assert found["second"].words == ("out_of_memory", "failed", "time_limit", "D")
+
+
+@pytest.mark.parametrize(
+    "engine", [Engine(num_workers=2), pytest.param(Engine(num_workers=2, ray="local"), marks=pytest.mark.slow)]
+)
+def test_the_result_does_not_depend_on_where_the_parts_run(behaviour, tmp_path, engine):
+    tasks = {f"{number:02}": ["a", str(number)] for number in range(12)}
+    found = run_parts(behaviour.part, tasks, output=behaviour.Words, done=tmp_path / "done", engine=engine)
+    assert {name: output.words for name, output in found.items()} == {
+        name: ("A", task[1]) for name, task in tasks.items()
+    }
+    assert list(found) == list(tasks)
+
+
+def test_a_part_that_is_done_is_not_run_again(behaviour, tmp_path):
+    for _ in range(2):
+        run_parts(
+            behaviour.counted, {"a": str(tmp_path)}, output=behaviour.Words, done=tmp_path / "done", engine=Engine()
+        )
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        ("data", DataError, "x.parquet: is not whole"),
+        ("bug", RuntimeError, "KeyError: 'bug'"),
+        ("die", DataError, "part b: the process ended with code 9, twice"),
+    ],
+)
+def test_a_part_that_fails_is_named_and_the_others_stay_done(behaviour, tmp_path, kind, error, message):
+    with pytest.raises(error, match=message):
+        run_parts(behaviour.bad, {"a": ["fine"], "b": [kind]}, output=behaviour.Words, done=tmp_path, engine=Engine())
+    assert [path.name for path in tmp_path.glob("*.json")] == ["a.json"]
+
+
+def test_a_run_that_is_killed_leaves_no_process_and_goes_on_with_the_rest(behaviour, tmp_path):
+    command = [sys.executable, str(tmp_path / "behaviour.py"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        # Parts 0 and 1 are done, 2 sleeps, 3 follows on the other process.
+        while not (tmp_path / "done" / "3.json").exists():
+            assert killed.poll() is None
+        killed.send_signal(signal.SIGKILL)
+    first = (tmp_path / "calls").read_text().split("\n")
+    sleeper = next(int(line.split()[1]) for line in first if line.startswith("2 "))
+    while Path(f"/proc/{sleeper}").exists() and "Z" not in Path(f"/proc/{sleeper}/stat").read_text().split()[2]:
+        pass
+    (tmp_path / "go").touch()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout == "".join(f"{{{', '.join(repr(name) + f': Words(words=({name!r},))' for name in '0123')}}}\n")
+    calls = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert sorted(calls) == ["0", "1", "2", "2", "3"]

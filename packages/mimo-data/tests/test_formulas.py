@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimo_data import extract_html
+from mimo_data.html.asciimath import asciimath_to_latex
+
+FILLER = "<p>Some sentences of prose stand around the part that matters, so that the page has content.</p>"
+
+
+def page(part: str, *, head: str = "") -> str:
+    return extract_html(f"<html><head>{head}</head><body><article>{FILLER}{part}{FILLER}</article></body></html>")
+
+
+def part_of(markdown: str) -> str:
+    """What stands between the two filler paragraphs."""
+    return markdown.split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
+
+
+def written(markup: str, *, head: str = "") -> str:
+    """A paragraph's Markdown."""
+    return part_of(page(f"<p>{markup}</p>", head=head))
+
+
+MATHML = (
+    "<math><semantics><msup><mi>x</mi><mn>2</mn></msup>"
+    "<annotation encoding='application/x-tex'>x^2</annotation></semantics></math>"
+)
+BARE_MATHML = "<math><msup><mi>x</mi><mn>2</mn></msup></math>"
+MATHJAX = "<script src='https://cdn.example.org/MathJax.js'></script>"
+ASCIIMATH = "<script src='ASCIIMathML.js'></script>"
+
+INLINE = {
+    "MathJax 2 script": "<script type='math/tex'>x^2</script>",
+    "MathJax 2 script beside preview and glyphs": (
+        "<span class='MathJax_Preview'>x2</span><span class='MathJax'><nobr>x2</nobr></span>"
+        "<script type='math/tex'>x^2</script>"
+    ),
+    "MathJax 2 script with MathML": f"<script type='math/mml'>{BARE_MATHML}</script>",
+    "MathJax 2 script with AsciiMath": "<script type='math/asciimath'>x_1</script>",
+    "MathJax 2 HTML-CSS, data-mathml": f'<span class="MathJax" data-mathml="{BARE_MATHML}"><nobr>x2</nobr></span>',
+    "MathJax 2 HTML-CSS, assistive MathML": (
+        f"<span class='MathJax'><nobr>x2</nobr><span class='MJX_Assistive_MathML'>{BARE_MATHML}</span></span>"
+    ),
+    "MathJax 2 CHTML, glyphs only": (
+        "<span class='mjx-chtml'><span class='mjx-math'><span class='mjx-mrow'><span class='mjx-msubsup'>"
+        "<span class='mjx-base'><span class='mjx-mi'><span class='mjx-char'>x</span></span></span>"
+        "<span class='mjx-sup'><span class='mjx-mn'><span class='mjx-char'>2</span></span></span>"
+        "</span></span></span></span>"
+    ),
+    "MathJax 2 on a server, CHTML": (
+        "<span class='mjx-chtml'><span class='mjx-math' aria-label='x^{2}'><span class='mjx-mi'>x</span>2</span></span>"
+    ),
+    "MathJax 2 on a server, SVG": (
+        "<svg aria-labelledby='MathJax-SVG-1-Title'><title id='MathJax-SVG-1-Title'>x^2</title><g><path/></g></svg>"
+    ),
+    "MathJax 3 with assistive MathML": (
+        f"<mjx-container><svg><path/></svg><mjx-assistive-mml>{MATHML}</mjx-assistive-mml></mjx-container>"
+    ),
+    "MathJax 3 CHTML": (
+        "<mjx-container><mjx-math><mjx-msup><mjx-mi><mjx-c class='mjx-c1D465'></mjx-c></mjx-mi><mjx-script><mjx-mn>"
+        "<mjx-c class='mjx-c32'></mjx-c></mjx-mn></mjx-script></mjx-msup></mjx-math></mjx-container>"
+    ),
+    "MathJax 3 SVG": (
+        "<mjx-container jax='SVG'><svg><g><g data-mml-node='math'><g data-mml-node='msup'>"
+        "<g data-mml-node='mi'><use data-c='1D465'></use></g>"
+        "<g data-mml-node='mn' transform='translate(605,363)'><use xlink:href='#MJX-1-TEX-N-32'></use></g>"
+        "</g></g></g></svg></mjx-container>"
+    ),
+    "MathJax 4": "<mjx-container><mjx-math data-latex='x^2'><mjx-mi>x</mjx-mi></mjx-math></mjx-container>",
+    "KaTeX": (
+        f"<span class='katex'><span class='katex-mathml'>{MATHML}</span><span class='katex-html'>x2</span></span>"
+    ),
+    "KaTeX, HTML only": (
+        "<span class='katex'><span class='katex-html'><span class='base'><span class='strut'></span>"
+        "<span class='mord'><span class='mord mathnormal'>x</span><span class='msupsub'><span class='vlist-t'>"
+        "<span class='vlist-r'><span class='vlist'><span style='top:-3.063em'><span class='pstrut'></span>"
+        "<span class='sizing reset-size6 size3 mtight'><span class='mord mtight'>2</span></span></span></span></span>"
+        "</span></span></span></span></span></span>"
+    ),
+    "KaTeX on CSDN": (
+        "<span class='katex--inline'><span class='katex'><span class='katex-mathml'>\n \n  x\n \n  2\n \n\n  x^2\n \n"
+        "</span>"
+        "<span class='katex-html'>x2</span></span></span>"
+    ),
+    "Temml": f"<span class='temml'>{MATHML}</span>",
+    "MathML with annotation": MATHML,
+    "MathML without": BARE_MATHML,
+    "MathML with a prefix": "<m:math><m:msup><m:mi>x</m:mi><m:mn>2</m:mn></m:msup></m:math>",
+    "LaTeXML": "<math class='ltx_Math' alttext='x^{2}'><mi>x</mi></math>",
+    "Wikipedia": (
+        f"<span class='mwe-math-element'><span style='display: none'>{MATHML}</span><img alt='x^2' src='x.svg'></span>"
+    ),
+    "Wikipedia's HTML formula": "<span class='texhtml'><i>x</i><sup>2</sup></span>",
+    "image named latex": "<img class='latex' alt='x^2' src='x.png'>",
+    "image in Wiris": "<img data-mathml='«math»«msup»«mi»x«/mi»«mn»2«/mn»«/msup»«/math»' alt='x squared'>",
+    "image in Canvas": "<img data-equation-content='x^2' alt='LaTeX: x^2'>",
+    "image in Moodle": "<img class='texrender' alt='x^2' src='x.png'>",
+    "Springer": r"<span class='mathjax-tex'>\(x^2\)</span>",
+    "CodeCogs": "<img src='https://latex.codecogs.com/svg.image?x%5E2'>",
+    "CodeCogs with options": r"<img src='https://latex.codecogs.com/gif.latex?%5Cinline%20%5Cdpi%7B120%7D%20x%5E2'>",
+    "WordPress": "<img src='https://s0.wp.com/latex.php?latex=x%5E2&amp;bg=ffffff' alt='x^2'>",
+    "mimetex": "<img src='/cgi-bin/mimetex.cgi?x%5E2' alt=''>",
+    "Zhihu": "<img src='https://www.zhihu.com/equation?tex=x%5E2' alt='x^2'>",
+    "data attribute": "<span data-math='x^2'>x2</span>",
+    "Pandoc": "<span class='math inline'>x^2</span>",
+    "Discourse": "<span class='math'>x^2</span>",
+    "GitLab": "<code class='code math js-render-math' data-math-style='inline'>x^2</code>",
+    "remark": "<code class='language-math math-inline'>x^2</code>",
+    "Codeforces": "$$$x^2$$$",
+    "Codeforces's HTML formula": "<span class='tex-span'><i>x</i><sup>2</sup></span>",
+    "AtCoder": r"<var>x^{2}</var>",
+    "distill": "<d-math>x^2</d-math>",
+    "WordPress's KaTeX": "<span class='wp-katex-eq' data-display='false'>x^2</span>",
+    "Quill": f"<span class='ql-formula' data-value='x^2'><span class='katex'>{MATHML}</span></span>",
+    "arithmatex": r"<span class='arithmatex'>\(x^2\)</span>",
+    "StackExchange": "<span class='math-container'>$x^2$</span>",
+    "parentheses": r"\(x^2\)",
+    "dollars": "$x^2$",
+    "forum tag": "[itex]x^2[/itex]",
+    "WordPress source": "$latex x^2$",
+}
+
+
+@pytest.mark.parametrize("markup", INLINE.values(), ids=INLINE.keys())
+def test_each_rendering_of_a_formula_gives_it_once(markup):
+    markdown = written(f"Let {markup} be.").replace("x^{2}", "x^2").replace("{x}_{1}", "x^2")
+    assert markdown == "Let $x^2$ be."
+
+
+DISPLAY = {
+    "MathJax 2": "<script type='math/tex; mode=display'>x^2</script>",
+    "MathJax 3": f"<mjx-container display='true'><mjx-assistive-mml>{MATHML}</mjx-assistive-mml></mjx-container>",
+    "KaTeX": f"<span class='katex-display'><span class='katex'>{MATHML}</span></span>",
+    "MathML": MATHML.replace("<math>", "<math display='block'>"),
+    "arithmatex": r"<div class='arithmatex'>\[x^2\]</div>",
+    "Pandoc": "<span class='math display'>x^2</span>",
+    "Discourse": "<div class='math'>x^2</div>",
+    "GitLab": "<pre class='code math js-render-math' data-math-style='display'>x^2</pre>",
+    "brackets": r"\[x^2\]",
+    "dollars": "$$x^2$$",
+    "Codeforces": "$$$$$$x^2$$$$$$",
+    "distill": "<d-math block>x^2</d-math>",
+}
+
+
+@pytest.mark.parametrize("markup", DISPLAY.values(), ids=DISPLAY.keys())
+def test_display_formulas_stand_alone(markup):
+    assert part_of(page(f"<div>{markup}</div>")) == "$$\nx^2\n$$"
+
+
+def test_nothing_in_a_formula_is_escaped():
+    latex = r"a_1 * b_2 < c^{*}_{[i]} \% \_ | x"
+    assert written(f"Let <script type='math/tex'>{latex}</script> be.") == f"Let ${latex}$ be."
+
+
+def test_rows_of_a_raw_formula_keep_their_lines():
+    markdown = page("<p>$$\n\\begin{cases} a &amp; b \\\\\nc &amp; d \\end{cases}\n$$</p>")
+    assert "$$\n\\begin{cases} a & b \\\\\nc & d \\end{cases}\n$$" in markdown
+
+
+def test_a_raw_environment_is_a_formula():
+    assert "$$\\begin{align} a &= b \\\\ c &= d \\end{align}$$" in written(
+        r"So \begin{align} a &amp;= b \\ c &amp;= d \end{align} holds."
+    )
+
+
+def test_a_formula_cannot_end_in_what_would_escape_its_delimiter():
+    assert written(r"Let <script type='math/tex'>x^2\\</script> be.") == "Let $x^2$ be."
+
+
+def test_a_comment_in_a_formula_does_not_swallow_the_next_line():
+    assert written("Let \\(a % first\n + b\\) be.<br>", head=MATHJAX) == "Let $a + b$ be."
+
+
+def test_wrappers_and_options_are_no_part_of_a_formula():
+    assert written(r"<math alttext='{\displaystyle x_{1}}'></math>") == "$x_{1}$"
+    assert written(r"<math alttext='{\displaystyle x}+{y}'></math>") == r"${\displaystyle x}+{y}$"
+    assert written("$latex x^2&amp;s=2$") == "$x^2$"
+
+
+def test_a_formula_in_a_quotation_is_on_one_line():
+    assert "> $$a \\leq b$$" in part_of(page("<blockquote>$$a\n\\leq\nb$$</blockquote>"))
+
+
+def test_wikipedia_roots_and_fractions_in_html():
+    fraction = "<span class='sfrac'><span class='num'>1</span>/<span class='den'>n</span></span>"
+    assert written(f"<span class='texhtml'>√<span>2</span> &lt; {fraction}</span>") == r"$\sqrt{2} < \frac{1}{n}$"
+
+
+def test_a_formula_in_code_stays_code():
+    assert written(r"<code>\(x\)</code> and <code>$y$</code>", head=MATHJAX) == r"`\(x\)` and `$y$`"
+
+
+def test_money_is_not_mathematics():
+    markup = r"It costs $5 and (not \(that\) much) $6, or 4$ to 5$."
+    assert written(markup) == markup
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("from $5 to $10", r"from \$5 to \$10"),
+        ("$100 per unit and $n$ units", r"\$100 per unit and $n$ units"),
+        ("costs $3.50, and $x^2$ too", r"costs \$3.50, and $x^2$ too"),
+        ("$10-$20 and $a + b$", r"\$10-\$20 and $a + b$"),
+        ("$HOME and $PATH", r"\$HOME and \$PATH"),
+        ("$O(n)$ of $2^n$", "$O(n)$ of $2^n$"),
+        ("$i, j$ and $-1$", "$i, j$ and $-1$"),
+        (r"$\$5$", r"$\$5$"),
+    ],
+)
+def test_a_dollar_on_a_page_with_formulas_is_escaped_unless_it_delimits_one(text, latex):
+    assert written(f"{text} <script type='math/tex'>y</script>") == f"{latex} $y$"
+
+
+def test_a_row_of_dollars_is_a_price_class():
+    assert written("Cheap ($), fair ($$) and dear ($$$).") == "Cheap ($), fair ($$) and dear ($$$)."
+
+
+def test_a_page_with_latex_in_some_variables_has_it_in_all():
+    assert written(r"<var>N</var> lines, <var>1 \leq N</var>") == r"$N$ lines, $1 \leq N$"
+    assert written("<var>N</var> lines") == "N lines"
+
+
+def test_delimiters_need_an_engine_or_mathematics_between_them():
+    assert written(r"\(see below\)") == r"\(see below\)"
+    assert written(r"\(n m\)", head=MATHJAX) == "$n m$"
+
+
+def test_powers_and_indices_are_kept():
+    assert written("10<sup>10</sup>, H<sub>2</sub>O, e<sup>kx</sup>, 2<sup>nd</sup>.") == "10¹⁰, H₂O, e^(kx), 2nd."
+
+
+def test_formulas_in_headings_lists_and_tables():
+    formula = "<script type='math/tex'>|x|</script>"
+    markdown = part_of(
+        page(
+            f"<h2>On {formula}</h2><ul><li>{formula}<li>b</ul>"
+            f"<table><tr><th>a<th>b<tr><td>{formula}<td>1|2</table><p><b>Where {formula}</b></p>"
+        )
+    )
+    assert markdown == ("## On $|x|$\n\n- $|x|$\n- b\n\n| a | b |\n| --- | --- |\n| $|x|$ | 1\\|2 |\n\n**Where $|x|$**")
+
+
+def test_mathjax_3_scripts_come_sub_before_sup():
+    svg = (
+        "<mjx-container><svg><g><g data-mml-node='math'><g data-mml-node='msubsup'>"
+        "<g data-mml-node='mi'><use data-c='1D465'></use></g>"
+        "<g data-mml-node='mn' transform='translate(605,363) scale(0.7)'><use data-c='32'></use></g>"
+        "<g data-mml-node='TeXAtom' transform='translate(605,-247) scale(0.7)'><g data-mml-node='mi'>"
+        "<use data-c='1D456'></use></g></g></g></g></g></svg></mjx-container>"
+    )
+    assert written(svg) == "$x_i^2$"
+
+
+def vlist(*boxes: str, depth: bool = False) -> str:
+    """KaTeX's stack of boxes."""
+    inner = "".join(f"<span style='top:{top}em'><span class='pstrut'></span>{box}</span>" for top, box in
+                    (box.split(":", 1) for box in boxes))  # fmt: skip
+    names = "vlist-t vlist-t2" if depth else "vlist-t"
+    return f"<span class='{names}'><span class='vlist-r'><span class='vlist'>{inner}</span></span></span>"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "latex"),
+    [
+        (
+            f"<span class='mord mathnormal'>a</span><span class='msupsub'>"
+            f"{vlist('-2.55:<span class=mord>i</span>', depth=True)}</span>",
+            "a_i",
+        ),
+        (
+            f"<span class='mord mathnormal'>a</span><span class='msupsub'>"
+            f"{vlist('-2.45:<span class=mord>i</span>', '-3.06:<span class=mord>2</span>', depth=True)}</span>",
+            "a_i^2",
+        ),
+        (
+            "<span class='mord'><span class='mopen nulldelimiter'></span><span class='mfrac'>"
+            + vlist(
+                "-2.31:<span class=mord>n</span>",
+                "-3.23:<span class=frac-line></span>",
+                "-3.67:<span class=mord>1</span>",
+                depth=True,
+            )
+            + "</span></span>",
+            r"\frac{1}{n}",
+        ),
+        (
+            "<span class='mord sqrt'>"
+            + vlist("-3:<span class=mord>x</span>", "-2.7:<span class=hide-tail><svg></svg></span>")
+            + "</span>",
+            r"\sqrt{x}",
+        ),
+        (
+            "<span class='mop op-limits'>"
+            + vlist(
+                "-1.8:<span class=mord>k</span>",
+                "-3.05:<span class='mop op-symbol'>∑</span>",
+                "-4.3:<span class=mord>n</span>",
+                depth=True,
+            )
+            + "</span><span class='mord'>k</span>",
+            r"\sum_k^nk",
+        ),
+        ("<span class='mop'>sin</span><span class='mord mathnormal'>x</span>", r"\sin x"),
+        ("<span class='mord mathbb'>R</span><span class='mrel'>≤</span><span class='mord text'>if</span>",
+         r"\mathbb{R}\leq\text{if}"),
+    ],
+)  # fmt: skip
+def test_katex_is_read_from_its_boxes(drawn, latex):
+    assert written(f"<span class='katex'><span class='katex-html'><span class='base'>{drawn}</span></span></span>") == (
+        f"${latex}$"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "latex"),
+    [
+        ("x^2", "{x}^{2}"),
+        ("x_(ij)", "{x}_{ij}"),
+        ("(a+b)/c", r"\frac{a+b}{c}"),
+        ("sum_(k=1)^n k", r"\sum_{k=1}^{n}k"),
+        ("sqrt(x) != root(3)(x)", r"\sqrt{x}\ne\sqrt[3]{x}"),
+        ("alpha xx beta -> oo", r"\alpha\times\beta\to\infty"),
+        ("[[a,b],[c,d]]", r"\left[\begin{matrix}a & b \\ c & d\end{matrix}\right]"),
+        ("{(x, if x > 0),(0, text(else)):}", r"\begin{cases}x & \text{if}x>0 \\ 0 & \text{else}\end{cases}"),
+        ("|x| <= abs(y)", r"|x|\le\left|y\right|"),
+        ("f'(x) = dx", "f'(x)=dx"),
+        (r"\ \ \ ", ""),
+    ],
+)
+def test_asciimath_becomes_latex(source, latex):
+    assert asciimath_to_latex(source) == latex
+
+
+def test_back_ticks_are_asciimath_where_the_page_draws_it():
+    assert written("Let `x_1` be.", head=ASCIIMATH) == "Let ${x}_{1}$ be."
+    assert written("Let `x_1` be.") == "Let `x_1` be."
+    assert written("Let <code>x_1</code> be.", head=ASCIIMATH) == "Let `x_1` be."
+
+
+def test_asciidoctor_encloses_asciimath_in_escaped_dollars():
+    config = r'<script>asciimath2jax: {delimiters: [["\\$", "\\$"]]}</script>'
+    assert written(r"Let \$x_1\$ be `code`.", head=config) == "Let ${x}_{1}$ be `code`."
+
+
+HOSTILE = {
+    "dollars": "<p>" + "$" * 300_000,
+    "amounts": "<p>" + "$1 " * 100_000,
+    "opened parentheses": "<p>" + r"\(" * 200_000,
+    "opened brackets": "<p>" + r"\[" * 200_000,
+    "opened environments": "<p>" + r"\begin{align}" * 20_000,
+    "opened tags": "<p>" + "[tex]" * 50_000,
+    "deep rows": "<math>" + "<mrow>" * 5_000 + "x",
+    "deep fractions": "<math>" + "<mfrac><mi>a</mi>" * 5_000,
+    "deep KaTeX": "<span class='katex'><span class='katex-html'>" + "<span class='mord'>" * 5_000 + "x",
+    "deep CHTML": "<mjx-container><mjx-math>" + "<mjx-msup>" * 5_000 + "x",
+    "deep SVG": "<mjx-container><svg><g data-mml-node='math'>" + "<g data-mml-node='msup'>" * 5_000,
+    "deep HTML formula": "<span class='texhtml'>" * 5_000 + "x",
+    "deep brackets": f"{ASCIIMATH}<p>`{'(' * 5_000}`",
+    "bars": f"{ASCIIMATH}<p>`{'|' * 5_000}`",
+    "forged marks": "<p>&#1;&#2;<span data-math='x_{&#2;}'>x</span><pre>&#2;</pre>",
+}
+
+
+@pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_mathematics_costs_little_and_loses_nothing_else(part):
+    start = time.process_time()
+    assert "Some sentences" in page(part)
+    assert time.process_time() - start < 5
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="$\\()[]{}^_=xX5 \n`<>&%.,|abegin", max_size=80))
+def test_text_without_dollars_comes_back_whole_whatever_its_signs(text):
+    markdown = extract_html(f"<body><p>{FILLER}</p><p>{text.replace('&', '&amp;').replace('<', '&lt;')}</p></body>")
+    assert [letter for letter in markdown if letter.isalnum()] == [
+        letter for letter in f"{FILLER[3:-4]}{text}" if letter.isalnum()
+    ] or "\\" in text
