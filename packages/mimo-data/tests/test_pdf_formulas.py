@@ -157,6 +157,17 @@ def test_rows_between_tall_brackets_are_a_matrix():
     assert found == "$$\nA=\\begin{bmatrix}\na & b \\\\\nc & d\n\\end{bmatrix}\n$$"
 
 
+@pytest.mark.parametrize(
+    ("below", "latex"), [(188.5, r"\binom{n}{k}"), (186, "\\begin{pmatrix}\nn \\\\\nk\n\\end{pmatrix}")]
+)
+def test_two_rows_in_parentheses_are_a_binomial_if_as_far_apart_as_in_a_fraction(below, latex):
+    found = display([
+        ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x12"),
+        ("CMMI10", 10, 203, 174, "n"), ("CMMI10", 10, 203, below, "k"), ("CMEX10", 10, 210, 166, "\x13"),
+    ])  # fmt: skip
+    assert found == f"$$\na={latex}\n$$"
+
+
 def test_rows_after_a_tall_brace_are_cases():
     found = display([
         ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x1a"),

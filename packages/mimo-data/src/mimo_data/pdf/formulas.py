@@ -125,7 +125,7 @@ def _row(boxes: list[_Box], rules: list[Rule], depth: int) -> str:
 def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
     """Rows between tall delimiters as matrices and cases; their rules are taken out of `rules`."""
     for number, left in enumerate(boxes):
-        if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > 1.7 * left.size):
+        if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > 1.15 * left.size):
             continue
         right = next(
             (
@@ -150,7 +150,7 @@ def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
         for rule in kept:
             rules.remove(rule)
         pair = (left.text, right.text if right else "")
-        latex = _array(rows, pair, depth)
+        latex = _binomial(rows, left, right, depth) or _array(rows, pair, depth)
         if not latex:
             rules += kept
             continue
@@ -184,6 +184,17 @@ def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], li
         elif rule is not None:
             rows[-1][1].append(rule)
     return rows
+
+
+def _binomial(rows: list[tuple[list[_Box], list[Rule]]], left: _Box, right: _Box | None, depth: int) -> str:
+    """Two rows between parentheses as far apart as a fraction's: TeX sets a vector's closer to each other."""
+    if len(rows) != 2 or left.text != "(" or right is None or right.text != ")":
+        return ""
+    (above, over), (below, under) = rows
+    (y_above, size), (y_below, _) = _main_of(above, over), _main_of(below, under)
+    if _cuts([*above, *below], 0.6 * size) or not (y_below - y_above > 1.28 * size or size < 0.8 * left.size):
+        return ""
+    return rf"\binom{{{_row(above, over, depth + 1)}}}{{{_row(below, under, depth + 1)}}}"
 
 
 def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], depth: int) -> str:
