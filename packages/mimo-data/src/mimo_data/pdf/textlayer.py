@@ -22,7 +22,7 @@ _MAX_PAGES = 20_000
 """A file that claims more is refused: the claim costs its author nothing."""
 _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
-_MAX_RULES = 2_000
+_MAX_RULES = 400
 """A page with more of them is a drawing."""
 
 
