@@ -88,3 +88,18 @@ def test_without_the_extra_the_message_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymupdf", None)
     with pytest.raises(DataError, match=r"pip install 'mimo-data\[pdf\]'"):
         extract_pdf(b"")
+
+
+def test_lines_of_chinese_are_joined_without_blanks():
+    data = pdf(column(72, 100, ["数学与代码的页面", "应当完整地保留"], font="china-s"))
+    assert extract_pdf(data) == "数学与代码的页面应当完整地保留"
+
+
+def test_lines_far_apart_throughout_are_one_paragraph():
+    data = pdf(
+        [
+            (72, 100 + 19 * number, "helv", line)
+            for number, line in enumerate(["A text set with", "wide leading is", "one text."])
+        ]
+    )
+    assert extract_pdf(data) == "A text set with wide leading is one text."

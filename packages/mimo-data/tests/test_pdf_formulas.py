@@ -23,8 +23,14 @@ _ENCODINGS = {
 _TAKEN = {"CMR10": "R", "CMMI10": "I", "CMSY10": "S", "CMEX10": "E", "CMTT10": "T"}
 
 
-def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> bytes:
-    """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick."""
+def tex_page(
+    glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), *, extension: str = ""
+) -> bytes:
+    """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick.
+
+    Args:
+        extension: what its ToUnicode says of CMEX10, in lines of `<code> <character>`; "" for none.
+    """
     parts = []
     for font, size, x, y, text in glyphs:
         code = "".join(f"{ord(letter):02x}" for letter in text)
@@ -41,10 +47,18 @@ def tex_page(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float
         f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
         *(
             f"<< /Type /Font /Subtype /Type1 /BaseFont /{name} /FirstChar 0 /LastChar 255 /Widths [{widths}]"
-            f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >> >>"
+            f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >>"
+            f"{' /ToUnicode 10 0 R' if extension and name == 'CMEX10' else ''} >>"
             for name in _TAKEN
         ),
     ]
+    if extension:
+        cmap = (
+            "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
+            "1 begincodespacerange <00> <ff> endcodespacerange\n"
+            f"{len(extension.splitlines())} beginbfchar\n{extension}\nendbfchar endcmap end end"
+        )
+        objects.append(f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream")
     body = "".join(f"{number} 0 obj\n{source}\nendobj\n" for number, source in enumerate(objects, 1))
     return f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode("latin-1")
 
@@ -55,16 +69,17 @@ PROSE = [
 ]
 
 
-def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = ()) -> str:
+def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), *, extension: str = "") -> str:
     """What a page gives after its prose."""
-    text = extract_pdf(tex_page([*PROSE, *glyphs], rules))
+    text = extract_pdf(tex_page([*PROSE, *glyphs], rules, extension=extension))
     return text.partition("here.\n\n")[2]
 
 
 def test_smaller_glyphs_off_the_baseline_are_scripts():
     found = display([
         ("CMMI10", 10, 200, 180, "x"), ("CMR10", 7, 205, 176, "2"), ("CMR10", 10, 212, 180, "="),
-        ("CMMI10", 10, 220, 180, "y"), ("CMMI10", 7, 225, 181.5, "i"), ("CMSY10", 7, 229, 176, "\x00"), ("CMR10", 7, 232.5, 176, "1"),
+        ("CMMI10", 10, 220, 180, "y"), ("CMMI10", 7, 225, 181.5, "i"),
+        ("CMSY10", 7, 229, 176, "\x00"), ("CMR10", 7, 232.5, 176, "1"),
     ])  # fmt: skip
     assert found == "$$\nx^2=y_i^{-1}\n$$"
 
@@ -114,18 +129,21 @@ def test_small_glyphs_above_and_below_a_sum_are_its_limits():
 
 def test_an_accent_stands_over_its_letter():
     found = display([
-        ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"), ("CMR10", 10, 208, 180, "="), ("CMMI10", 10, 216, 180, "\x0b"),
+        ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"),
+        ("CMR10", 10, 208, 180, "="), ("CMMI10", 10, 216, 180, "\x0b"),
     ])  # fmt: skip
     assert found == "$$\n\\bar u=\\alpha\n$$"
 
 
-def test_tall_delimiters_come_in_pairs():
+@pytest.mark.parametrize("extension", ["", "<12> <0028>\n<13> <0029>"])
+def test_tall_delimiters_come_in_pairs_whether_the_file_names_them_or_not(extension):
     found = display(
         [
             ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x12"),
             ("CMMI10", 10, 204, 173, "a"), ("CMMI10", 10, 204, 187, "b"), ("CMEX10", 10, 213, 166, "\x13"),
         ],
         [(203, 210, 177.5)],
+        extension=extension,
     )  # fmt: skip
     assert found == "$$\ny=\\left(\\frac{a}{b}\\right)\n$$"
 
@@ -139,19 +157,34 @@ def test_rows_between_tall_brackets_are_a_matrix():
     assert found == "$$\nA=\\begin{bmatrix}\na & b \\\\\nc & d\n\\end{bmatrix}\n$$"
 
 
+@pytest.mark.parametrize(
+    ("below", "latex"), [(188.5, r"\binom{n}{k}"), (186, "\\begin{pmatrix}\nn \\\\\nk\n\\end{pmatrix}")]
+)
+def test_two_rows_in_parentheses_are_a_binomial_if_as_far_apart_as_in_a_fraction(below, latex):
+    found = display([
+        ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x12"),
+        ("CMMI10", 10, 203, 174, "n"), ("CMMI10", 10, 203, below, "k"), ("CMEX10", 10, 210, 166, "\x13"),
+    ])  # fmt: skip
+    assert found == f"$$\na={latex}\n$$"
+
+
 def test_rows_after_a_tall_brace_are_cases():
     found = display([
         ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x1a"),
-        ("CMR10", 10, 204, 174, "1,"), ("CMMI10", 10, 230, 174, "x"), ("CMMI10", 10, 238, 174, "<"), ("CMR10", 10, 246, 174, "0"),
-        ("CMR10", 10, 204, 186, "5,"), ("CMMI10", 10, 230, 186, "x"), ("CMMI10", 10, 238, 186, ">"), ("CMR10", 10, 246, 186, "0"),
+        ("CMR10", 10, 204, 174, "1,"), ("CMMI10", 10, 230, 174, "x"),
+        ("CMMI10", 10, 238, 174, "<"), ("CMR10", 10, 246, 174, "0"),
+        ("CMR10", 10, 204, 186, "5,"), ("CMMI10", 10, 230, 186, "x"),
+        ("CMMI10", 10, 238, 186, ">"), ("CMR10", 10, 246, 186, "0"),
     ])  # fmt: skip
     assert found == "$$\na=\\begin{cases}\n1, & x<0 \\\\\n5, & x>0\n\\end{cases}\n$$"
 
 
 def test_relations_below_each_other_are_aligned_and_numbers_kept_as_tags():
     found = display([
-        ("CMMI10", 10, 190, 180, "x"), ("CMR10", 10, 200, 180, "="), ("CMR10", 10, 210, 180, "1"), ("CMR10", 10, 370, 180, "(2.1)"),
-        ("CMMI10", 10, 183, 196, "y"), ("CMMI10", 10, 190, 196, "z"), ("CMR10", 10, 200, 196, "="), ("CMR10", 10, 210, 196, "2"),
+        ("CMMI10", 10, 190, 180, "x"), ("CMR10", 10, 200, 180, "="),
+        ("CMR10", 10, 210, 180, "1"), ("CMR10", 10, 370, 180, "(2.1)"),
+        ("CMMI10", 10, 183, 196, "y"), ("CMMI10", 10, 190, 196, "z"),
+        ("CMR10", 10, 200, 196, "="), ("CMR10", 10, 210, 196, "2"),
         ("CMR10", 10, 370, 196, "(2.2)"),
     ])  # fmt: skip
     assert found == "$$\n\\begin{align}\nx &=1 \\tag{2.1} \\\\\nyz &=2 \\tag{2.2}\n\\end{align}\n$$"
@@ -159,16 +192,20 @@ def test_relations_below_each_other_are_aligned_and_numbers_kept_as_tags():
 
 def test_names_of_functions_and_words_are_not_products_of_letters():
     found = display([
-        ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMR10", 10, 196, 180, "sin"), ("CMMI10", 10, 213, 180, "x"),
-        ("CMR10", 10, 230, 180, "if"), ("CMMI10", 10, 252, 180, "x"), ("CMMI10", 10, 260, 180, ">"), ("CMR10", 10, 268, 180, "0"),
+        ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="),
+        ("CMR10", 10, 196, 180, "sin"), ("CMMI10", 10, 213, 180, "x"),
+        ("CMR10", 10, 230, 180, "if"), ("CMMI10", 10, 252, 180, "x"),
+        ("CMMI10", 10, 260, 180, ">"), ("CMR10", 10, 268, 180, "0"),
     ])  # fmt: skip
     assert found == "$$\ny=\\sin x\\quad\\text{if}\\quad x>0\n$$"
 
 
 def test_formulas_in_a_line_of_words_stand_between_dollar_signs():
     glyphs = [
-        ("CMR10", 10, 72, 180, "We"), ("CMR10", 10, 87, 180, "take"), ("CMMI10", 10, 112, 180, "x"), ("CMMI10", 7, 117, 181.5, "i"),
-        ("CMSY10", 10, 125, 180, "2"), ("CMMI10", 10, 133, 180, "X"), ("CMR10", 10, 143, 180, "as"), ("CMR10", 10, 158, 180, "given"),
+        ("CMR10", 10, 72, 180, "We"), ("CMR10", 10, 87, 180, "take"),
+        ("CMMI10", 10, 112, 180, "x"), ("CMMI10", 7, 117, 181.5, "i"),
+        ("CMSY10", 10, 125, 180, "2"), ("CMMI10", 10, 133, 180, "X"),
+        ("CMR10", 10, 143, 180, "as"), ("CMR10", 10, 158, 180, "given"),
         ("CMR10", 10, 188, 180, "before"), ("CMR10", 10, 223, 180, "it"), ("CMR10", 10, 238, 180, "was."),
     ]  # fmt: skip
     assert display(glyphs) == r"We take $x_i\in X$ as given before it was."

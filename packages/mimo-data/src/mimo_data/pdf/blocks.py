@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
             rows, rules, [not (item.display or item.row.code) for item in marked], cell_text
         )
     }
-    pitch = _pitch(rows)
+    pitches = _pitches(rows)
     left, right = _edges(rows)
     blocks: list[Block] = []
     position = 0
@@ -99,7 +100,11 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
         elif _LEADERS.search(item.row.text):
             pass
         else:
-            while end < len(marked) and end not in tables and _same_paragraph(marked, end, pitch, left, right, body_size):
+            while (
+                end < len(marked)
+                and end not in tables
+                and _same_paragraph(marked, end, pitches, left, right, body_size)
+            ):
                 end += 1
             kind = "note" if _is_note(item, body_size) else "caption" if _CAPTION.match(item.row.text) else "text"
             text = _paragraph(marked[position:end])
@@ -136,11 +141,13 @@ def _edges(rows: Sequence[Row]) -> tuple[float, float]:
     return starts[len(starts) // 4], ends[len(ends) * 3 // 4]
 
 
-def _pitch(rows: Sequence[Row]) -> float:
-    steps = sorted(
-        b.y - a.y for a, b in zip(rows, rows[1:], strict=False) if not a.code and 0.8 * a.size < b.y - a.y < 2.5 * a.size
-    )
-    return steps[len(steps) // 3] if steps else 12.0
+def _pitches(rows: Sequence[Row]) -> dict[int, float]:
+    """Distance of lines of a paragraph, in points, by the size of their text (rounded)."""
+    steps: dict[int, list[float]] = {}
+    for a, b in itertools.pairwise(rows):
+        if not a.code and abs(a.size - b.size) < 0.5 and 0.8 * a.size < b.y - a.y < 2.5 * a.size:
+            steps.setdefault(round(a.size), []).append(b.y - a.y)
+    return {size: sorted(found)[len(found) // 3] for size, found in steps.items()}
 
 
 def _tagged(row: Row, right: float) -> tuple[str, Row]:
@@ -148,10 +155,9 @@ def _tagged(row: Row, right: float) -> tuple[str, Row]:
     visible = [glyph for glyph in row.glyphs if not glyph.text.isspace()]
     for order in (1, -1):
         glyphs = visible if order == 1 else visible[::-1]
-        cut = next(
-            (i for i in range(len(glyphs) - 1, max(0, len(glyphs) - 14), -1)
-             if _distance(glyphs[i - 1], glyphs[i]) > (0.45 if order == 1 and row.x1 > right - 2 else 1.2) * row.size), 0
-        )  # fmt: skip
+        least = (0.45 if order == 1 and row.x1 > right - 2 else 1.2) * row.size
+        ends = range(len(glyphs) - 1, max(0, len(glyphs) - 14), -1)
+        cut = next((i for i in ends if _distance(glyphs[i - 1], glyphs[i]) > least), 0)
         part = glyphs[cut:] if order == 1 else glyphs[cut:][::-1]
         found = _TAG.fullmatch("".join(glyph.text for glyph in part)) if cut else None
         if found:
@@ -226,7 +232,8 @@ def _aligned(group: Sequence[_Marked], anchor: float) -> str:
 
 def _part(row: Row, start: float, end: float) -> str:
     return formula(
-        [glyph for glyph in row.glyphs if start <= glyph.x0 < end], [rule for rule in row.rules if start <= rule.x0 < end]
+        [glyph for glyph in row.glyphs if start <= glyph.x0 < end],
+        [rule for rule in row.rules if start <= rule.x0 < end],
     )
 
 
@@ -295,7 +302,7 @@ def _heading_level(marked: Sequence[_Marked], position: int, body_size: float) -
 
 
 def _same_paragraph(
-    marked: Sequence[_Marked], position: int, pitch: float, left: float, right: float, body_size: float
+    marked: Sequence[_Marked], position: int, pitches: dict[int, float], left: float, right: float, body_size: float
 ) -> bool:
     """Whether the row at `position` goes on with the paragraph of the row before it."""
     last, row = marked[position - 1].row, marked[position].row
@@ -306,13 +313,19 @@ def _same_paragraph(
     if _is_note(marked[position], body_size):
         return False
     step = row.y - last.y
-    if step > 1.45 * max(pitch, last.size) or step < -0.5 * last.size:
+    if step > 1.45 * max(pitches.get(round(row.size), 0.0), last.size) or step < -0.5 * last.size:
         return False
     if _BULLET.match(row.text) or (_ITEM.match(row.text) and row.x0 < last.x0 + 0.5 * row.size):
         return False
     ended = bool(_SENTENCE_END.search(last.text))
     indented = 0.8 * row.size < row.x0 - last.x0 < 5 * row.size
-    if indented and ended and not _BULLET.match(last.text) and not _ITEM.match(last.text) and row.x0 - left < 4 * row.size:
+    if (
+        indented
+        and ended
+        and not _BULLET.match(last.text)
+        and not _ITEM.match(last.text)
+        and row.x0 - left < 4 * row.size
+    ):
         return False
     return not (ended and last.x1 < right - 0.2 * (right - left) and row.x0 <= left + 2 * row.size)
 

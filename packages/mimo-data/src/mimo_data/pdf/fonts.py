@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _MONOSPACED = re.compile(
-    r"mono|courier|consol|typewriter|cmtt|cmsltt|cmitt|sftt|menlo|inconsolata|fira ?code|txtt|pcr[rbo]|code|lettergothic",
+    r"mono|courier|consol|typewriter|cmtt|cmsltt|cmitt|sftt|menlo|inconsolata|fira ?code|txtt|pcr[rbo]|code|"
+    r"lettergothic",
     re.IGNORECASE,
 )
 _ITALIC_FLAG, _MONOSPACED_FLAG, _BOLD_FLAG = 2, 8, 16
@@ -32,7 +33,8 @@ _EXTENSION = dict(enumerate([
     "‖", "↑", "↓", *"⏞⏞⏟⏟", "", "",
 ]))  # fmt: skip
 _HEIGHTS = (
-    (0x0C, 0x0E, 0.6), (0x00, 0x10, 1.2), (0x10, 0x12, 1.8), (0x12, 0x20, 2.4), (0x20, 0x2E, 3.0), (0x2E, 0x30, 1.8), (0x30, 0x38, 1.8),
+    (0x0C, 0x0E, 0.6),
+    (0x00, 0x10, 1.2), (0x10, 0x12, 1.8), (0x12, 0x20, 2.4), (0x20, 0x2E, 3.0), (0x2E, 0x30, 1.8), (0x30, 0x38, 1.8),
     (0x38, 0x3C, 0.9), (0x3C, 0x3E, 1.8), (0x3E, 0x40, 0.6), (0x40, 0x42, 1.8), (0x42, 0x44, 0.6), (0x44, 0x46, 1.8),
     (0x48, 0x49, 1.11), (0x49, 0x4A, 2.22), (0x52, 0x53, 1.11), (0x5A, 0x5B, 2.22),
     (0x46, 0x58, 1.0), (0x58, 0x60, 1.4), (0x60, 0x61, 1.0), (0x61, 0x62, 1.4), (0x62, 0x68, 0.3), (0x68, 0x70, 1.8),
@@ -52,6 +54,15 @@ _UNICODE_HEIGHTS = {
 _UNICODE_HEIGHTS |= {"(": 1.2, ")": 1.2, "[": 1.2, "]": 1.2, "{": 1.2, "}": 1.2, "√": 1.2, "∫": 2.22, "∑": 1.4}
 
 
+# Widths of big, Big, bigg and Bigg delimiters.
+_WIDTHS = (
+    ("()", (0.458, 0.597, 0.736, 0.792)),
+    ("[]⌊⌋⌈⌉", (0.417, 0.472, 0.528, 0.583)),
+    ("{}", (0.583, 0.667, 0.75, 0.806)),
+    ("⟨⟩", (0.472, 0.611, 0.75, 0.806)),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Font:
     """A font by its name: `style` is "text", or one of TeX's families."""
@@ -61,14 +72,17 @@ class Font:
     monospaced: bool
     italic: bool
     bold: bool
+    is_extension: bool
+    is_math: bool
 
-    @property
-    def is_extension(self) -> bool:
-        return self.style == "extension"
-
-    @property
-    def is_math(self) -> bool:
-        return self.style != "text"
+    def read_named(self, text: str, width: float) -> tuple[str, float]:
+        """As `read`, in a file that names the glyphs of the extension font: their size shows in their width, in ems."""
+        symbol = _PIECES.get(ord(text), text)
+        steps = next((steps for symbols, steps in _WIDTHS if symbol in symbols), None)
+        if steps is None:
+            return symbol, _UNICODE_HEIGHTS.get(symbol, 1.0)
+        nearest = min(range(4), key=lambda i: abs(steps[i] - width))
+        return symbol, (1.2, 1.8, 2.4, 3.0)[nearest]
 
     def read(self, text: str) -> tuple[str, float]:
         """The character that is drawn, "" for none; and its height in ems below its origin, 0 when it stands on it."""
@@ -82,7 +96,9 @@ class Font:
             return text, 1.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
-        return ("" if text in "\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063" or text < " " and text != "\t" else text), 0.0
+        return (
+            "" if text in "\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063" or (text < " " and text != "\t") else text
+        ), 0.0
 
 
 @lru_cache(maxsize=4096)
@@ -94,4 +110,4 @@ def font_of(name: str, flags: int) -> Font:
     style = next((style for style, pattern in _STYLES if pattern.search(name)), "text")
     bold = bool(flags & _BOLD_FLAG) or bool(re.search(r"bold|^cmb|^sfb|black|heavy|-medi$|^cmmib", name, re.IGNORECASE))
     italic = bool(flags & _ITALIC_FLAG) or bool(re.search(r"ital|obliq|slant|^cmti|^cmsl|^sfti", name, re.IGNORECASE))
-    return Font(name, style, monospaced and style == "text", italic, bold)
+    return Font(name, style, monospaced and style == "text", italic, bold, style == "extension", style != "text")

@@ -93,11 +93,17 @@ def _boxes(glyphs: Sequence[Glyph]) -> list[_Box]:
                 y = glyph.y + 0.7 * glyph.size
         elif text in BIG:
             top, bottom = core(glyph)
-        word = not glyph.font.is_math and not glyph.font.italic and text.isalpha() and text < "\u0370" and not glyph.font.bold
+        word = (
+            not glyph.font.is_math
+            and not glyph.font.italic
+            and text.isalpha()
+            and text < "\u0370"
+            and not glyph.font.bold
+        )
         roman = has_math_font and word and text.isascii()
         box = _Box(latex_of(text, glyph.font), glyph.x0, glyph.x1, y, top, bottom, glyph.size, text, word, roman, tall)
         same = next((b for b in boxes if tall and b.tall and b.text == text and abs(b.x0 - box.x0) < 1.5), None)
-        if same and (glyph.text in PIECES or text in "|‖⏐" and same.top - 1 < bottom and top < same.bottom + 1):
+        if same and (glyph.text in PIECES or (text in "|‖⏐" and same.top - 1 < bottom and top < same.bottom + 1)):
             same.top, same.bottom = min(same.top, top), max(same.bottom, bottom)
             same.y = (same.top + same.bottom) / 2 + _AXIS * glyph.size
         else:
@@ -119,7 +125,7 @@ def _row(boxes: list[_Box], rules: list[Rule], depth: int) -> str:
 def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
     """Rows between tall delimiters as matrices and cases; their rules are taken out of `rules`."""
     for number, left in enumerate(boxes):
-        if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > 1.7 * left.size):
+        if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > 1.15 * left.size):
             continue
         right = next(
             (
@@ -144,7 +150,7 @@ def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
         for rule in kept:
             rules.remove(rule)
         pair = (left.text, right.text if right else "")
-        latex = _array(rows, pair, depth)
+        latex = _binomial(rows, left, right, depth) or _array(rows, pair, depth)
         if not latex:
             rules += kept
             continue
@@ -159,7 +165,10 @@ def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
 
 def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], list[Rule]]]:
     spans = sorted(
-        [(box.y - 0.5 * box.size, box.y, box, None) if not box.tall else (box.top, box.bottom, box, None) for box in boxes]
+        [
+            (box.y - 0.5 * box.size, box.y, box, None) if not box.tall else (box.top, box.bottom, box, None)
+            for box in boxes
+        ]
         + [(rule.y - rule.reach, rule.y + rule.reach, None, rule) for rule in rules],
         key=lambda span: span[0],
     )
@@ -177,6 +186,17 @@ def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], li
     return rows
 
 
+def _binomial(rows: list[tuple[list[_Box], list[Rule]]], left: _Box, right: _Box | None, depth: int) -> str:
+    """Two rows between parentheses as far apart as a fraction's: TeX sets a vector's closer to each other."""
+    if len(rows) != 2 or left.text != "(" or right is None or right.text != ")":
+        return ""
+    (above, over), (below, under) = rows
+    (y_above, size), (y_below, _) = _main_of(above, over), _main_of(below, under)
+    if _cuts([*above, *below], 0.6 * size) or not (y_below - y_above > 1.28 * size or size < 0.8 * left.size):
+        return ""
+    return rf"\binom{{{_row(above, over, depth + 1)}}}{{{_row(below, under, depth + 1)}}}"
+
+
 def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], depth: int) -> str:
     size = max(box.size for boxes, _ in rows for box in boxes)
     cuts = _cuts([box for boxes, _ in rows for box in boxes], 0.6 * size) or _common_start(rows, size)
@@ -191,7 +211,8 @@ def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], dep
     if pair == ("{", "") and len(cuts) <= 1:
         return f"\\begin{{cases}}\n{body}\n\\end{{cases}}"
     matrix = {
-        ("(", ")"): "pmatrix", ("[", "]"): "bmatrix", ("|", "|"): "vmatrix", ("‖", "‖"): "Vmatrix", ("{", "}"): "Bmatrix",
+        ("(", ")"): "pmatrix", ("[", "]"): "bmatrix", ("|", "|"): "vmatrix", ("‖", "‖"): "Vmatrix",
+        ("{", "}"): "Bmatrix",
     }.get(pair)  # fmt: skip
     if matrix:
         return f"\\begin{{{matrix}}}\n{body}\n\\end{{{matrix}}}"
@@ -232,7 +253,9 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
             (
                 box
                 for box in boxes
-                if box.text == "√" and abs(box.x1 - rule.x0) < 0.25 * box.size and abs(box.top - rule.y) < 0.5 * box.size
+                if box.text == "√"
+                and abs(box.x1 - rule.x0) < 0.25 * box.size
+                and abs(box.top - rule.y) < 0.5 * box.size
             ),
             None,
         )
@@ -352,12 +375,23 @@ def _words(boxes: list[_Box]) -> list[_Box]:
     for box in boxes:
         # Limits below a name stand between its letters when ordered from left to right.
         last = next(
-            (w for w in reversed(words[-8:]) if abs(w.y - box.y) < 0.1 * box.size and abs(w.size - box.size) < 0.1 * box.size),
+            (
+                w
+                for w in reversed(words[-8:])
+                if abs(w.y - box.y) < 0.1 * box.size and abs(w.size - box.size) < 0.1 * box.size
+            ),
             None,
         )
         gap = box.x0 - last.x1 if last else 0.0
-        if last and (box.word or box.text in tuple("-–’'")) and -0.2 * box.size < gap < 0.6 * box.size and not any(
-            last.x1 - 0.5 < other.x0 < box.x0 and abs(other.y - box.y) < 0.1 * box.size for other in done if other is not last
+        if (
+            last
+            and (box.word or box.text in tuple("-–’'"))
+            and -0.2 * box.size < gap < 0.6 * box.size
+            and not any(
+                last.x1 - 0.5 < other.x0 < box.x0 and abs(other.y - box.y) < 0.1 * box.size
+                for other in done
+                if other is not last
+            )
         ):
             last.latex += (" " if gap > 0.2 * box.size else "") + box.latex
             last.x1 = box.x1
@@ -376,12 +410,15 @@ def _words(boxes: list[_Box]) -> list[_Box]:
     for box in done:
         result.append(box)
         three = result[-3:]
-        if len(three) == 3 and all(b.text == box.text and abs(b.y - box.y) < 1 for b in three) and box.text in (".", "·", "⋅"):
-            if three[2].x0 - three[0].x1 < 1.5 * box.size:
-                del result[-2:]
-                result[-1].x1 = box.x1
-                result[-1].latex = r"\ldots" if box.text == "." else r"\cdots"
-                result[-1].text = "…"
+        if (
+            len(three) == 3
+            and all(b.text == box.text and abs(b.y - box.y) < 1 for b in three)
+            and box.text in (".", "·", "⋅")
+        ) and three[2].x0 - three[0].x1 < 1.5 * box.size:
+            del result[-2:]
+            result[-1].x1 = box.x1
+            result[-1].latex = r"\ldots" if box.text == "." else r"\cdots"
+            result[-1].text = "…"
     return result
 
 
@@ -404,7 +441,9 @@ def _limits(boxes: list[_Box], depth: int) -> list[_Box]:
         small = [
             box
             for box in boxes
-            if box is not operator and box.size < 0.85 * operator.size and not (box.tall and box.size > 0.85 * operator.size)
+            if box is not operator
+            and box.size < 0.85 * operator.size
+            and not (box.tall and box.size > 0.85 * operator.size)
         ]
         below = _chain(operator, [box for box in small if box.y - 0.45 * box.size > bottom - 0.12 * operator.size])
         above = _chain(operator, [box for box in small if box.y < top + 0.15 * operator.size])
@@ -432,9 +471,7 @@ def _chain(operator: _Box, boxes: list[_Box]) -> list[_Box]:
             chains[-1].append(box)
         else:
             chains.append([box])
-    return next(
-        (c for c in chains if min(b.x0 for b in c) < operator.x1 and max(b.x1 for b in c) > operator.x0), []
-    )
+    return next((c for c in chains if min(b.x0 for b in c) < operator.x1 and max(b.x1 for b in c) > operator.x0), [])
 
 
 def _line(boxes: list[_Box], depth: int) -> str:
@@ -532,7 +569,9 @@ def _center(box: _Box) -> float:
 
 def _simple(latex: str) -> bool:
     """Whether a script may follow without braces."""
-    if latex[0] in "\x01\x02\x03" or latex.startswith((r"\sum", r"\prod", r"\int", r"\big", r"\lim", r"\begin", r"\frac", r"\sqrt")):
+    if latex[0] in "\x01\x02\x03" or latex.startswith(
+        (r"\sum", r"\prod", r"\int", r"\big", r"\lim", r"\begin", r"\frac", r"\sqrt")
+    ):
         return True
     return latex.startswith("\\") or latex.isdigit()
 
@@ -555,4 +594,3 @@ def relation_positions(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> list[f
     return [
         box.x0 for box in boxes if box.text in RELATIONS and abs(box.y - main) < 0.15 * size and box.size > 0.88 * size
     ]
-

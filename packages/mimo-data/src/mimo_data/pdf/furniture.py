@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +13,8 @@ from mimo_data.pdf.textlayer import Line
 _NUMBER = re.compile(r"(?:page\s+)?(?:\d{1,5}|[ivxlc]{1,7}|[A-Z]-?\d{1,3})(?:\s*(?:of|/)\s*\d+)?", re.IGNORECASE)
 _EDGE_NUMBER = re.compile(r"^(\d{1,4})\s+\D|\D\s+(\d{1,4})$")
 _IMPRINT = re.compile(
-    r"https?://|www\.|©|\(c\)|copyright|download(?:ed)?\b|all rights reserved|published by|\bdoi\b|issn|isbn|preprint|@\w+\.",
+    r"https?://|www\.|©|\(c\)|copyright|download(?:ed)?\b|all rights reserved|published by|\bdoi\b|issn|isbn|preprint|"
+    r"@\w+\.",
     re.IGNORECASE,
 )
 _MIN_REPEATS = 3
@@ -69,7 +71,7 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
     for from_top in (True, False):
         order = sorted(range(len(lines)), key=lambda i: lines[i].y0 if from_top else -lines[i].y1)
         group: list[int] = []
-        for position, following in zip(order, order[1:], strict=False):
+        for position, following in itertools.pairwise(order):
             line, other = lines[position], lines[following]
             edge = line.y1 < 0.1 * height if from_top else line.y0 > 0.9 * height
             if not edge or len(line.text) > 150:

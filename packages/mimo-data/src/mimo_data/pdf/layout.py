@@ -6,6 +6,8 @@ wide figure's caption) divides the page into bands that are read one after the o
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,10 +35,7 @@ class Row:
     size: float
     code: bool
     bold: bool
-
-    @property
-    def text(self) -> str:
-        return "".join(glyph.text for glyph in self.glyphs).strip()
+    text: str
 
 
 def columns(pieces: Sequence[Piece], width: float, *, depth: int = 0) -> list[list[Piece]]:
@@ -141,7 +140,7 @@ def _divides(pieces: Sequence[Piece], x: float, width: float) -> bool:
         if len(side) < _MIN_LINES:
             return False
         extent = max(p.x1 for p in side) - min(p.x0 for p in side)
-        long = sum(1 for p in side if p.x1 - p.x0 > 0.6 * extent)
+        long = sum(1 for p in side if p.x1 - p.x0 > min(0.6 * extent, 0.18 * width))
         if extent < 0.14 * width or long < 0.25 * len(side) or sum(len(p.text) for p in side) < 16 * len(side):
             return False
     heights = sorted((p.y0, p.y1) for p in left)
@@ -153,6 +152,10 @@ def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
     """The rows of one column, from the top; short rules (of fractions and roots) belong to them."""
     spans: list[tuple[float, float, list[Glyph], Rule | None]] = []
     for piece in pieces:
+        if piece.level:
+            baseline = piece.y1 - 0.25 * piece.size
+            spans.append((baseline - 0.5 * piece.size, baseline, piece.glyphs, None))
+            continue
         by_line: dict[float, list[Glyph]] = {}
         for glyph in piece.glyphs:
             by_line.setdefault(round(glyph.y, 1) if not glyph.height else -glyph.y - glyph.height, []).append(glyph)
@@ -226,6 +229,9 @@ def _is_limit(small: list[Glyph], large: list[Glyph]) -> bool:
 
 def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph], list[Rule]]]:
     """Lines of words that something tall ties together, each with what is nearest to it."""
+    baseline = glyphs[0].y
+    if all(abs(glyph.y - baseline) < 5 for glyph in glyphs):
+        return [(glyphs, rules)]
     letters: dict[float, int] = {}
     for glyph in glyphs:
         if not glyph.font.is_math and glyph.text.isalpha():
@@ -256,27 +262,22 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
 def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     """One row of these glyphs."""
     visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-    weight: dict[float, float] = {}
-    for glyph in visible:
-        if not glyph.height:
-            weight[glyph.size] = weight.get(glyph.size, 0) + 1
+    weight = Counter([glyph.size for glyph in visible if not glyph.height])
     largest = max(weight, default=visible[0].size)
     # Scripts may outnumber what they stand at; a heading's large initial may not set the size.
     size = max((size for size, count in weight.items() if count >= 0.15 * len(visible)), default=largest)
-    lines: dict[float, int] = {}
-    for glyph in visible:
-        if abs(glyph.size - size) < 0.5 and not glyph.height:
-            lines[round(glyph.y, 1)] = lines.get(round(glyph.y, 1), 0) + 1
+    lines = Counter([round(glyph.y, 1) for glyph in visible if abs(glyph.size - size) < 0.5 and not glyph.height])
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
         glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
         visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-    num_code = sum(glyph.font.monospaced for glyph in visible)
-    num_bold = sum(glyph.font.bold for glyph in visible)
+    num_code = sum([glyph.font.monospaced for glyph in visible])
+    num_bold = sum([glyph.font.bold for glyph in visible])
     return Row(
-        glyphs, rules, min(glyph.x0 for glyph in visible), max(glyph.x1 for glyph in visible), y,
-        min(glyph.top for glyph in visible), max(glyph.bottom for glyph in visible), size,
+        glyphs, rules, min([glyph.x0 for glyph in visible]), max([glyph.x1 for glyph in visible]), y,
+        min([glyph.top for glyph in visible]), max([glyph.bottom for glyph in visible]), size,
         num_code >= 0.9 * len(visible) and visible[0].font.monospaced, num_bold >= 0.9 * len(visible),
+        "".join([glyph.text for glyph in glyphs]).strip(),
     )  # fmt: skip
 
 
@@ -301,7 +302,7 @@ def _spaced(glyphs: list[Glyph]) -> list[Glyph]:
     """With a blank where words of a tightly set line stand only a little further apart than letters."""
     narrow = [
         i
-        for i, (a, b) in enumerate(zip(glyphs, glyphs[1:], strict=False), 1)
+        for i, (a, b) in enumerate(itertools.pairwise(glyphs), 1)
         if 0.12 * b.size < b.x0 - a.x1 < 0.35 * b.size
         and a.size == b.size
         and a.text.isalnum()

@@ -7,7 +7,7 @@ What the text layer cannot give is named by a page's routing; a function that se
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.blocks import Block, column_blocks
@@ -135,18 +135,24 @@ def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
                     rule.reach = max(rule.reach, 0.5 * glyph.size)
                 elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
                     above += [glyph.x0, glyph.x1]
-        if sum(abs(other.y - rule.y) < 0.5 for other in rules) > 2 and not (
-            _is_centred(rule, below) and (not above or _is_centred(rule, above))
-        ):
-            continue
-        if below and (_covers(rule, below) or _is_centred(rule, above) and _is_centred(rule, below)):
+        if below and _is_bar(rule, above, below, rules, column):
             kept.append(rule)
     return kept
 
 
-def _covers(rule: Rule, ends: list[float]) -> bool:
+def _is_bar(rule: Rule, above: list[float], below: list[float], rules: Sequence[Rule], column: Sequence[Piece]) -> bool:
+    """Whether a rule is of a formula, from the ends of what is right above and below it; tables have rules too."""
+    centred = _is_centred(rule, below) and (not above or _is_centred(rule, above))
+    if sum(abs(other.y - rule.y) < 0.5 for other in rules) > 2 and not centred:
+        return False
     width = rule.x1 - rule.x0
-    return max(ends) - min(ends) > (0.3 if width < 60 else 0.85) * width
+    if width < 60:
+        return max(below) - min(below) > 0.3 * width or (bool(above) and centred)
+    return (bool(above) and centred) or any(
+        glyph.text == "√" and abs(glyph.x1 - rule.x0) < 0.3 * glyph.size and abs(glyph.top - rule.y) < glyph.size
+        for piece in column
+        for glyph in piece.glyphs
+    )
 
 
 def _is_centred(rule: Rule, ends: list[float]) -> bool:
@@ -175,7 +181,7 @@ def _without_references(blocks: list[Block]) -> list[Block]:
     dropping = False
     for number, block in enumerate(blocks):
         if block.kind == "heading" or _REFERENCES.match(block.text):
-            dropping = bool(_REFERENCES.match(block.text)) and number > 0.3 * len(blocks)
+            dropping = bool(_REFERENCES.match(block.text)) and number > 0.2 * len(blocks)
         if not dropping:
             kept.append(block)
     return kept
@@ -184,4 +190,3 @@ def _without_references(blocks: list[Block]) -> list[Block]:
 def _continues(last: str, first: str) -> bool:
     """Whether a page's first paragraph goes on with the one that the page before broke off."""
     return not _END.search(last) and (first[:1].islower() or last.endswith(("-", ",")))
-

@@ -18,6 +18,7 @@ from mimo_data.pdf.textlayer import Glyph
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
 # f name of a function, comma, e ellipsis, c code, t other text, blank.
 _OPERANDS = "mxd)f"
+_IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
 
 
@@ -36,6 +37,8 @@ def labels_of(row: Row, *, italic_letters: bool) -> str:
 
 def _label(glyph: Glyph, row: Row) -> str:
     text, font = glyph.text, glyph.font
+    if abs(glyph.y - row.y) < 0.05 and not (font.is_math or font.monospaced) and text.isalpha() and text.isascii():
+        return "t"
     if text.isspace():
         return " "
     if glyph.height:
@@ -77,7 +80,11 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
         part = glyphs[run.start() : run.end()]
-        at_formula = run.start() > 0 and found[run.start() - 1] in "m)" and part[0].x0 - glyphs[run.start() - 1].x1 < 0.15 * part[0].size
+        at_formula = (
+            run.start() > 0
+            and found[run.start() - 1] in "m)"
+            and part[0].x0 - glyphs[run.start() - 1].x1 < 0.15 * part[0].size
+        )
         if not at_formula and all(glyph.text.isalpha() and not glyph.font.is_math for glyph in part):
             found[run.start() : run.end()] = "t" * len(part)
     position = 0
@@ -97,17 +104,30 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
                 found[position] = "d"
             position += 1
             continue
-        if word in FUNCTIONS and word not in ("max", "min", "dim", "inf", "sup", "arg", "deg") or (
+        if (word in FUNCTIONS and word not in ("max", "min", "dim", "inf", "sup", "arg", "deg")) or (
             word in FUNCTIONS and end < len(glyphs) and found[end] in "x("
         ):
             found[position:end] = "f" * len(word)
         elif len(word) == 1 and (
             unicodedata.name(word, "").startswith("GREEK")
-            or (italic_letters and glyphs[position].font.italic)
+            or (italic_letters and glyphs[position].font.italic and not _in_italic_text(glyphs, position))
             or "".join(found[end : end + 1]) == "x"
         ):
             found[position] = "m"
         position = end
+
+
+def _in_italic_text(glyphs: Sequence[Glyph], position: int) -> bool:
+    """Whether a word of italic letters stands right before or after, so that this one is a word or an initial."""
+    for step in (-1, 1):
+        near = [
+            glyph
+            for glyph in [*reversed(glyphs[max(0, position - 6) : position]), *glyphs[position + 1 : position + 7]]
+            if (glyph.x0 - glyphs[position].x0) * step > 0 and glyph.text.isalpha()
+        ][:2]
+        if len(near) == 2 and all(glyph.font.italic for glyph in near) and abs(near[0].x0 - near[1].x0) < near[0].size:
+            return True
+    return False
 
 
 def formula_spans(labels: str) -> list[tuple[int, int]]:
@@ -140,9 +160,7 @@ def _reach_right(labels: str, position: int) -> int:
             if not depth and before == " ":
                 return position
             depth -= 1
-        elif label == "e":
-            pass
-        elif label == " " and (labels[position + 1 : position + 2] == "e" or before == "e"):
+        elif label == "e" or (label == " " and (labels[position + 1 : position + 2] == "e" or before == "e")):
             pass
         elif label == " ":
             after = labels[position + 1 : position + 2]
@@ -187,9 +205,11 @@ def _trimmed(labels: str, start: int, end: int) -> tuple[int, int]:
         part = labels[start:end]
         if part[-1] in " ,o" or (part[-1] == "(" and part.count("(") > part.count(")")):
             end -= 1
-        elif part[0] in " ,o" or (part[0] == ")" and part.count(")") > part.count("(")):
-            start += 1
-        elif part[0] == "(" and part.count("(") > part.count(")"):
+        elif (
+            part[0] in " ,o"
+            or (part[0] == ")" and part.count(")") > part.count("("))
+            or (part[0] == "(" and part.count("(") > part.count(")"))
+        ):
             start += 1
         elif part[-1] == ")" and part.count(")") > part.count("("):
             end -= 1
@@ -253,4 +273,7 @@ def join_lines(text: str, rest: str) -> str:
     """Two rows of one paragraph; a word broken at the row's end becomes whole."""
     if _END_OF_WORD.search(text) and re.match(r"[a-zß-ÿ]", rest):
         return text[:-1] + rest
+    # Chinese and Japanese put no blank between words, hence none between lines.
+    if _IDEOGRAPHIC.match(text[-1:]) and _IDEOGRAPHIC.match(rest):
+        return text + rest
     return f"{text} {rest}"

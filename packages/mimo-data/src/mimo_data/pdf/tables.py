@@ -6,6 +6,7 @@ span rows (they stand in the first), and tables turned by 90 degrees.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,18 +46,40 @@ def find_tables(
         if len(cells[start]) < 2:
             start += 1
             continue
-        end = _end(rows, cells, start, rules)
+        begin, end = start, _end(rows, cells, start, rules)
+        # A head over several columns stands alone on its line, with a rule below that says how far it goes.
+        floor = found[-1][1] if found else 0
+        while start > floor and len(cells[start - 1]) == 1 and _is_head(rows[start - 1], rows[start], rules):
+            start -= 1
         table = _table(rows, cells, start, end, rules, text_of)
         if table is None:
-            start += 1
+            start = max(start + 1, begin + 1)
             continue
         found.append((start, end, table))
         start = end
     return found
 
 
+def _is_head(row: Row, following: Row, rules: Sequence[Rule]) -> bool:
+    return following.y - row.y < 3 * row.size and any(
+        row.y < rule.y < following.y
+        and rule.x0 < row.x0
+        and rule.x1 > row.x1
+        and rule.x1 - rule.x0 > 1.3 * (row.x1 - row.x0)
+        for rule in rules
+    )
+
+
 def _cells(row: Row) -> list[_Cell]:
     """What stands together on each baseline of a row."""
+    reach = row.x0
+    for glyph in row.glyphs:
+        if glyph.x0 - reach > _GAP * row.size and not glyph.text.isspace():
+            break
+        if glyph.x1 > reach and not glyph.text.isspace():
+            reach = glyph.x1
+    else:
+        return [_cell([glyph for glyph in row.glyphs if not glyph.text.isspace()])]
     lines: list[list[Glyph]] = []
     scripts: list[Glyph] = []
     for glyph in row.glyphs:
@@ -82,10 +105,10 @@ def _cells(row: Row) -> list[_Cell]:
     for line in lines:
         group: list[Glyph] = []
         for glyph in line:
-            if group and glyph.x0 - max(g.x1 for g in group[-3:]) > _GAP * row.size:
-                if not (len(group) == 1 and group[0].text in "$€£¥"):
-                    cells.append(_cell(group))
-                    group = []
+            apart = bool(group) and glyph.x0 - max(g.x1 for g in group[-3:]) > _GAP * row.size
+            if apart and not (len(group) == 1 and group[0].text in "$€£¥"):
+                cells.append(_cell(group))
+                group = []
             group.append(glyph)
         cells.append(_cell(group))
     return sorted(cells, key=lambda cell: cell.x0)
@@ -106,9 +129,9 @@ def _end(rows: Sequence[Row], cells: Sequence[list[_Cell]], start: int, rules: S
             break
         if len(cells[end]) >= 2:
             last_full = end
-        elif end - last_full > 2:
-            break
-        elif rows[end].x1 - rows[end].x0 > 0.75 * (max(row.x1 for row in rows) - min(row.x0 for row in rows)):
+        elif end - last_full > 2 or rows[end].x1 - rows[end].x0 > 0.75 * (
+            max(row.x1 for row in rows) - min(row.x0 for row in rows)
+        ):
             break
         end += 1
     return last_full + 1
@@ -147,7 +170,11 @@ def _table(
         line = [""] * len(columns)
         for cell in sorted(cells[number], key=lambda cell: (round(cell.y), cell.x0)):
             text = _escaped(re.sub(r"^([$€£¥]) ", r"\1", text_of(cell.glyphs)))
-            below = [rule for rule in rules if 0 < rule.y - cell.y < 0.8 * rows[number].size] if len(cells[number]) == 1 else []
+            below = (
+                [rule for rule in rules if 0 < rule.y - cell.y < 0.8 * rows[number].size]
+                if len(cells[number]) == 1
+                else []
+            )
             for column in _spanned(cell, columns, below):
                 line[column] = f"{line[column]} {text}".strip()
         lines.append(line)
@@ -179,9 +206,9 @@ def _spanned(cell: _Cell, columns: Sequence[tuple[float, float]], below: Sequenc
 
 
 def _joined(lines: list[list[str]], rows: Sequence[Row], rules: Sequence[Rule]) -> list[list[str]]:
-    """Rows of the table: a line with one cell only, nearer to a full row than full rows are to each other, is of that row."""
+    """Rows of the table: a line of one cell, nearer to a full row than these are to each other, is of that row."""
     full = [i for i, line in enumerate(lines) if sum(map(bool, line)) > 1]
-    pitches = sorted(rows[b].y - rows[a].y for a, b in zip(full, full[1:], strict=False))
+    pitches = sorted(rows[b].y - rows[a].y for a, b in itertools.pairwise(full))
     pitch = pitches[len(pitches) // 2] if pitches else 0.0
 
     def ruled(a: int, b: int) -> bool:

@@ -8,22 +8,21 @@ process that may die.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mimo_data.pdf.fonts import Font, font_of
+from mimo_data.pdf.symbols import BIG
 from mimo_data.run import DataError
-
-if TYPE_CHECKING:
-    import pymupdf
 
 _MAX_PAGES = 20_000
 """A file that claims more is refused: the claim costs its author nothing."""
 _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
-_MAX_RULES = 2_000
+_MAX_RULES = 400
 """A page with more of them is a drawing."""
 
 
@@ -91,6 +90,8 @@ class Piece:
     block: int
     """Pieces of one block stand close together."""
     text: str
+    level: bool
+    """Whether all glyphs stand on one baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,11 @@ class Layer:
 class Reader:
     """An open file. Pages are read one by one, so that a long file needs the memory of one page."""
 
-    def __init__(self, document: pymupdf.Document, flags: int) -> None:
+    # PyMuPDF's functions have no types: its documents are `Any` here.
+    def __init__(self, document: Any, flags: int) -> None:
         self._document = document
         self._flags = flags
+        self._is_named: dict[int, bool] = {}
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -149,7 +152,8 @@ class Reader:
                     text = "".join(span["text"] for span in line["spans"]).strip()
                     largest = max(spans, key=lambda span: len(span["text"]))
                     code = font_of(largest["font"], largest["flags"]).monospaced
-                    lines.append(Line(text, *line["bbox"], largest["size"], code))
+                    x0, y0, x1, y1 = line["bbox"]
+                    lines.append(Line(text, x0, y0, x1, y1, largest["size"], code))
         return lines, height
 
     def layer(self, number: int) -> Layer:
@@ -159,11 +163,25 @@ class Reader:
             layer = Layer(page.rect.width, page.rect.height)
             content = page.get_text("rawdict", flags=self._flags)
             log = page.get_bboxlog()
+            named = self._named_fonts(number)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return Layer(1.0, 1.0)
-        _read_pieces(content, layer)
+        _read_pieces(content, layer, named)
         _read_paths(log, page.rotation_matrix, layer)
         return layer
+
+    def _named_fonts(self, number: int) -> set[str]:
+        """TeX's extension fonts of a page whose characters the file names; others give places in the font."""
+        named = set()
+        for xref, _, _, name, *_ in self._document.get_page_fonts(number):
+            name = name.rpartition("+")[2]
+            if not font_of(name, 0).is_extension:
+                continue
+            if xref not in self._is_named:
+                self._is_named[xref] = self._document.xref_get_key(xref, "ToUnicode")[0] != "null"
+            if self._is_named[xref]:
+                named.add(name)
+        return named
 
     def image(self, number: int, *, longest_px: int = 1536) -> bytes:
         """Page `number` drawn as PNG."""
@@ -171,7 +189,8 @@ class Reader:
 
         page = self._document[number]
         zoom = longest_px / max(1.0, page.rect.width, page.rect.height)
-        return bytes(page.get_pixmap(matrix=pymupdf.Matrix(zoom, zoom), alpha=False).tobytes("png"))
+        matrix = pymupdf.Matrix(zoom, zoom)  # type: ignore[no-untyped-call]
+        return bytes(page.get_pixmap(matrix=matrix, alpha=False).tobytes("png"))
 
 
 @contextmanager
@@ -209,7 +228,7 @@ def open_pdf(data: bytes) -> Iterator[Reader]:
         yield Reader(document, flags)
 
 
-def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
+def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str]) -> None:
     num_glyphs = num_hidden = 0
     for number, block in enumerate(content["blocks"]):
         for line in block.get("lines", ()):
@@ -222,27 +241,51 @@ def _read_pieces(content: dict[str, Any], layer: Layer) -> None:
                 hidden = span.get("alpha", 255) == 0
                 for char in span["chars"]:
                     text = char["c"]
-                    x0, _, x1, _ = char["bbox"]
-                    if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
-                        layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
-                    text, height = (" ", 0.0) if char["synthetic"] else font.read(text)
+                    box = char["bbox"]
+                    height = 0.0
+                    # Nearly all characters are plain ones: the rest of this loop is about others.
+                    if char["synthetic"]:
+                        text = " "
+                    elif font.is_math or not " " <= text < "\x7f":
+                        if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
+                            layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
+                        if font.is_extension and span["font"] in named:
+                            text, height = font.read_named(text, (box[2] - box[0]) / max(size, 0.1))
+                        else:
+                            text, height = font.read(text)
                     if text:
-                        glyphs.append(Glyph(text, x0, x1, char["origin"][1], size, font, height))
-                        num_hidden += hidden
+                        glyphs.append(Glyph(text, box[0], box[2], char["origin"][1], size, font, height))
+                num_hidden += len(span["chars"]) if hidden else 0
             num_glyphs += len(glyphs)
-            visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-            if not visible or num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
+            if num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
                 continue
-            sizes: dict[float, int] = {}
-            for glyph in visible:
-                sizes[glyph.size] = sizes.get(glyph.size, 0) + 1
-            size = max(sizes, key=lambda size: (sizes[size], size))
-            baseline = max(glyph.y for glyph in visible if glyph.size == size)
-            x0 = min(glyph.x0 for glyph in visible)
-            x1 = max(glyph.x1 for glyph in visible)
-            text = "".join(glyph.text for glyph in glyphs).strip()
-            layer.pieces.append(Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, number, text))
+            layer.pieces += [_piece(part, number) for part in _parts(glyphs)]
     layer.hidden_share = num_hidden / max(1, num_glyphs)
+
+
+def _parts(glyphs: list[Glyph]) -> list[list[Glyph]]:
+    """Glyphs of one line, divided where columns or cells are."""
+    parts: list[list[Glyph]] = [[]]
+    end: float | None = None
+    for glyph in glyphs:
+        blank = glyph.text.isspace()
+        if not blank and end is not None and glyph.x0 - end > 2 * glyph.size and not glyph.font.monospaced:
+            parts.append([])
+        parts[-1].append(glyph)
+        end = end if blank else glyph.x1
+    return [part for part in parts if any(not glyph.text.isspace() for glyph in part)]
+
+
+def _piece(glyphs: list[Glyph], block: int) -> Piece:
+    visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
+    text = "".join([glyph.text for glyph in glyphs]).strip()
+    x0 = min([glyph.x0 for glyph in visible])
+    x1 = max([glyph.x1 for glyph in visible])
+    sizes = Counter([glyph.size for glyph in visible])
+    size = max(sizes, key=lambda size: (sizes[size], size))
+    baseline = max([glyph.y for glyph in visible if glyph.size == size])
+    level = len(sizes) == 1 and not any(abs(g.y - baseline) > 0.05 or g.height or g.text in BIG for g in visible)
+    return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text, level)
 
 
 def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
@@ -250,7 +293,9 @@ def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
 
     area = 0.0
     for kind, box in log[:_MAX_PATHS]:
-        x0, y0, x1, y1 = pymupdf.Rect(box) * rotation if rotation.a != 1 else box
+        x0, y0, x1, y1 = box
+        if rotation.a != 1:
+            x0, y0, x1, y1 = pymupdf.Rect(box) * rotation  # type: ignore[no-untyped-call]
         if kind == "fill-image":
             area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
         elif kind.endswith("path"):
