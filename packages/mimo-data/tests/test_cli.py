@@ -111,7 +111,7 @@ def test_an_unknown_key_is_a_usage_error(recipe, tmp_path, capsys):
 
 
 def test_a_value_out_of_bounds_is_a_usage_error(recipe, capsys):
-    assert "threshold and recall lie between 0 and 1" in fails(
+    assert "threshold is in (0, 1]" in fails(
         capsys, 2, "check", recipe, "--set", "deduplicate.threshold=2"
     )
 

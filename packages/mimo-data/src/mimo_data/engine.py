@@ -211,13 +211,18 @@ class _Returned(Generic[ResultT]):
 
 
 @dataclass
-class _Job(Generic[TaskT]):
+class _Job(Generic[TaskT, OutputT]):
     """A part that is not done, and what was learnt about it from processes that died."""
 
     name: str
+    function: Callable[[TaskT], OutputT]
     task: TaskT
     skipped: dict[int, ItemError] = field(default_factory=dict)
     num_deaths: int = 0
+
+
+# Processes without work, by their memory limit: the phases of a step are many runs, and each start costs a second.
+_idle: dict[int | None, list[_Worker]] = {}
 
 
 def _on_processes(
@@ -228,9 +233,10 @@ def _on_processes(
     on_items: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, OutputT]]:
     """Each part's name and output, as they finish."""
-    waiting = deque(_Job(name, task) for name, task in parts.items())
+    waiting = deque(_Job(name, function, task) for name, task in parts.items())
+    idle = _idle.setdefault(memory_limit_bytes, [])
     workers = [
-        _Worker(function, memory_limit_bytes, on_items) for _ in range(max(1, min(engine.num_workers, len(waiting))))
+        idle.pop() if idle else _Worker(memory_limit_bytes) for _ in range(min(engine.num_workers, len(waiting)))
     ]
     try:
         while True:
@@ -244,49 +250,44 @@ def _on_processes(
                 assert isinstance(connection, Connection)
                 job = busy[connection].job
                 assert job is not None
-                result = busy[connection].collect()
+                result = busy[connection].collect(on_items)
                 if result is not None:
                     yield job.name, result
             for worker in busy.values():
                 worker.end_if_over_limit()
     finally:
         for worker in workers:
-            worker.stop()
+            if worker.job is not None:
+                worker.stop()
+        idle += workers
 
 
-class _Worker(Generic[TaskT, OutputT]):
+class _Worker:
     """One process and the part it is at."""
 
-    def __init__(
-        self,
-        function: Callable[[TaskT], OutputT],
-        memory_limit_bytes: int | None,
-        on_items: Callable[[int], None] | None,
-    ) -> None:
-        self._function = function
+    def __init__(self, memory_limit_bytes: int | None) -> None:
         self._memory_limit_bytes = memory_limit_bytes
-        self._on_items = on_items
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._item = 0
         self._limit_s = 0.0
         self._wall_start_s = 0.0
         self._cpu_start_s = 0.0
-        self.job: _Job[TaskT] | None = None
+        self.job: _Job[Any, Any] | None = None
 
     @property
     def connection(self) -> Connection:
         assert self._connection is not None
         return self._connection
 
-    def start(self, job: _Job[TaskT]) -> None:
+    def start(self, job: _Job[Any, Any]) -> None:
         if self._process is None:
             self._spawn()
         self.job = job
         self._item = 0
-        self.connection.send((job.task, job.skipped))
+        self.connection.send((job.function, job.task, job.skipped))
 
-    def collect(self) -> OutputT | None:
+    def collect(self, on_items: Callable[[int], None] | None) -> Any:
         """Takes what the process has sent: the output of its part, or where it is (None)."""
         job = self.job
         assert job is not None
@@ -297,8 +298,8 @@ class _Worker(Generic[TaskT, OutputT]):
             return None
         if isinstance(message, _Done):
             self._item = 0
-            if self._on_items is not None:
-                self._on_items(message.num_items)
+            if on_items is not None:
+                on_items(message.num_items)
             return None
         if isinstance(message, _Begun):
             self._item, self._limit_s = message.item, message.limit_s
@@ -307,9 +308,7 @@ class _Worker(Generic[TaskT, OutputT]):
         self.job = None
         if message.error is not None:
             raise message.error
-        result: OutputT | None = message.result
-        assert result is not None
-        return result
+        return message.result
 
     def end_if_over_limit(self) -> None:
         if not self._item or self.job is None:
@@ -326,6 +325,7 @@ class _Worker(Generic[TaskT, OutputT]):
             self._process.join()
             self.connection.close()
             self._process = None
+            self.job = None
 
     def _start_again(self, reason: str, detail: str) -> None:
         """Begins the part anew in a new process, without the item that the old one was at."""
@@ -362,15 +362,13 @@ class _Worker(Generic[TaskT, OutputT]):
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, self._function, self._memory_limit_bytes, os.getpid()), daemon=True
+            target=_serve, args=(theirs, self._memory_limit_bytes, os.getpid()), daemon=True
         )
         self._process.start()
         theirs.close()
 
 
-def _serve(
-    connection: Connection, function: Callable[[TaskT], OutputT], memory_limit_bytes: int | None, supervisor: int
-) -> None:
+def _serve(connection: Connection, memory_limit_bytes: int | None, supervisor: int) -> None:
     # A supervisor that is killed takes its workers with it: the next run must not meet them at their files.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
@@ -382,12 +380,12 @@ def _serve(
     _watch.connection = connection
     while True:
         try:
-            task, _watch.skipped = connection.recv()
+            function, task, _watch.skipped = connection.recv()
         except EOFError:
             return
         _watch.item = 0
         try:
-            message: _Returned[OutputT] = _Returned(function(task), None)
+            message: _Returned[object] = _Returned(function(task), None)
             _watch.flush()
         except (DataError, OSError) as error:
             message = _Returned(None, error)
