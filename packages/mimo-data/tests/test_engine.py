@@ -10,12 +10,13 @@ from types import ModuleType
 
 import pytest
 
-from mimo_data.engine import Engine, run_parts
+from mimo_data.engine import Engine, ItemError, guarded, run_parts
 from mimo_data.run import DataError
 
 # A module of its own, for the processes import what they are told to run.
 BEHAVIOUR = """
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,12 @@ def item(task: str) -> str:
             os._exit(3)
         case "fail":
             raise ValueError("broken page")
+        case "half":
+            raise ValueError("half a pair: \\ud800")
+        case "long":
+            raise LongError
+        case "missing":
+            import no_such_module
         case "large":
             return "x" * 4_000_000_000
         case "deep":
@@ -59,7 +66,29 @@ def bad(items: list[str]) -> Words:
             raise KeyError("bug")
         case "die":
             os._exit(9)
+        case "network":
+            raise OddError("host", reason="no answer")
     return Words(words=tuple(items))
+
+
+class LongError(Exception):
+    def __str__(self) -> str:
+        return item("busy")
+
+
+class OddError(OSError):
+    # Cannot be made again from its arguments, as some errors of libraries.
+
+    def __init__(self, host: str, *, reason: str) -> None:
+        super().__init__(f"{host}: {reason}")
+
+
+def process(_: str) -> Words:
+    return Words(words=(str(os.getpid()),))
+
+
+def listed(folder: str) -> Words:
+    return Words(words=tuple(sorted(path.name for path in Path(folder).iterdir())))
 
 
 def counted(folder: str) -> Words:
@@ -71,6 +100,10 @@ def counted(folder: str) -> Words:
 
 def slow_parts(folder: str) -> Words:
     path, name = folder.rsplit(":", 1)
+    if name == "bad":
+        while not (Path(path) / "calls").exists():
+            pass
+        raise DataError("x.parquet: is not whole")
     with (Path(path) / "calls").open("a") as file:
         file.write(f"{name} {os.getpid()}\\n")
     if name == "2" and not (Path(path) / "go").exists():
@@ -117,6 +150,41 @@ def test_the_result_does_not_depend_on_where_the_parts_run(behaviour, tmp_path, 
     assert list(found) == list(tasks)
 
 
+def test_an_error_that_never_ends_telling_what_it_is_is_over_the_limit_too(behaviour):
+    error = guarded(behaviour.item, "long", limit_s=0.1)
+    assert isinstance(error, ItemError)
+    assert error.reason == "time_limit"
+
+
+def test_what_an_item_provokes_can_be_written(behaviour):
+    error = guarded(behaviour.item, "half", limit_s=1.0)
+    assert isinstance(error, ItemError)
+    assert error.detail == r"ValueError: half a pair: \ud800"
+
+
+def test_a_library_that_is_missing_is_no_fault_of_an_item(behaviour, tmp_path):
+    with pytest.raises(RuntimeError, match="No module named 'no_such_module'"):
+        run_parts(behaviour.part, {"a": ["missing"]}, output=behaviour.Words, done=tmp_path, engine=Engine())
+
+
+def test_a_process_that_dies_without_work_is_replaced(behaviour, tmp_path):
+    first = run_parts(behaviour.process, {"a": ""}, output=behaviour.Words, done=tmp_path / "1", engine=Engine())
+    os.kill(int(first["a"].words[0]), signal.SIGKILL)
+    again = run_parts(behaviour.process, {"a": ""}, output=behaviour.Words, done=tmp_path / "2", engine=Engine())
+    assert again != first
+
+
+def test_paths_are_relative_to_where_the_run_is_started(behaviour, tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name / "pages").mkdir(parents=True)
+        (tmp_path / name / "pages" / name).touch()
+        monkeypatch.chdir(tmp_path / name)
+        found = run_parts(
+            behaviour.listed, {"a": "pages"}, output=behaviour.Words, done=tmp_path / name / "done", engine=Engine()
+        )
+        assert found["a"].words == (name,)
+
+
 def test_a_part_that_is_done_is_not_run_again(behaviour, tmp_path):
     for _ in range(2):
         run_parts(
@@ -125,11 +193,23 @@ def test_a_part_that_is_done_is_not_run_again(behaviour, tmp_path):
     assert (tmp_path / "calls").read_text() == "x"
 
 
+@pytest.mark.slow
+def test_on_ray_a_part_that_fails_ends_the_others(behaviour, tmp_path):
+    tasks = {name: f"{tmp_path}:{name}" for name in ("2", "bad")}
+    engine = Engine(num_workers=2, ray="local")
+    with pytest.raises(DataError, match="is not whole"):
+        run_parts(behaviour.slow_parts, tasks, output=behaviour.Words, done=tmp_path / "done", engine=engine)
+    sleeper = Path("/proc") / (tmp_path / "calls").read_text().split()[1]
+    while sleeper.exists() and "Z" not in (sleeper / "stat").read_text().split()[2]:
+        pass
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
         ("data", DataError, "x.parquet: is not whole"),
         ("bug", RuntimeError, "KeyError: 'bug'"),
+        ("network", OSError, "host: no answer"),
         ("die", DataError, "part b: the process ended with code 9, twice"),
     ],
 )

@@ -116,6 +116,9 @@ def guarded(function: Callable[[ItemT], ResultT], item: ItemT, *, limit_s: float
     Args:
         limit_s: CPU time. In an engine's process, code that does not return to Python is ended, too: the process
             is killed, and its part starts again without the item.
+
+    Raises:
+        ModuleNotFoundError: a library is missing, which is no fault of the item.
     """
     skipped = _watch.begin(limit_s)
     if skipped is not None:
@@ -123,15 +126,21 @@ def guarded(function: Callable[[ItemT], ResultT], item: ItemT, *, limit_s: float
     signal.signal(signal.SIGPROF, _over_limit)
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
-        return function(item)
+        try:
+            return function(item)
+        except ModuleNotFoundError:
+            raise
+        except MemoryError:
+            return ItemError("out_of_memory", "more than a worker's memory")
+        except RecursionError:
+            return ItemError("failed", "nested too deeply")
+        except Exception as error:  # whatever an item provokes is that item's reason
+            # Half a surrogate pair cannot be written as UTF-8.
+            detail = f"{type(error).__name__}: {error}"[:200].encode("utf-8", "backslashreplace").decode()
+            return ItemError("failed", detail)
     except _OverLimitError:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         return ItemError("time_limit", f"no result after {limit_s:g} s of CPU time")
-    except MemoryError:
-        return ItemError("out_of_memory", "more than a worker's memory")
-    except RecursionError:
-        return ItemError("failed", "nested too deeply")
-    except Exception as error:  # whatever an item provokes is that item's reason
-        return ItemError("failed", f"{type(error).__name__}: {error}"[:200])
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         _watch.end()
@@ -146,7 +155,9 @@ class _OverLimitError(BaseException):
     """Raised inside an item; no `except Exception` of a library may swallow it."""
 
 
-def _over_limit(_signal: int, _frame: FrameType | None) -> None:
+def _over_limit(_signal: int, frame: FrameType | None) -> None:
+    if frame is not None and frame.f_code is guarded.__code__:
+        return  # the item is over, if only just: its memory was being freed
     # Again, in case a library swallows this one.
     signal.setitimer(signal.ITIMER_PROF, 0.1)
     raise _OverLimitError
@@ -281,11 +292,13 @@ class _Worker:
         return self._connection
 
     def start(self, job: _Job[Any, Any]) -> None:
-        if self._process is None:
+        if self._process is None or not self._process.is_alive():
+            self.stop()
             self._spawn()
         self.job = job
         self._item = 0
-        self.connection.send((job.function, job.task, job.skipped))
+        # Where this process is now, which is where the paths in the task begin.
+        self.connection.send((Path.cwd(), job.function, job.task, job.skipped))
 
     def collect(self, on_items: Callable[[int], None] | None) -> Any:
         """Takes what the process has sent: the output of its part, or where it is (None)."""
@@ -380,15 +393,20 @@ def _serve(connection: Connection, memory_limit_bytes: int | None, supervisor: i
     _watch.connection = connection
     while True:
         try:
-            function, task, _watch.skipped = connection.recv()
+            folder, function, task, _watch.skipped = connection.recv()
         except EOFError:
             return
-        _watch.item = 0
+        _watch.item = _watch.num_counted = 0
         try:
+            os.chdir(folder)
             message: _Returned[object] = _Returned(function(task), None)
             _watch.flush()
-        except (DataError, OSError) as error:
+        except DataError as error:
             message = _Returned(None, error)
+        except OSError as error:
+            # A library's own kind of it may not survive the way to the supervisor.
+            told = (error.errno, error.strerror, error.filename) if error.errno else (str(error),)
+            message = _Returned(None, OSError(*told))
         except BaseException:
             message = _Returned(None, RuntimeError(traceback.format_exc()))
         connection.send(message)
@@ -420,19 +438,29 @@ def _on_ray(
     remote: Any = ray.remote(_one_part)
     waiting = deque(parts.items())
     running: dict[object, str] = {}
-    while waiting or running:
-        while waiting and len(running) < engine.num_workers:
-            name, task = waiting.popleft()
-            running[remote.remote(function, name, task, memory_limit_bytes)] = name
-        (finished,), _ = ray.wait(list(running), num_returns=1)
-        name = running.pop(finished)
-        try:
-            yield name, ray.get(finished)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+    try:
+        while waiting or running:
+            while waiting and len(running) < engine.num_workers:
+                name, task = waiting.popleft()
+                running[remote.remote(Path.cwd(), function, name, task, memory_limit_bytes)] = name
+            (finished,), _ = ray.wait(list(running), num_returns=1)
+            name = running.pop(finished)
+            try:
+                yield name, ray.get(finished)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+    finally:
+        # After a failure: the next run must not meet the other parts at their files.
+        for unfinished in running:
+            ray.cancel(unfinished, force=True)
+        if running:
+            ray.wait(list(running), num_returns=len(running))
 
 
-def _one_part(function: Callable[[TaskT], OutputT], name: str, task: TaskT, memory_limit_bytes: int | None) -> OutputT:
+def _one_part(
+    folder: Path, function: Callable[[TaskT], OutputT], name: str, task: TaskT, memory_limit_bytes: int | None
+) -> OutputT:
     """One part on the machine of a Ray worker, under a supervisor there."""
+    os.chdir(folder)
     ((_, output),) = _on_processes(function, {name: task}, Engine(num_workers=1), memory_limit_bytes, None)
     return output
