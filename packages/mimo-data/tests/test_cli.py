@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import resource
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,21 @@ def test_an_output_that_cannot_be_written_is_an_error(recipe, documents, tmp_pat
     path = documents({"a": "text"})
     (tmp_path / "file").write_text("")
     assert "file" in fails(capsys, 1, "filter", recipe, tmp_path / "file" / "out", "--documents", path)
+
+
+def test_a_full_disk_is_an_error_that_says_so_and_leaves_nothing_half_done(recipe, documents, tmp_path):
+    path = documents({str(number): f"{number} {random.Random(number).randbytes(40).hex()}" for number in range(2000)})
+    words = ["filter", str(recipe), str(tmp_path / "out"), "--documents", str(path), "--set", "filter.min_characters=9"]
+    command = [sys.executable, "-c", "from mimo_data.cli import main; raise SystemExit(main())", *words]
+    # As a disk does that has no more room.
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 1
+    assert done.stderr == "mimo-data: error: File too large. Put that right, and run the command again.\n"
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out.partial").glob("*.zst"))
+    assert main(words) == 0
+    assert len(list(read_documents(tmp_path / "out"))) == 2000
 
 
 def test_a_wrong_command_line_is_a_usage_error(capsys):

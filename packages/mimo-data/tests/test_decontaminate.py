@@ -230,3 +230,15 @@ def test_the_command_reports_hits_and_what_it_did_not_search_for(tmp_path):
         "documents-00000.jsonl.zst", "documents-00001.jsonl.zst", "drops.jsonl", "hits.jsonl", "run.json",
         "unsearched.jsonl",
     ]  # fmt: skip
+
+
+def test_a_problem_file_that_was_changed_between_two_runs_is_read_again(tmp_path):
+    write_documents(tmp_path / "documents.jsonl.zst", [Document(id="a", text=f"y {LONG}", source="web")])
+    (tmp_path / "data.toml").write_text("")
+    for out, prompt in (("one", SUM), ("two", LONG)):
+        (tmp_path / "problems.jsonl").write_text(json.dumps({"id": "p", "prompt": prompt}))
+        command = ["decontaminate", str(tmp_path / "data.toml"), str(tmp_path / out), "--workers", "1"]
+        command += ["--documents", str(tmp_path / "documents.jsonl.zst")]
+        assert main([*command, "--problems", str(tmp_path / "problems.jsonl")]) == 0
+    assert (tmp_path / "one" / "hits.jsonl").read_text() == ""
+    assert (tmp_path / "two" / "hits.jsonl").read_text() != ""

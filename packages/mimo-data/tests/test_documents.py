@@ -3,6 +3,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -33,6 +35,22 @@ def test_a_step_folder_is_read_by_its_documents_files_in_order(tmp_path):
     for number in (1, 0):
         write_documents(tmp_path / f"documents-0000{number}.jsonl.zst", corpus[number : number + 1])
     assert list(read_documents(tmp_path)) == corpus
+
+
+def test_the_hundred_thousandth_part_follows_the_one_before_it(tmp_path):
+    for number in (99999, 100000):
+        write_documents(tmp_path / f"documents-{number}.jsonl.zst", [Document(id=f"{number}", text="", source="")])
+    assert [document.id for document in read_documents(tmp_path)] == ["99999", "100000"]
+
+
+def test_parquet_with_text_that_is_not_utf8_or_a_key_twice_is_refused(tmp_path):
+    twice = pyarrow.array([[("a", "1"), ("a", "2")]], pyarrow.map_(pyarrow.string(), pyarrow.string()))
+    broken = pyarrow.array([b"\xff"], pyarrow.binary()).view(pyarrow.string())
+    for name, column in (("tags", twice), ("text", broken)):
+        fields = {field: pyarrow.array(["a"]) for field in ("id", "text", "source")} | {name: column}
+        pyarrow.parquet.write_table(pyarrow.table(fields), tmp_path / "documents.parquet")
+        with pytest.raises(DataError, match="not a Parquet file of documents"):
+            list(read_documents(tmp_path / "documents.parquet"))
 
 
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def start(out: Path, *, resumable: bool = False, inputs: dict[str, Path] | None 
     return Run.open(
         out, package="mimo-data", command="make", recipe={"value": value}, inputs=inputs or {}, resumable=resumable
     )
+
+
+def test_a_file_of_a_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    Path(os.fsdecode(bytes(folder) + b"/\xff.html")).touch()
+    with start(tmp_path / "one", inputs={"pages": folder}) as run:
+        run.finish()
+    Path(os.fsdecode(bytes(folder) + b"/\xfe.html")).touch()
+    with pytest.raises(DataError, match="was not made by"):
+        start(tmp_path / "one", inputs={"pages": folder})
 
 
 def test_overrides_change_a_recipe(recipe):

@@ -167,6 +167,22 @@ def command(tokenizer, tmp_path):
     return run
 
 
+def test_a_tokenizer_that_was_changed_between_two_runs_is_read_again(command, tokenizer, tmp_path, monkeypatch):
+    mine = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer, mine)
+    arguments = ["--tokenizer", str(mine), "--workers", "1"]
+    command("first", *arguments)
+    tree = json.loads((mine / "tokenizer.json").read_text())
+    vocabulary = tree["model"]["vocab"]
+    vocabulary["t"], vocabulary["x"] = vocabulary["x"], vocabulary["t"]
+    (mine / "tokenizer.json").write_text(json.dumps(tree))
+    command("second", *arguments)
+    first, second = (open_shards(tmp_path / name).sources["web"] for name in ("first", "second"))
+    text = bytes_of(second.tokens[:40], mine)
+    assert text == bytes_of(first.tokens[:40], tokenizer)
+    assert text.startswith(b"part 0 text 0")
+
+
 def test_one_worker_and_two_write_the_same_bytes(command):
     assert command("one", "--workers", "1") == command("two", "--workers", "2")
 

@@ -60,7 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"mimo-data: error: {error.filename}: {error.strerror}. Check the path and its rights.", file=sys.stderr)
+        if error.filename:
+            problem = f"{error.filename}: {error.strerror}. Check the path and its rights."
+        else:
+            problem = f"{error.strerror or error}. Put that right, and run the command again."
+        print(f"mimo-data: error: {problem}", file=sys.stderr)
         return 1
     return 0
 

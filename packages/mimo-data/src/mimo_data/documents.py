@@ -55,7 +55,8 @@ def document_files(path: Path) -> list[Path]:
         if not path.exists():
             raise DataError(f"{path}: no such file. Name a documents file, or the folder that a mimo-data step made.")
         return [path]
-    files = sorted(path.glob("documents-*.jsonl.zst"))
+    # The names of parts have five digits, and more from the hundred thousandth on.
+    files = sorted(path.glob("documents-*.jsonl.zst"), key=lambda file: (len(file.name), file.name))
     if not files:
         raise DataError(f"{path}: holds no documents. Name a folder that a mimo-data step made.")
     return files
@@ -160,7 +161,8 @@ def _read_parquet(path: Path) -> Iterator[Document]:
             for batch in file.iter_batches(batch_size=_ROW_GROUP_DOCUMENTS):
                 for row in batch.to_pylist(maps_as_pydicts="strict"):
                     yield msgspec.convert(row, Document)
-    except (pyarrow.ArrowException, msgspec.ValidationError) as error:
+    # The last two: text that is not UTF-8, and a map that has a key twice.
+    except (pyarrow.ArrowException, msgspec.ValidationError, UnicodeDecodeError, KeyError) as error:
         raise DataError(f"{path}: not a Parquet file of documents: {error}. Make it again.") from None
 
 

@@ -49,6 +49,7 @@ class Run:
 
     Attributes:
         folder: where to write; renamed to `out` by `finish`.
+        fingerprint: of the command, the recipe and the inputs.
         complete: the same command with the same recipe and inputs has already made `out`.
         Error: what this package raises for bad input and broken files, for those who come in by the front door.
     """
@@ -59,7 +60,7 @@ class Run:
         self.out = out
         self.folder = out.with_name(out.name + ".partial")
         self.complete = out.exists()
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._header = header
         self._lock_file: TextIO | None = None
 
@@ -160,7 +161,7 @@ class Run:
             ) from None
 
     def _write_header(self, extra: dict[str, object]) -> None:
-        record = {"fingerprint": self._fingerprint, **self._header, **extra}
+        record = {"fingerprint": self.fingerprint, **self._header, **extra}
         temporary = self.folder / "run.json.tmp"
         temporary.write_text(json.dumps(record, indent=1) + "\n")
         temporary.rename(self.folder / "run.json")
@@ -223,7 +224,8 @@ def _digest(path: Path) -> str:
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{header}: damaged. Delete {path} and make it again.") from None
     lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    # Names that are not UTF-8 are names, too.
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def _require_same(folder: Path, fingerprint: str, command: str) -> None:

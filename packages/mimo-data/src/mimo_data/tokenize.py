@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from mimo_data.documents import Document, document_files, read_documents
@@ -33,6 +33,8 @@ class _Part:
     tokenizer: Path
     recipe: TokenizeRecipe
     num_threads: int
+    run: str
+    """The run's fingerprint."""
 
 
 def tokenize_documents(
@@ -53,7 +55,7 @@ def tokenize_documents(
     # Parts share the machine; one alone has all of it, through the tokenizer's own threads.
     num_threads = max(1, len(os.sched_getaffinity(0)) // max(1, min(engine.num_workers, len(files))))
     parts = {
-        name: _Part(file, run.folder, name, tokenizer, recipe, num_threads)
+        name: _Part(file, run.folder, name, tokenizer, recipe, num_threads, run.fingerprint)
         for name, file in zip(part_names(), files, strict=False)
     }
     outputs = run_parts(
@@ -65,7 +67,7 @@ def tokenize_documents(
     manifests = write_manifests(
         run.folder,
         [output.entries for output in outputs.values()],
-        _encoder(tokenizer).end_of_text,
+        _encoder(tokenizer, run.fingerprint).end_of_text,
         sha256_of(tokenizer / "tokenizer.json"),
     )
     run.finish(
@@ -88,12 +90,12 @@ def _tokenize_part(part: _Part) -> PartShards:
         count_items(number % _COUNT_EVERY)
 
     with PartWriter(part.out, part.name, part.recipe) as writer:
-        for document, tokens in _encoder(part.tokenizer).encode(counted()):
+        for document, tokens in _encoder(part.tokenizer, part.run).encode(counted()):
             writer.add(document, tokens)
     return PartShards(entries=writer.entries)
 
 
-@cache
-def _encoder(tokenizer: Path) -> Encoder:
-    """One for all the parts that a process runs."""
+@lru_cache(maxsize=1)
+def _encoder(tokenizer: Path, _run: str) -> Encoder:
+    """One for all the parts of a run that a process does; for the next run, the folder may hold another."""
     return Encoder(tokenizer)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A batch is about this long, so that threads have enough to do, and memory is that of one batch.
 _BATCH_CHARACTERS = 2_000_000
+_BATCH_DOCUMENTS = 10_000
 # The tokenizer holds some 100 bytes a token until a text is done, so a longer text goes in pieces. They end where a
 # line does and the next one begins with something visible: no tokenizer that splits texts into words joins the two.
 _PIECE_CHARACTERS = 2_000_000
@@ -81,7 +82,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     for document in documents:
         batch.append(document)
         num_characters += len(document.text)
-        if num_characters >= _BATCH_CHARACTERS:
+        if num_characters >= _BATCH_CHARACTERS or len(batch) == _BATCH_DOCUMENTS:
             yield batch
             batch, num_characters = [], 0
     if batch:

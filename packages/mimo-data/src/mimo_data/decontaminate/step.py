@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class _Part:
     name: str
     recipe: DecontaminateRecipe
     problems: tuple[Path, ...]
+    run: str
+    """The run's fingerprint."""
 
 
 def decontaminate_documents(
@@ -48,7 +50,7 @@ def decontaminate_documents(
     """Runs the step over documents files and step folders, and finishes it."""
     files = [file for path in inputs for file in document_files(path)]
     parts = {
-        name: _Part(file, run.folder, name, recipe, tuple(problems))
+        name: _Part(file, run.folder, name, recipe, tuple(problems), run.fingerprint)
         for name, file in zip(part_names(), files, strict=False)
     }
     outputs = run_parts(
@@ -59,7 +61,7 @@ def decontaminate_documents(
 
 
 def _search_part(part: _Part) -> PartCounts:
-    index = _index(part.recipe, part.problems)
+    index = _index(part.recipe, part.problems, part.run)
     if part.name == _FIRST_PART:
         _write_whole(part.folder / _UNSEARCHED, ({"problem": problem} for problem in index.too_short))
     hits = part.folder / f"hits-{part.name}.jsonl"
@@ -89,7 +91,7 @@ def _write_whole(path: Path, lines: Iterator[dict[str, str]]) -> None:
     temporary.rename(path)
 
 
-@cache
-def _index(recipe: DecontaminateRecipe, problems: tuple[Path, ...]) -> ProblemIndex:
-    """One for all the parts that a process runs."""
+@lru_cache(maxsize=1)
+def _index(recipe: DecontaminateRecipe, problems: tuple[Path, ...], _run: str) -> ProblemIndex:
+    """One for all the parts of a run that a process does; for the next run, the files may hold others."""
     return ProblemIndex(chain.from_iterable(read_prompts(path) for path in problems), recipe)
