@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -397,6 +398,27 @@ def test_a_damaged_reply_is_an_error_that_names_the_file(chat_server, completion
     capsys.readouterr()
     assert solve(where, out, seeds) == 1
     assert f"{journal}: damaged" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_what_was_answered_and_the_journal_whole(
+    chat_server, completion, recipe, problems, tmp_path, capsys
+):
+    # The fourth reply is too long for the room that is left, those after it are not.
+    long = " ".join(str(number) for number in range(9000))
+    server = chat_server(
+        lambda body, number: completion(essay(number_of(body)) + (long if number_of(body) == 3 else ""))
+    )
+    where, seeds, out = recipe(server.url), problems(8), tmp_path / "out"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        assert solve(where, out, seeds) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "a reply could not be kept: [Errno 27] File too large" in capsys.readouterr().err
+    assert all(line["id"] for line in lines(tmp_path / "out.partial" / "replies.jsonl"))
+    assert solve(where, out, seeds) == 0
+    assert len(lines(out / "ledger.jsonl")) == 8
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def ask_all(
         Whether all are answered; False when the budget is spent.
 
     Raises:
-        DataError: the endpoint fails for good. Requests in flight are still waited for, as they are paid for.
+        DataError: the endpoint fails for good, or the disk is full. Requests in flight are still waited for, as they
+            are paid for.
     """
     return asyncio.run(_ask_all(requests, journal, endpoint, sampling, budget, on_replies))
 
@@ -54,10 +55,13 @@ async def _ask_all(
             try:
                 message = Message(role="user", content=request.prompt)
                 reply = await endpoint.ask([message], sampling, seed=request.sampling_seed)
+                journal.add(Entry(id=request.id, price=endpoint.cost(reply), reply=reply))
             except DataError as error:
                 problems.append(str(error))
                 return
-            journal.add(Entry(id=request.id, price=endpoint.cost(reply), reply=reply))
+            except OSError as error:
+                problems.append(f"a reply could not be kept: {error}. Put that right, and run the command again.")
+                return
             on_replies(1)
             if journal.num_rejected == len(journal) == _ALL_REJECTED:
                 problems.append(f"{recipe.url}: all of the first {_ALL_REJECTED} were rejected: {reply.text}")

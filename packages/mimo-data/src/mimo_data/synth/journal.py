@@ -85,11 +85,19 @@ class Journal:
         return len(self._places)
 
     def add(self, entry: Entry) -> None:
-        """Keeps a reply; it survives the death of this process from here on."""
+        """Keeps a reply; it survives the death of this process from here on.
+
+        Raises:
+            OSError: the disk is full; what fitted is taken away again, so that the next line is a line of its own.
+        """
         line = msgspec.json.encode(entry) + b"\n"
         written = 0
-        while written < len(line):
-            written += self._file.write(line[written:])
+        try:
+            while written < len(line):
+                written += self._file.write(line[written:])
+        except OSError:
+            self._file.truncate(self._end)
+            raise
         self._note(entry)
         self._end += len(line)
         self.num_rejected += entry.reply.finish == "rejected"
