@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from mimo_data.run import DataError, Record
+from mimo_data.run import DataError, Record, whole
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _CHUNK_BYTES = 1 << 20
@@ -85,18 +85,12 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
     Returns:
         The number of documents.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with whole(path) as temporary:
         if path.name.endswith(".jsonl.zst"):
-            num_documents = _write_json_lines(temporary, documents)
-        elif path.suffix == ".parquet":
-            num_documents = _write_parquet(temporary, documents)
-        else:
-            raise ValueError(f"{path}: a documents file ends in .jsonl.zst or .parquet")
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return num_documents
+            return _write_json_lines(temporary, documents)
+        if path.suffix == ".parquet":
+            return _write_parquet(temporary, documents)
+        raise ValueError(f"{path}: a documents file ends in .jsonl.zst or .parquet")
 
 
 def write_drops(path: Path, drops: Iterable[Drop]) -> int:

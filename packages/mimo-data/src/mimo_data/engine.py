@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from mimo_data.run import DataError, Record
+from mimo_data.run import DataError, Record, whole
 
 TaskT = TypeVar("TaskT")
 ItemT = TypeVar("ItemT")
@@ -71,7 +71,7 @@ def run_parts(
     *,
     output: type[OutputT],
     done: Path,
-    engine: Engine,
+    engine: Engine | None,
     memory_limit_bytes: int | None = None,
     on_items: Callable[[int], None] | None = None,
 ) -> dict[str, OutputT]:
@@ -83,6 +83,8 @@ def run_parts(
         parts: by a name that serves as a file name.
         output: the record that `function` returns.
         done: folder of the records, one `<name>.json` a part.
+        engine: None for this process, one part after the other, without limits or supervision: for parts that are over
+            before the first process of an engine has started.
         memory_limit_bytes: address space of one process.
         on_items: told of items that are done, as the parts on this machine tell by `guarded` and `count_items`.
 
@@ -99,14 +101,18 @@ def run_parts(
             outputs[name] = decoder.decode(path.read_bytes())
         else:
             waiting[name] = task
-    execute = _on_ray if engine.ray else _on_processes
-    for name, result in execute(function, waiting, engine, memory_limit_bytes, on_items):
+    results: Iterator[tuple[str, OutputT]]
+    if engine is None:
+        results = ((name, function(task)) for name, task in waiting.items())
+    else:
+        execute = _on_ray if engine.ray else _on_processes
+        results = execute(function, waiting, engine, memory_limit_bytes, on_items)
+    for name, result in results:
         outputs[name] = result
         # Only now: a run that failed in its first part leaves nothing to resume from.
         done.mkdir(parents=True, exist_ok=True)
-        temporary = done / f"{name}.json.tmp"
-        temporary.write_bytes(msgspec.json.encode(result))
-        temporary.rename(done / f"{name}.json")
+        with whole(done / f"{name}.json") as temporary:
+            temporary.write_bytes(msgspec.json.encode(result))
     return {name: outputs[name] for name in parts}
 
 

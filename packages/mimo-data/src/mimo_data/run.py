@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,9 @@ from typing import TextIO, TypeVar
 import msgspec
 
 RecipeT = TypeVar("RecipeT")
+
+STATE = "state"
+"""Folder of what a run can be resumed from, in the folder of a run that is not finished."""
 
 # Reading a whole corpus for its fingerprint would take as long as some of the steps.
 _DIGESTED_WHOLE_BYTES = 64 << 20
@@ -42,6 +46,17 @@ class RecipeError(DataError):
     """A recipe or an override that does not decode."""
 
     exit_code = 2
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name to write a file under; it has its own once the `with` block has ended well, or is gone."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Run:
@@ -123,7 +138,7 @@ class Run:
             return run
         if run.folder.exists():
             run._lock()
-            if resumable and (run.folder / "state").exists():
+            if resumable and (run.folder / STATE).exists():
                 _require_same(run.folder, fingerprint, command)
                 return run
             shutil.rmtree(run.folder)
@@ -148,7 +163,7 @@ class Run:
         """Removes the partial folder after a failure, unless it holds a state to resume from; others may claim it."""
         if self._lock_file is not None:
             self._lock_file.close()
-        if not self.complete and not (self.folder / "state").exists():
+        if not self.complete and not (self.folder / STATE).exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lock(self) -> None:
@@ -162,9 +177,8 @@ class Run:
 
     def _write_header(self, extra: dict[str, object]) -> None:
         record = {"fingerprint": self.fingerprint, **self._header, **extra}
-        temporary = self.folder / "run.json.tmp"
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.rename(self.folder / "run.json")
+        with whole(self.folder / "run.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _apply(tree: dict[str, object], override: str) -> None:

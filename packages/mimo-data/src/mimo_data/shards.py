@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimo_data.documents import Document
-from mimo_data.run import DataError, Record
+from mimo_data.run import DataError, Record, whole
 
 _VERSION = 2
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -195,9 +195,8 @@ def write_manifests(
             tokenizer_sha256=tokenizer_sha256,
             shards=tuple(entries[source]),
         )
-        temporary = out / source / "manifest.json.tmp"
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifests[source])) + b"\n")
-        temporary.rename(out / source / "manifest.json")
+        with whole(out / source / "manifest.json") as temporary:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifests[source])) + b"\n")
     return manifests
 
 

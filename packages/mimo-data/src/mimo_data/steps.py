@@ -19,15 +19,12 @@ import msgspec
 
 from mimo_data.documents import Document, Drop, document_files, read_documents, write_documents
 from mimo_data.engine import Engine, count_items, run_parts
-from mimo_data.run import Record, Run
+from mimo_data.run import STATE, Record, Run, whole
 
 TaskT = TypeVar("TaskT")
 
 Transform = Callable[[Iterator[Document]], Iterator[Document | Drop]]
 """What a step does with the documents of one part, each of which it gives back or drops, in order."""
-
-STATE = "state"
-"""Folder of the parts' records, in the folder of a run that is not finished."""
 
 
 class PartCounts(Record, frozen=True):
@@ -125,9 +122,7 @@ def _transformed(make: Callable[[], Transform], path: Path) -> Iterator[Document
 def write_part(folder: Path, name: str, results: Iterable[Document | Drop]) -> PartCounts:
     """Writes the documents and the drop log of one part, each whole or not at all."""
     reasons: Counter[str] = Counter()
-    log = folder / f"drops-{name}.jsonl"
-    temporary = log.with_name(log.name + ".tmp")
-    with temporary.open("wb") as file:
+    with whole(folder / f"drops-{name}.jsonl") as temporary, temporary.open("wb") as file:
 
         def kept() -> Iterator[Document]:
             for result in results:
@@ -138,7 +133,6 @@ def write_part(folder: Path, name: str, results: Iterable[Document | Drop]) -> P
                     file.write(msgspec.json.encode(result) + b"\n")
 
         num_out = write_documents(folder / f"documents-{name}.jsonl.zst", kept())
-    temporary.rename(log)
     return PartCounts(num_in=num_out + reasons.total(), num_out=num_out, drops=dict(sorted(reasons.items())))
 
 
@@ -160,12 +154,10 @@ def join_logs(folder: Path, log: str, names: Collection[str]) -> None:
     # A run that was killed here has taken some of the parts' away: what it had joined by then is still there.
     joined = folder / f"{log}.jsonl"
     if not joined.exists():
-        temporary = joined.with_name(joined.name + ".tmp")
-        with temporary.open("wb") as file:
+        with whole(joined) as temporary, temporary.open("wb") as file:
             for name in names:
                 with (folder / f"{log}-{name}.jsonl").open("rb") as part:
                     shutil.copyfileobj(part, file)
-        temporary.rename(joined)
     for name in names:
         (folder / f"{log}-{name}.jsonl").unlink(missing_ok=True)
 

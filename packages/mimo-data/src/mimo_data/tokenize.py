@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mimo_data.documents import Document, document_files, read_documents
 from mimo_data.engine import Engine, count_items, run_parts
-from mimo_data.run import Record, Run
+from mimo_data.run import STATE, Record, Run
 from mimo_data.shards import PartWriter, ShardEntry, TokenizeRecipe, sha256_of, write_manifests
-from mimo_data.steps import STATE, forget_parts, part_names
+from mimo_data.steps import forget_parts, part_names
 from mimo_data.tokens import Encoder
 
 _COUNT_EVERY = 256

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mimo_data.commands.extract import add_inputs, chosen_input
 from mimo_data.commands.step import Verbs
+from mimo_data.run import whole
 
 
 def add(verbs: Verbs) -> None:
@@ -27,9 +28,8 @@ def _run(arguments: argparse.Namespace) -> None:
     chapters = tell(arguments.id, arguments.steps)
     print(as_text(arguments.id, chapters))
     if arguments.html:
-        temporary = arguments.html.with_name(arguments.html.name + ".tmp")
-        temporary.write_text(as_html(arguments.id, chapters, _page(arguments)))
-        temporary.rename(arguments.html)
+        with whole(arguments.html) as temporary:
+            temporary.write_text(as_html(arguments.id, chapters, _page(arguments)))
         print(f"\n{arguments.html}: open it in a browser")
 
 

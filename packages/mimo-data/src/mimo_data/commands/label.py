@@ -25,7 +25,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mimo_data.steps import STATE
+    from mimo_data.run import STATE
     from mimo_data.synth.journal import Journal
     from mimo_data.tag.card import load_card
 

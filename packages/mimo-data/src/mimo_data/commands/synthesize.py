@@ -36,7 +36,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mimo_data.steps import STATE
+    from mimo_data.run import STATE
     from mimo_data.synth.journal import Journal
     from mimo_data.synth.plan import Plan
     from mimo_data.synth.prompts import Template, template_path

@@ -18,11 +18,18 @@ from mimo_data.decontaminate.index import ProblemIndex
 from mimo_data.decontaminate.problems import DecontaminateRecipe, read_prompts
 from mimo_data.documents import Document, Drop, document_files, read_documents
 from mimo_data.engine import Engine, count_items, run_parts
-from mimo_data.run import Run
-from mimo_data.steps import STATE, PartCounts, finish_step, join_logs, part_names, write_part
+from mimo_data.run import STATE, Record, Run, whole
+from mimo_data.steps import PartCounts, finish_step, join_logs, part_names, write_part
 
 _FIRST_PART = next(part_names())
 _UNSEARCHED = "unsearched.jsonl"
+
+
+class Unsearched(Record, frozen=True):
+    """One line of `unsearched.jsonl`: a problem that says too little to be searched for."""
+
+    problem: str
+    """Its id."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,10 @@ def decontaminate_documents(
 def _search_part(part: _Part) -> PartCounts:
     index = _index(part.recipe, part.problems, part.run)
     if part.name == _FIRST_PART:
-        _write_whole(part.folder / _UNSEARCHED, ({"problem": problem} for problem in index.too_short))
-    hits = part.folder / f"hits-{part.name}.jsonl"
-    temporary = hits.with_name(hits.name + ".tmp")
-    with temporary.open("wb") as file:
+        with whole(part.folder / _UNSEARCHED) as temporary:
+            lines = (msgspec.json.encode(Unsearched(problem=problem)) + b"\n" for problem in index.too_short)
+            temporary.write_bytes(b"".join(lines))
+    with whole(part.folder / f"hits-{part.name}.jsonl") as temporary, temporary.open("wb") as file:
 
         def decided() -> Iterator[Document | Drop]:
             for document in read_documents(part.path):
@@ -80,15 +87,7 @@ def _search_part(part: _Part) -> PartCounts:
                     yield document
                 count_items(1)
 
-        counts = write_part(part.folder, part.name, decided())
-    temporary.rename(hits)
-    return counts
-
-
-def _write_whole(path: Path, lines: Iterator[dict[str, str]]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    temporary.rename(path)
+        return write_part(part.folder, part.name, decided())
 
 
 @lru_cache(maxsize=1)
