@@ -1,7 +1,7 @@
 """Copies out of a corpus of any size on disk, on processes of one machine or on Ray: the rules of `minhash.py`.
 
 The result is that of `find_duplicates` on the same documents, whatever the number of workers and however often the run
-was killed and begun again. `phases.py` has the phases; here is their order.
+was killed and begun again. `layout.py` lists the phases; here is their order.
 
 A worker holds at most some hundred megabytes, and two hundred bytes for each document that its part drops: parts of a
 few gigabytes each are a good size, and there cannot be more workers busy than parts. Files between the phases take
@@ -17,15 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from mimo_data.dedup import phases
+from mimo_data.dedup import exact, names, near
+from mimo_data.dedup.layout import Counted, Layout, Task
 from mimo_data.dedup.minhash import DeduplicateRecipe
-from mimo_data.dedup.phases import Counted, Layout, Task
 from mimo_data.documents import document_files
 from mimo_data.engine import Engine, run_parts
-from mimo_data.run import Record, Run
-from mimo_data.steps import STATE, PartCounts, finish_step, part_names
+from mimo_data.run import STATE, Record, Run
+from mimo_data.steps import PartCounts, finish_step, part_names
 
 OutputT = TypeVar("OutputT", bound=Record)
 
@@ -60,8 +58,7 @@ def deduplicate_corpus(
     """Runs the step over documents files and step folders, and finishes it.
 
     Args:
-        engine: where the phases run; None for this process, one task after the other: for a small corpus that is over
-            before the first process of an engine has started.
+        engine: where the phases run; None for this process.
         partition_bytes: of the input files, to each of which comes one partition of the hashes. The result is the
             same for any.
         on_items: told of documents; each counts twice, when it is sketched and when it is written or dropped.
@@ -98,12 +95,12 @@ class _Phases:
         self._losses: tuple[tuple[str, str], ...] = ()
 
     def run_all(self) -> PartCounts:
-        self._parts(phases.sketch)
-        self._partitions(phases.addresses)
+        self._parts(exact.sketch)
+        self._partitions(exact.addresses)
         self._forget("id-hashes", "url-hashes")
         self._losses += (("losses-url", "same_url"),)
-        self._parts(phases.words)
-        self._partitions(phases.texts)
+        self._parts(exact.words)
+        self._partitions(exact.texts)
         self._forget("text-hashes")
         self._losses += (("losses-text", "same_text"),)
         number = 0
@@ -111,24 +108,24 @@ class _Phases:
             number += 1
         self._forget("sketches")
         turn = 0
-        while _total(self._parts(phases.names, turn=turn)):
+        while _total(self._parts(names.names, turn=turn)):
             turn += 1
-        outputs = self._run_tasks("filter", phases.filter_part, self._part_tasks(turn=turn), PartCounts)
+        outputs = self._run_tasks("filter", names.filter_part, self._part_tasks(turn=turn), PartCounts)
         return finish_step(self._run, outputs)
 
     def _near_duplicates(self, number: int) -> bool:
         """One round; whether there is anything left for another one."""
-        self._parts(phases.bands, round=number)
-        num_crowded = _total(self._partitions(phases.pairs, round=number))
+        self._parts(near.bands, round=number)
+        num_crowded = _total(self._partitions(near.pairs, round=number))
         self._forget(f"bands-{number}")
-        self._parts(phases.shingles, round=number)
-        self._partitions(phases.verify, round=number)
+        self._parts(near.shingles, round=number)
+        self._partitions(near.verify, round=number)
         self._forget(f"shingles-{number}", f"pairs-{number}", f"needs-{number}")
         turn = 0
-        joined = self._partitions(phases.stars, round=number)
+        joined = self._partitions(near.stars, round=number)
         while any(counted.changed for counted in joined.values()):
             turn += 1
-            joined = self._partitions(phases.stars, round=number, turn=turn)
+            joined = self._partitions(near.stars, round=number, turn=turn)
         self._losses += ((f"losses-near-{number}-{turn}", "near_duplicate"),)
         return num_crowded > 0 and _total(joined) > 0
 
@@ -152,10 +149,7 @@ class _Phases:
         done = self._run.folder / STATE / "done" / name
         parts = dict(zip(part_names(), tasks, strict=False))
         cpu_s, disk_bytes = self._use()
-        if self._engine is not None:
-            outputs = run_parts(phase, parts, output=output, done=done, engine=self._engine, on_items=self._on_items)
-        else:
-            outputs = {part: _run_here(phase, task, output, done / f"{part}.json") for part, task in parts.items()}
+        outputs = run_parts(phase, parts, output=output, done=done, engine=self._engine, on_items=self._on_items)
         if self._on_phase is not None:
             cpu_s_after, disk_bytes_after = self._use()
             self._on_phase(PhaseUse(name, cpu_s_after - cpu_s, disk_bytes_after - disk_bytes, disk_bytes_after))
@@ -181,15 +175,3 @@ def _name(phase: Callable[[Task], Counted], round: int, turn: int) -> str:
 
 def _total(outputs: dict[str, Counted]) -> int:
     return sum(counted.num_records for counted in outputs.values())
-
-
-def _run_here(phase: Callable[[Task], OutputT], task: Task, output: type[OutputT], record: Path) -> OutputT:
-    """What a task gives, in this process; recorded as the engine does it."""
-    if record.exists():
-        return msgspec.json.decode(record.read_bytes(), type=output)
-    result = phase(task)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    temporary = record.with_name(record.name + ".tmp")
-    temporary.write_bytes(msgspec.json.encode(result))
-    temporary.rename(record)
-    return result
