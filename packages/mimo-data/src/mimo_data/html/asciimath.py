@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from mimo_data.html.symbols import FUNCTIONS, join
+from mimo_data.latex import FUNCTIONS, join
 
 _MAX_DEPTH = 60
 

@@ -21,7 +21,7 @@ from mimo_data.html.delimiters import Notation
 from mimo_data.html.glyphs import chtml_to_latex, katex_to_latex, mathjax2_to_latex, svg_to_latex
 from mimo_data.html.imageformulas import image_source
 from mimo_data.html.mathml import mathml_to_latex
-from mimo_data.html.symbols import join, symbols_to_latex
+from mimo_data.latex import join, symbols_to_latex
 
 FORMULA_TAG = "x-formula"
 

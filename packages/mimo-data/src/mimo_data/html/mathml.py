@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from lxml import etree
 
-from mimo_data.html.symbols import FUNCTIONS, join, plain_letter, symbols_to_latex
+from mimo_data.latex import FUNCTIONS, join, plain_letter, symbols_to_latex
 
 _MAX_DEPTH = 150
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mimo_data.latex import FUNCTIONS, join
 from mimo_data.pdf.symbols import (
     ACCENTS,
     BIG,
     CLOSE,
-    FUNCTIONS,
     LIMITS,
     OPEN,
     OPERATORS,
@@ -25,7 +25,6 @@ from mimo_data.pdf.symbols import (
     UNDER,
     WIDE,
     braced,
-    join,
     latex_of,
 )
 from mimo_data.pdf.textlayer import Glyph, Rule

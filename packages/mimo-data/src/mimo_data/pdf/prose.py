@@ -10,9 +10,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from mimo_data.latex import FUNCTIONS
 from mimo_data.pdf.formulas import formula
 from mimo_data.pdf.layout import Row
-from mimo_data.pdf.symbols import FUNCTIONS, OPERATORS, RELATIONS, is_mathematical
+from mimo_data.pdf.symbols import OPERATORS, RELATIONS, is_mathematical
 from mimo_data.pdf.textlayer import Glyph
 
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,

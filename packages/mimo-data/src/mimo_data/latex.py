@@ -1,4 +1,4 @@
-"""Unicode's mathematics in LaTeX's words, for MathML, AsciiMath and formulas written in plain HTML."""
+"""Unicode's mathematics in LaTeX's words, for formulas that pages and PDF files write in it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TABLE = r"""
 """
 _words = _TABLE.split()
 SYMBOLS: dict[str, str] = dict(zip(_words[::2], _words[1::2], strict=True))
-"""A character and its LaTeX; an invisible operator has an empty one."""
+"""A character that one sees, and its LaTeX."""
 
 SYMBOLS |= {
     unicodedata.lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}"): "\\"
@@ -46,7 +46,7 @@ SYMBOLS |= {
     )
     for name in names.split()
 }  # fmt: skip
-SYMBOLS |= {
+_BLANKS = {
     "\N{FUNCTION APPLICATION}": "", "\N{INVISIBLE TIMES}": "", "\N{INVISIBLE SEPARATOR}": "", "\N{INVISIBLE PLUS}": "",
     "\N{ZERO WIDTH SPACE}": "", "\N{WORD JOINER}": "", "\N{VARIATION SELECTOR-1}": "", "\N{NO-BREAK SPACE}": " ",
 }  # fmt: skip
@@ -102,6 +102,6 @@ def symbols_to_latex(text: str) -> str:
     parts = []
     for letter in text:
         plain, style = plain_letter(letter)
-        latex = SYMBOLS.get(plain, plain)
+        latex = _BLANKS.get(plain, SYMBOLS.get(plain, plain))
         parts.append(f"{style}{{{latex}}}" if style else latex)
     return join(parts)
