@@ -23,10 +23,10 @@ from tempfile import TemporaryDirectory
 
 from mimo_data import write_documents
 from mimo_data.dedup.corpus import PhaseUse, deduplicate_corpus
+from mimo_data.dedup.generated import sample_documents
 from mimo_data.dedup.minhash import DeduplicateRecipe, find_duplicates, similar_pairs
 from mimo_data.dedup.words import split_words
 from mimo_data.engine import Engine
-from mimo_data.plan import sample_documents
 from mimo_data.run import Run
 
 RECIPE = DeduplicateRecipe()

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from mimo_data.cli import main
+from mimo_data.dedup.generated import sample_documents
 from mimo_data.dedup.minhash import DeduplicateRecipe, find_duplicates
-from mimo_data.plan import Demand, make_plan, sample_documents
+from mimo_data.plan import Demand, make_plan
 
 DEMAND = Demand(text_bytes=1e12, hours=24, document_bytes=2000, copies=0.4, cores_per_machine=64)
 
