@@ -136,3 +136,17 @@ def test_the_command_labels_drops_and_asks_nothing_twice(chat_server, completion
     assert found == {"a": TAGS, "c": TAGS}
     drops = [json.loads(line) for line in (tmp_path / "out" / "drops.jsonl").read_text().splitlines()]
     assert [(drop["id"], drop["reason"]) for drop in drops] == [("b", "no_label")]
+
+
+def test_a_teacher_that_rejects_every_request_is_an_error_and_drops_nothing(chat_server, tmp_path, capsys):
+    pytest.importorskip("httpx", reason="needs httpx: install mimo-data[synth]")
+    server = chat_server(lambda body, number: (400, {"error": {"message": "no such parameter"}}, {}))
+    path = tmp_path / "documents.jsonl.zst"
+    write_documents(path, [Document(id=str(number), text="text", source="web") for number in range(30)])
+    recipe = tmp_path / "data.toml"
+    recipe.write_text(
+        f'[label]\nendpoint = "teacher"\n[synthesize.endpoints.teacher]\nurl = "{server.url}"\nmodel = "tiny"\n'
+    )
+    assert main(["label", str(recipe), str(tmp_path / "out"), "--documents", str(path)]) == 1
+    assert "all of the first 20 were rejected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from mimo_data.run import DataError, RecipeError, Run
 
 if TYPE_CHECKING:
     from mimo_data.documents import Document, Drop
-    from mimo_data.synth.endpoint import EndpointRecipe, Message
+    from mimo_data.synth.endpoint import Endpoint, EndpointRecipe, Message, Reply
     from mimo_data.synth.journal import Journal
     from mimo_data.tag.card import LabelCard
     from mimo_data.tag.label import LabelRecipe
@@ -53,13 +52,13 @@ def _run(arguments: argparse.Namespace) -> None:
         # What makes the run one to resume: no answer is paid for twice.
         (run.folder / STATE).mkdir(exist_ok=True)
         with Journal(run.folder / "replies.jsonl") as journal, progress("documents") as on_items:
-            asyncio.run(_ask_all(read_all(arguments), card, journal, endpoint, recipe, on_items))
+            _ask(read_all(arguments), card, journal, endpoint, recipe, on_items)
             write_step(run, _results(read_all(arguments), card, journal))
             spent = journal.spent
     print(f"{run.out}: labelled for {spent:.4g}")
 
 
-async def _ask_all(
+def _ask(
     documents: Iterator[Document],
     card: LabelCard,
     journal: Journal,
@@ -70,39 +69,28 @@ async def _ask_all(
     """Journals one reply for each document: the first that can be used, or the last."""
     import msgspec
 
-    from mimo_data.synth.endpoint import Endpoint, Reply
+    from mimo_data.synth.asking import ask_all
     from mimo_data.synth.journal import Entry
     from mimo_data.tag.label import label
 
+    async def ask(endpoint: Endpoint, document: Document) -> Entry:
+        replies: list[Reply] = []
+
+        async def ask_once(messages: Sequence[Message]) -> str:
+            replies.append(await endpoint.ask(messages, recipe.sampling, seed=len(replies)))
+            return replies[-1].text
+
+        await label(document, card, ask_once, recipe)
+        price = sum(endpoint.cost(reply) for reply in replies)
+        last = msgspec.structs.replace(replies[-1], num_tries=sum(reply.num_tries for reply in replies))
+        return Entry(id=document.id, price=price, reply=last)
+
     waiting = (document for document in documents if document.id not in journal)
-    problems: list[str] = []
-
-    async def work(endpoint: Endpoint) -> None:
-        while not problems and (document := next(waiting, None)):
-            if recipe.budget is not None and journal.spent >= recipe.budget:
-                problems.append(f"the budget of {recipe.budget} is spent. Raise label.budget and run again.")
-                return
-            replies: list[Reply] = []
-
-            async def ask(messages: Sequence[Message], replies: list[Reply] = replies) -> str:
-                replies.append(await endpoint.ask(messages, recipe.sampling, seed=len(replies)))
-                return replies[-1].text
-
-            try:
-                await label(document, card, ask, recipe)
-            except DataError as error:
-                problems.append(str(error))
-                return
-            price = sum(endpoint.cost(reply) for reply in replies)
-            last = msgspec.structs.replace(replies[-1], num_tries=sum(reply.num_tries for reply in replies))
-            journal.add(Entry(id=document.id, price=price, reply=last))
-            on_items(1)
-
-    async with Endpoint(where) as endpoint, asyncio.TaskGroup() as workers:
-        for _ in range(where.concurrency):
-            workers.create_task(work(endpoint))
-    if problems:
-        raise DataError(f"{problems[0]} {len(journal)} answers are kept.")
+    if not ask_all(waiting, ask, journal, where, budget=recipe.budget, on_replies=on_items):
+        raise DataError(
+            f"the budget of {recipe.budget} is spent: {len(journal)} replies for {journal.spent:.4g}, which are kept. "
+            "Raise label.budget and run again."
+        )
 
 
 def _results(documents: Iterator[Document], card: LabelCard, journal: Journal) -> Iterator[Document | Drop]:

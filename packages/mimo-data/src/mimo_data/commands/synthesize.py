@@ -79,12 +79,12 @@ def _run(arguments: argparse.Namespace) -> None:
 def _ask(
     plan: Plan, journal: Journal, endpoint: EndpointRecipe, strategy: StrategyRecipe, budget: float | None
 ) -> None:
-    from mimo_data.synth.asking import ask_all
+    from mimo_data.synth.asking import ask_requests
     from mimo_data.synth.plan import Request
 
     requests = (request for request in plan.requests() if isinstance(request, Request))
     with progress("replies") as on_replies:
-        is_done = ask_all(requests, journal, endpoint, strategy.sampling, budget=budget, on_replies=on_replies)
+        is_done = ask_requests(requests, journal, endpoint, strategy.sampling, budget=budget, on_replies=on_replies)
     if not is_done:
         raise DataError(
             f"the budget of {budget} is spent: {len(journal)} replies for {journal.spent:.4g}, which are kept. "
