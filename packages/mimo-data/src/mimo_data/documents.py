@@ -93,16 +93,6 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
         raise ValueError(f"{path}: a documents file ends in .jsonl.zst or .parquet")
 
 
-def write_drops(path: Path, drops: Iterable[Drop]) -> int:
-    """Writes a drop log; returns the number of lines."""
-    num_drops = 0
-    with path.open("wb") as file:
-        for drop in drops:
-            file.write(msgspec.json.encode(drop) + b"\n")
-            num_drops += 1
-    return num_drops
-
-
 def _read_json_lines(path: Path) -> Iterator[Document]:
     decoder = msgspec.json.Decoder(Document)
     for number, line in enumerate(_zstd_lines(path), start=1):

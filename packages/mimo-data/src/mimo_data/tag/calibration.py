@@ -10,28 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from mimo_data.run import Record
+from mimo_data.tag.checkpoint import HeadCalibration
 from mimo_data.tag.heads import Heads
 
 _NUM_BINS = 10
 _MAX_ITERATIONS = 60
-
-
-class HeadCalibration(Record, frozen=True):
-    """One head, measured on documents of sites that the model had not seen; kept in `tagger.json`."""
-
-    scale: float
-    """What this head's logits are multiplied by."""
-    shifts: tuple[float, ...]
-    """What is then added to each; zeros for the domain."""
-    num_documents: int
-    """Documents with a label for this head."""
-    accuracy: float
-    """Share of these whose tag is the label."""
-    error_before: float
-    """Expected calibration error, in ten bins, of the logits as they are."""
-    error_after: float
-    """The same with scale and shifts from the other folds."""
 
 
 def calibrate(heads: Heads, name: str, logits: Tensor, wanted: Tensor, folds: Tensor) -> HeadCalibration:

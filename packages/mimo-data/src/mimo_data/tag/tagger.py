@@ -15,10 +15,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from mimo_data.documents import Document
-from mimo_data.run import DataError, Record
+from mimo_data.run import DataError
 from mimo_data.tag import train as training
-from mimo_data.tag.calibration import HeadCalibration, calibrated
+from mimo_data.tag.calibration import calibrated
 from mimo_data.tag.card import LabelCard, load_card
+from mimo_data.tag.checkpoint import TaggerFile
 from mimo_data.tag.heads import Heads
 from mimo_data.tag.recipe import TaggerRecipe
 from mimo_data.tag.windows import tokenize
@@ -26,20 +27,6 @@ from mimo_data.tag.windows import tokenize
 _FILE = "tagger.json"
 # Documents that are read ahead, so that windows of like length share a batch.
 _CHUNK_DOCUMENTS = 256
-
-
-class TaggerFile(Record, frozen=True):
-    """`tagger.json`."""
-
-    card: LabelCard
-    num_windows: int
-    """As in the recipe."""
-    window_tokens: int
-    """As in the recipe."""
-    num_documents: int
-    """Labelled documents that the student has learnt from."""
-    heads: dict[str, HeadCalibration]
-    """By tag; a tag of the card that no document had is not here, and is not given."""
 
 
 class Tagger:

@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from mimo_data.documents import Document
 from mimo_data.run import DataError
 from mimo_data.tag.bag import new_student
-from mimo_data.tag.calibration import HeadCalibration, calibrate
+from mimo_data.tag.calibration import calibrate
+from mimo_data.tag.checkpoint import HeadCalibration
 from mimo_data.tag.heads import Heads
 from mimo_data.tag.recipe import BAG, TaggerRecipe
 from mimo_data.tag.windows import Windows, batches, tokenize
