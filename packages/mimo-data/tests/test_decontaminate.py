@@ -209,6 +209,14 @@ def test_a_file_without_problems_says_so(tmp_path, content):
         list(read_prompts(path))
 
 
+def test_a_problem_file_that_is_not_utf8_or_nests_without_end_says_where(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    for other in (b'"\xff"', b"[" * 100_000):
+        path.write_bytes(b'{"id":"a","prompt":"p"}\n{"tests":' + other + b"\n")
+        with pytest.raises(DataError, match="2"):
+            list(read_prompts(path))
+
+
 def test_the_command_reports_hits_and_what_it_did_not_search_for(tmp_path):
     for number, texts in enumerate((["clean", f"x {SUM} y"], [f"y {LONG}"])):
         rows = [Document(id=f"{number}{n}", text=text, source="web") for n, text in enumerate(texts)]

@@ -68,6 +68,14 @@ def test_files_of_several_zstd_frames_are_read_whole(tmp_path):
     assert [document.id for document in read_documents(path)] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("line", [b'{"id":"\xff","text":"t","source":"web"}', b'{"id":' + b"[" * 100_000])
+def test_a_line_that_is_no_document_is_named_whatever_it_is(tmp_path, line):
+    path = tmp_path / "documents.jsonl.zst"
+    path.write_bytes(zstandard.compress(line + b"\n"))
+    with pytest.raises(DataError, match="line 1 is not a document"):
+        list(read_documents(path))
+
+
 def test_an_unknown_key_is_refused(tmp_path):
     path = tmp_path / "documents.jsonl.zst"
     path.write_bytes(zstandard.compress(b'{"id":"a","text":"t","source":"web","score":1}\n'))

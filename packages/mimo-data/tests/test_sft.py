@@ -279,14 +279,12 @@ def test_each_sample_is_kept_byte_by_byte_or_dropped_for_a_reason(recipe, proble
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"id": "a", "prompt": "p"}\n', "line 1 is no sample"),
-        ('{"id": "a", "prompt": "p", "response": "r."}\n' * 2, "line 2: the id 'a' is there twice"),
-        (b"\xff\xfe\n", "line 1 is no sample"),
+        ('{"id": "a", "prompt": "p"}\n', "line 1: "),
+        ('{"id": "a", "prompt": "p", "response": "r."}\n' * 2, "the id 'a' is there twice"),
+        (b"\xff\xfe\n", "line 1: "),
     ],
 )
-def test_a_file_that_is_no_samples_is_an_error_that_names_the_line(
-    recipe, problems, tmp_path, capsys, content, message
-):
+def test_a_file_that_is_no_samples_is_an_error_that_says_where(recipe, problems, tmp_path, capsys, content, message):
     samples = tmp_path / "samples.jsonl"
     samples.write_bytes(content if isinstance(content, bytes) else content.encode())
     command = ["filter-sft", recipe, tmp_path / "out", "--samples", samples, "--problems", problems]

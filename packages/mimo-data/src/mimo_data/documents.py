@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, Record, whole
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -98,7 +99,7 @@ def _read_json_lines(path: Path) -> Iterator[Document]:
     for number, line in enumerate(_zstd_lines(path), start=1):
         try:
             yield decoder.decode(line)
-        except msgspec.MsgspecError as error:
+        except NOT_JSON as error:
             raise DataError(f"{path}: line {number} is not a document: {error}.") from None
 
 

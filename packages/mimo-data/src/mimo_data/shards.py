@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimo_data.documents import Document
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, Record, whole
 
 _VERSION = 2
@@ -230,7 +231,7 @@ def _open_source(path: Path) -> Source:
         if version != _VERSION:
             raise DataError(f"{path}: format version {version}, but this mimo-data reads {_VERSION}. {_AGAIN}")
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except NOT_JSON as error:
         raise DataError(f"{path}: not a shard's manifest: {error}. {_AGAIN}") from None
     return Source(manifest, tuple(_open_shard(path.parent, entry) for entry in manifest.shards))
 

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from mimo_data.documents import Document
+from mimo_data.jsonlines import read_json_lines
 from mimo_data.run import DataError, Record
 
 
@@ -62,18 +63,10 @@ def read_prompts(path: Path) -> Iterator[BenchmarkPrompt]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such problem file. Write one with `mimo-eval problems`.")
-    decoder = msgspec.json.Decoder(BenchmarkPrompt)
     empty = True
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield decoder.decode(line)
-                except msgspec.MsgspecError as error:
-                    raise DataError(
-                        f"{path}: line {number} is not a problem: {error}. It needs `id` and `prompt`."
-                    ) from None
-                empty = False
+    for prompt, _ in read_json_lines(path, BenchmarkPrompt, wanted="a problem, with `id` and `prompt`"):
+        yield prompt
+        empty = False
     if empty:
         raise DataError(f"{path}: holds no problem. Write it again with `mimo-eval problems`.")
 

@@ -24,6 +24,7 @@ import msgspec
 
 from mimo_data.decontaminate.index import ProblemIndex
 from mimo_data.documents import Document, Drop
+from mimo_data.jsonlines import read_json_lines
 from mimo_data.run import DataError, Record
 from mimo_data.sft.completeness import why_incomplete
 from mimo_data.sft.languages import why_mixed
@@ -56,26 +57,16 @@ def read_lines(paths: Iterable[Path]) -> Iterator[tuple[QueryResponse, bytes]]:
     Raises:
         DataError: a file is missing, a line is no sample, or two have the same id.
     """
-    decoder = msgspec.json.Decoder(QueryResponse)
     seen: set[bytes] = set()
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: no such file of samples. A line holds the strings id, prompt and response.")
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    sample = decoder.decode(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    raise DataError(
-                        f"{path}: line {number} is no sample: {error}. A line has id, prompt and response."
-                    ) from None
-                key = _digest(sample.id)
-                if key in seen:
-                    raise DataError(f"{path}: line {number}: the id {sample.id!r} is there twice. Make the ids unique.")
-                seen.add(key)
-                yield sample, line.rstrip(b"\r\n")
+        for sample, line in read_json_lines(path, QueryResponse, wanted="a sample, with id, prompt and response"):
+            key = _digest(sample.id)
+            if key in seen:
+                raise DataError(f"{path}: the id {sample.id!r} is there twice. Make the ids unique.")
+            seen.add(key)
+            yield sample, line
 
 
 def why_dropped(sample: QueryResponse, index: ProblemIndex) -> tuple[str, str] | None:

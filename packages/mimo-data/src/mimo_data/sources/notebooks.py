@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.sources.page import PageError
 
 _FENCE = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
@@ -56,7 +57,7 @@ def notebook_text(data: bytes) -> str:
     """
     try:
         notebook = msgspec.json.decode(data, type=_Notebook)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise PageError("broken", f"not a notebook: {error}"[:200]) from None
     language = notebook.metadata.language_info.name or notebook.metadata.kernelspec.language or "python"
     cells = [*notebook.cells, *(cell for sheet in notebook.worksheets for cell in sheet.cells)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from mimo_data.documents import Document, Drop
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, Record
 from mimo_data.sources.decoding import decode
 from mimo_data.sources.lines import COMPRESSIONS, lines
@@ -235,7 +236,7 @@ def _json_rows(path: Path, part: Part, recipe: TablesRecipe) -> Iterator[tuple[s
                 raise _missing(f"{path}, byte {place}", [recipe.content_column], found)
             checked = True
             yield place, {name: msgspec.json.decode(found[name]) if name in found else None for name in wanted}
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except NOT_JSON as error:
             yield place, PageError("broken", f"not a JSON object: {error}"[:200])
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, Record
 
 
@@ -75,7 +76,7 @@ def _read(path: Path, name: str) -> dict[str, bool | None]:
         for number, line in enumerate(file, start=1):
             try:
                 judgement = decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except NOT_JSON as error:
                 raise DataError(f"checker {name}: its line {number} is no judgement: {error}.") from None
             if judgement.id in judgements:
                 raise DataError(f"checker {name}: judged {judgement.id!r} twice.")

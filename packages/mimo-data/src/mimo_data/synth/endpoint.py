@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, RecipeError, Record
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Endpoint:
     def _read(self, content: bytes) -> Reply | _Failure:
         try:
             completion = msgspec.json.decode(content, type=_Completion)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             return _Failure(problem=f"an answer that is not a chat completion ({error})")
         if not completion.choices:
             return _Failure(problem="an answer without a choice")
@@ -323,7 +324,7 @@ def _error(content: bytes) -> tuple[str, str]:
     """Code and message of OpenAI's error object, or the beginning of whatever came."""
     try:
         error = msgspec.json.decode(content, type=_ErrorBody).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return "", " ".join(content[:300].decode(errors="replace").split())
     return str(error.code or ""), error.message
 

@@ -14,6 +14,7 @@ from typing import Self
 
 import msgspec
 
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, Record
 from mimo_data.synth.endpoint import Reply
 
@@ -118,7 +119,7 @@ class Journal:
     def _decode(self, line: bytes) -> Entry:
         try:
             return self._decoder.decode(line)
-        except msgspec.MsgspecError as error:
+        except NOT_JSON as error:
             raise DataError(f"{self._path}: damaged ({error}). Remove that line: its request is asked again.") from None
 
     def _note(self, entry: Entry) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mimo_data.documents import Document, read_documents
+from mimo_data.jsonlines import read_json_lines
 from mimo_data.run import DataError, Record
 
 _BLANK = re.compile(r"\n[ \t]*\n")
@@ -66,19 +67,10 @@ def _read_documents(path: Path) -> Iterator[Seed]:
 
 
 def _read_problems(path: Path) -> Iterator[Seed]:
-    decoder = msgspec.json.Decoder(_ProblemLine)
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file of problems or queries.") from None
-    with file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    found = decoder.decode(line)
-                except msgspec.MsgspecError as error:
-                    raise DataError(f"{path}: line {number}: {error}. A line has at least `id` and `prompt`.") from None
-                yield Seed(id=found.id, text=found.prompt, tags=found.tags, problem=line.strip())
+    if not path.is_file():
+        raise DataError(f"{path}: no such file of problems or queries.")
+    for found, line in read_json_lines(path, _ProblemLine, wanted="a problem or query, with `id` and `prompt`"):
+        yield Seed(id=found.id, text=found.prompt, tags=found.tags, problem=line.strip())
 
 
 def why_not_selected(seed: Seed, recipe: SelectRecipe) -> str:
