@@ -38,6 +38,7 @@ class Drop(Record, frozen=True):
     """One line of `drops.jsonl`: why a document is not in a step's output."""
 
     id: str
+    """Of the document, or of what would have been one."""
     step: str
     """The command that dropped it."""
     reason: str

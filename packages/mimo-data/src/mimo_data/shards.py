@@ -57,20 +57,24 @@ class FileEntry(Record, frozen=True):
 
     num_bytes: int
     sha256: str
+    """In hexadecimal."""
 
 
 class ClassEntry(Record, frozen=True):
     """The documents of one shard that have the same tags."""
 
     tags: dict[str, str]
+    """Those that the recipe names and the documents have."""
     num_documents: int
     num_tokens: int
+    """End-of-text tokens included."""
 
 
 class ShardEntry(Record, frozen=True):
     """One shard of a source."""
 
     name: str
+    """What the names of its files begin with."""
     num_documents: int
     num_tokens: int
     """End-of-text tokens included."""
@@ -86,6 +90,7 @@ class Manifest(Record, frozen=True):
     version: int
     """Of this format: 2."""
     source: str
+    """In the mixture's words; the folder's name."""
     num_documents: int
     num_tokens: int
     """End-of-text tokens included."""
@@ -271,6 +276,13 @@ class PartWriter:
         self.entries: dict[str, list[ShardEntry]] = {}
 
     def add(self, document: Document, tokens: NDArray[np.uint32]) -> None:
+        """
+        Args:
+            tokens: of the document, the end of text included.
+
+        Raises:
+            DataError: its source cannot name a folder, or its shard has too many combinations of tags.
+        """
         source = document.source
         if source not in self._open:
             if not _SOURCE.fullmatch(source):

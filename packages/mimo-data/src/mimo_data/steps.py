@@ -31,7 +31,9 @@ class PartCounts(Record, frozen=True):
     """What became of a part."""
 
     num_in: int
+    """Documents or pages that were read."""
     num_out: int
+    """Documents that were written."""
     drops: dict[str, int]
     """Dropped documents by reason."""
 

@@ -74,6 +74,7 @@ class Verbs:
 
 
 def load(arguments: argparse.Namespace) -> DataRecipe:
+    """The recipe that the command line names, with its overrides."""
     from mimo_data.recipe import DataRecipe
 
     return Run.load_recipe(arguments.recipe, DataRecipe, arguments.set)
@@ -144,6 +145,7 @@ def named(role: str, paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def read_all(arguments: argparse.Namespace) -> Iterator[Document]:
+    """All documents that the command line names."""
     from mimo_data.documents import read_documents
 
     return chain.from_iterable(read_documents(path) for path in arguments.documents)

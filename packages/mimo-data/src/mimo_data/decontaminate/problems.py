@@ -38,19 +38,24 @@ class BenchmarkPrompt(msgspec.Struct, frozen=True):
     """What decontamination reads of a problem file's line; other keys are ignored."""
 
     id: str
+    """The name that hits are reported by."""
     prompt: str
+    """The question as the benchmark asks it."""
 
 
 class Hit(Record, frozen=True):
     """One line of `hits.jsonl`: a document and a problem that it contains."""
 
     document: str
+    """Its id."""
     problem: str
+    """Its id."""
     rule: Literal["whole", "question", "ngram"]
     """`whole` prompt, its `question` without the options, or a run of `ngram_words` words."""
     start: int
     """Place of the matching words in the document's text, in characters."""
     end: int
+    """The place after the last of them."""
     text: str
     """The matching words as they stand there, at most 400 characters."""
 

@@ -107,6 +107,7 @@ def hash_name(name: str) -> int:
 
 @cache
 def sign_tables() -> SignTables:
+    """Made once a process."""
     kinds = np.zeros(_CODE_POINTS, np.uint8)
     folded = np.zeros(_CODE_POINTS, np.uint64)
     operators = np.zeros(_CODE_POINTS, np.uint16)

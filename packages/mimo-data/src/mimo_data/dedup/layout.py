@@ -53,12 +53,15 @@ class Layout:
     num_partitions: int
 
     def parts(self, phase: str) -> list[Path]:
+        """What the tasks of a phase of parts have written."""
         return [self.file(phase, part) for part in range(self.num_parts)]
 
     def partitions(self, phase: str) -> list[Path]:
+        """What the tasks of a phase of partitions have written."""
         return [self.file(phase, partition) for partition in range(self.num_partitions)]
 
     def file(self, phase: str, task: int) -> Path:
+        """What one task of a phase writes."""
         return self.folder / phase / f"{task:05d}"
 
 
@@ -88,14 +91,17 @@ class Counted(Record, frozen=True):
 
 
 def numbers_of(part: int, first_row: int, count: int) -> NDArray[np.uint64]:
+    """Of a part's documents from a row on."""
     return np.arange(first_row, first_row + count, dtype=np.uint64) | np.uint64(part) << ROW_BITS
 
 
 def row_mask() -> np.uint64:
+    """The bits of a number that are the row."""
     return (np.uint64(1) << ROW_BITS) - np.uint64(1)
 
 
 def part_of(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The parts that have the documents of these numbers."""
     return (numbers >> ROW_BITS).astype(np.int64)
 
 
@@ -106,6 +112,7 @@ def partition_of(values: NDArray[np.uint64], layout: Layout) -> NDArray[np.int64
 
 
 def spread(writer: ShuffleWriter, records: NDArray[np.void], layout: Layout) -> None:
+    """Each record to the partition of its hash."""
     writer.add_records(partition_of(records["hash"], layout), records)
 
 
@@ -142,6 +149,7 @@ def sketches_of(layout: Layout, part: int) -> Iterator[tuple[NDArray[np.uint64],
 
 
 def ids_of(layout: Layout, part: int) -> Iterator[str]:
+    """The ids of a part's documents, in their order."""
     decoder = msgspec.json.Decoder(str)
     with layout.file("ids", part).open("rb") as file:
         yield from map(decoder.decode, file)
@@ -161,6 +169,7 @@ def lost_numbers(task: Task) -> NDArray[np.uint64]:
 
 
 def among(numbers: NDArray[np.uint64], some: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the numbers are among some, which are sorted."""
     if not len(some):
         return np.zeros(len(numbers), dtype=bool)
     places = np.minimum(np.searchsorted(some, numbers), len(some) - 1)

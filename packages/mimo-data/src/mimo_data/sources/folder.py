@@ -25,6 +25,7 @@ class FolderRecipe(Record, frozen=True):
     html_source: str = "web"
     """Source of the documents from HTML, in the mixture's words."""
     pdf_source: str = "papers"
+    """Source of the documents from PDF."""
 
     def __post_init__(self) -> None:
         if self.max_page_bytes < 1 or self.pages_per_part < 1:

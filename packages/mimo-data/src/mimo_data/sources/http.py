@@ -36,6 +36,7 @@ class Response:
 
     @property
     def charset(self) -> str:
+        """The encoding that the content type names; "" for none."""
         match = re.search(r"charset\s*=\s*[\"']?([^\s\"';,]+)", self.headers.get("content-type", ""), re.IGNORECASE)
         return match[1] if match else ""
 

@@ -28,12 +28,15 @@ class ImportRecipe(Record, frozen=True):
     name: str = ""
     """The hub data set's configuration."""
     split: str = "train"
+    """The hub data set's part."""
     revision: str = ""
     """The hub data set's commit, so that a second import reads the same."""
     text_column: str = "text"
+    """The column with the document's text."""
     id_column: str = ""
     """Values must be unique; without it, documents are numbered `<source>-<shard>-<row>`."""
     url_column: str = ""
+    """The column with the document's address; "" for none."""
     meta_columns: tuple[str, ...] = ()
     """Columns kept as `meta`, as text."""
 

@@ -58,6 +58,7 @@ class RepositoryRecipe(Record, frozen=True):
     keep_unlicensed: bool = False
     """Keeps files whose licence is unknown; otherwise they are dropped, too (`licence`)."""
     files: FileRecipe = FileRecipe()
+    """Which files are source code worth keeping."""
 
 
 class _File(Record, frozen=True):

@@ -40,9 +40,11 @@ class TablesRecipe(Record, frozen=True):
     content: Literal["text", "html", "pdf"] = "text"
     """What `content_column` holds: a document's text, or a page to extract it from (PDF in base64, but in Parquet)."""
     content_column: str = "text"
+    """The column with the text or the page."""
     id_column: str = ""
     """Values must be unique; without it, an id is the file's name and the place of the row."""
     url_column: str = ""
+    """The column with the document's address; "" for none."""
     meta_columns: tuple[str, ...] = ()
     """Columns kept as `meta`, as text; a row may lack them."""
     max_page_bytes: int = 20_000_000

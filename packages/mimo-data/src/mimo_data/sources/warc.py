@@ -40,6 +40,7 @@ class WarcRecipe(Record, frozen=True):
     html_source: str = "web"
     """Source of documents from HTML and plain text, in the mixture's words."""
     pdf_source: str = "papers"
+    """Source of documents from PDF."""
 
     def __post_init__(self) -> None:
         if self.max_page_bytes < 1 or self.part_bytes < 1:

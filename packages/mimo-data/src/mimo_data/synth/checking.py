@@ -22,15 +22,20 @@ class Question(Record, frozen=True):
     """A line that the checker reads."""
 
     id: str
+    """Of the request."""
     problem: msgspec.Raw
+    """The line of the problem file as it stands."""
     response: str
+    """The answer to judge, its reasoning before it."""
 
 
 class Judgement(Record, frozen=True):
     """A line that the checker writes."""
 
     id: str
+    """The question's."""
     right: bool | None
+    """None where the checker cannot tell."""
 
 
 def check(command: Sequence[str], questions: Iterable[Question], folder: Path) -> dict[str, bool | None]:

@@ -81,6 +81,7 @@ class SamplingRecipe(Record, frozen=True):
     temperature: float = 0.6
     """0.6 and top-p 0.95 are the report's for evaluation (§3.5)."""
     top_p: float = 0.95
+    """Share of the probability that tokens are drawn from; 1 for all of it."""
     max_tokens: int = 32_768
     """Of an answer, reasoning included; one that is cut there is not used."""
 
@@ -108,6 +109,7 @@ class Reply(Record, frozen=True):
     prompt_tokens: int = 0
     """As the server counts; 0 if it does not say."""
     completion_tokens: int = 0
+    """The same, reasoning included."""
     num_tries: int = 1
     """How often it was asked until it answered."""
 

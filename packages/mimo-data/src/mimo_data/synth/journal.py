@@ -27,17 +27,22 @@ class Entry(Record, frozen=True):
     price: float
     """What it cost, by the prices when it was asked."""
     reply: Reply
+    """What came back; the last one where several were asked for."""
 
 
 class LedgerLine(Record, frozen=True):
     """One line of `ledger.jsonl`: what one answered request used, in the order of the plan."""
 
     id: str
+    """Of the request."""
     prompt_tokens: int
     completion_tokens: int
     price: float
+    """In the currency of the endpoint's prices."""
     num_tries: int
+    """How often it was asked until it answered."""
     finish: str
+    """As in the reply."""
 
 
 class Journal:

@@ -39,6 +39,7 @@ class Template:
             )
 
     def fill(self, seed: str) -> str:
+        """The prompt about one seed."""
         return self._text.replace(_PLACE, seed.strip())
 
 

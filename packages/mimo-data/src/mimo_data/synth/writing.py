@@ -23,8 +23,10 @@ class SampleLine(Record, frozen=True):
     """A fine-tuning sample in mimo-train's format, as `mimo-data filter-sft` and `mimo-train sft` read it."""
 
     id: str
+    """The document's, too."""
     prompt: str
     response: str
+    """Reasoning between `<think>` and `</think>` first, if there is any."""
 
 
 class Totals(Record, frozen=True):
@@ -35,9 +37,11 @@ class Totals(Record, frozen=True):
     num_selected: int
     """That were asked about."""
     num_replies: int
+    """Requests that were answered."""
     prompt_tokens: int
     completion_tokens: int
     price: float
+    """In the currency of the endpoint's prices."""
 
 
 def documents(

@@ -27,6 +27,7 @@ class TaggerFile(Record, frozen=True):
     """`tagger.json`."""
 
     card: LabelCard
+    """What the tags mean."""
     num_windows: int
     """As in the recipe."""
     window_tokens: int
