@@ -380,5 +380,6 @@ def test_a_disk_that_fails_is_not_a_drop(tmp_path):
 
 
 def test_a_folder_without_archives_is_an_error(tmp_path):
+    (tmp_path / "unpacked.warc.gz").mkdir()
     with pytest.raises(DataError, match="no WARC file"):
         warc.parts([tmp_path], WarcRecipe())

@@ -55,7 +55,9 @@ def parts(paths: Sequence[Path], recipe: WarcRecipe) -> list[Part]:
     """
     files: list[Path] = []
     for path in paths:
-        found = sorted(child for child in path.rglob("*") if child.name.endswith(_ENDINGS)) if path.is_dir() else [path]
+        found = [path]
+        if path.is_dir():
+            found = [child for child in sorted(path.rglob("*")) if child.name.endswith(_ENDINGS) and child.is_file()]
         if not found or not path.exists():
             raise DataError(
                 f"{path}: no WARC file. Name files, or a folder with files that end in .warc.gz or the like."
