@@ -19,6 +19,7 @@ from typing import NamedTuple
 from lxml import etree, html
 
 from mimo_data.html.outline import Outline
+from mimo_data.html.quotes import remove_repeated_quotes
 
 _BODY = re.compile(
     r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|usertext|usercontent)s?"
@@ -146,6 +147,7 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
     """The posts, each under a line with its author and date, and the page's text above the first."""
     bodies = {post.body: post for post in posts}
     holders = with_holders(posts)
+    remove_repeated_quotes(bodies)
     content = html.Element("div")
     # `len` of an element counts its children one by one.
     is_empty = True

@@ -1,0 +1,84 @@
+"""Quotations of earlier posts in a thread: the quoted post stands above, and its repetition says nothing more.
+
+A quotation goes with its title ("Ada said:") when most of its words stand in the same order in earlier posts. One of
+a text that is not on the page stays, and so does one with formulas or code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import accumulate
+
+from lxml import etree, html
+
+from mimo_data.html.codeblocks import CODE_TAG
+from mimo_data.html.formulas import FORMULA_TAG
+
+_QUOTE_NAME = re.compile(r"(?:^|[\s_-])(?:ips|bb)?quote(?:$|[\s_-])", re.IGNORECASE)
+# Boxes that say what they are in their first words only.
+_BOX_NAME = re.compile(r"(?:^|\s)(?:alt2|panel)(?:$|\s)")
+_BOX_TITLE = re.compile(r"\s*(?:quote:|originally posted by\b)", re.IGNORECASE)
+_QUOTE_TAGS = frozenset(["blockquote", "div", "td", "aside", "fieldset"])
+_WORD = re.compile(r"\w+")
+# Words in a row that tell a text from any other: fewer are a figure of speech.
+_RUN = 4
+_MIN_REPEATED_SHARE = 0.5
+
+
+def remove_repeated_quotes(bodies: Iterable[html.HtmlElement]) -> None:
+    """Drops from each post, in the order given, the quotations of the posts before it."""
+    seen: set[tuple[str, ...]] = set()
+    for body in bodies:
+        words, quotes = _words_and_quotes(body)
+        # At each place, how many of the runs that start before it are repeated.
+        repeated = list(accumulate((run in seen for run in _runs(words)), initial=0))
+        own: list[str] = []
+        position = 0
+        for quote, start, end in quotes:
+            num_runs = end - start - _RUN + 1
+            if start < position or num_runs < 1:
+                continue
+            if repeated[start + num_runs] - repeated[start] >= _MIN_REPEATED_SHARE * num_runs:
+                own += words[position:start]
+                position = end
+                quote.drop_tree()
+        seen.update(_runs([*own, *words[position:]]))
+
+
+def _runs(words: list[str]) -> Iterable[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(_RUN)), strict=False)
+
+
+def _words_and_quotes(body: html.HtmlElement) -> tuple[list[str], list[tuple[html.HtmlElement, int, int]]]:
+    """The words of a post, and its quotations, outer before inner, with where each starts and ends in the words."""
+    words: list[str] = []
+    starts: dict[html.HtmlElement, int] = {}
+    ends: dict[html.HtmlElement, int] = {}
+    for event, element in etree.iterwalk(body, events=("start", "end")):
+        if event == "start":
+            if element is not body and _is_quote(element):
+                starts[element] = len(words)
+            words += _words(element.text)
+        else:
+            if element in starts:
+                ends[element] = len(words)
+            if element is not body:
+                words += _words(element.tail)
+    quotes = [(quote, start, ends[quote]) for quote, start in starts.items()]
+    return words, [found for found in quotes if next(found[0].iter(CODE_TAG, FORMULA_TAG), None) is None]
+
+
+def _words(text: str | None) -> list[str]:
+    return _WORD.findall(text.lower()) if text else []
+
+
+def _is_quote(element: html.HtmlElement) -> bool:
+    tag = element.tag
+    if tag not in _QUOTE_TAGS:
+        return False
+    names = element.get("class")
+    if tag == "blockquote" or (names and _QUOTE_NAME.search(names)):
+        return True
+    is_box = tag == "td" or (names and _BOX_NAME.search(names))
+    return bool(is_box) and _BOX_TITLE.match(next(filter(str.strip, element.itertext()), "")) is not None
