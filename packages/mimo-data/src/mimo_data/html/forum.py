@@ -43,13 +43,15 @@ _ASIDE = re.compile(
     r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",
     re.IGNORECASE,
 )
+_NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
 
 _RAW_FORMULA = re.compile(r"\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
 _AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
 _NOT_AUTHOR = re.compile(
-    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile)s?", re.IGNORECASE
+    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile|author|op|advertisement)s?",
+    re.IGNORECASE,
 )
 # A status beside the name; in front of it often its first letter.
 _STATUS = re.compile(r"\b(?:offline|online|this user)\b", re.IGNORECASE)
@@ -61,7 +63,7 @@ _DATE_NAME = re.compile(r"date|time|posted|timestamp|\bage\b|\bago\b|\bwhen\b", 
 _DATE = re.compile(
     r"\b(?:\d{1,2}(?:st|nd|rd|th)?[\s/.-]+(?:\w{3,9}|\d\d?)[\s/.,-]+(?:19|20)\d\d"
     r"|[A-Z]\w{2,8}\.? \d{1,2},? (?:19|20)\d\d"
-    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)\b"
+    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)(?:\b|(?=T\d))"
     r"(?:,?(?: at| \||\s*»|\s*-)? \d\d?:\d\d(?::\d\d)?(?: ?[ap]m\b)?)?",
     re.IGNORECASE,
 )
@@ -165,12 +167,18 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
             stack.extend(reversed(element))
             continue
         # Below the first post only formulas and code are kept of what is no post.
-        elif not (outline.marked(element) if started else _is_lead(element, outline)):
+        elif _is_aside(element) or not (outline.marked(element) if started else _is_lead(element, outline)):
             continue
         element.tail = None
         content.append(element)
         is_empty = False
     return content
+
+
+def _is_aside(element: html.HtmlElement) -> bool:
+    """A signature, a notice to visitors or a column of related threads."""
+    names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    return _ASIDE.search(names) is not None or _NOTICE.search(names) is not None
 
 
 def _heading(post: Post) -> html.HtmlElement:

@@ -33,7 +33,8 @@ _FURNITURE_PART = re.compile(
     r"outbrain|taboola|disqus|author-?box|author-?bio|about-?author|byline|tag-?list|taglinks|edit-?link|edit-?page|"
     r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
     r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
-    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments)(?:$|[_-])",
+    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments|"
+    r"expand-?link|shrink-?link|unfurl|(?:ips)?edited)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Dialogs of consent services: on a short page they are most of the text.
