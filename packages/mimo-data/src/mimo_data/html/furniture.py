@@ -30,7 +30,9 @@ _FURNITURE_PART = re.compile(
     r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
     r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
     r"skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|editsection|noprint|headerlink|"
-    r"outbrain|taboola|disqus|author-?box|author-?bio|about-?author|byline|tag-?list|taglinks|edit-?link|edit-?page|"
+    r"outbrain|taboola|disqus|about-?(?:the-?)?authors?|byline|"
+    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block)|"
+    r"(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|tag-?list|taglinks|edit-?link|edit-?page|"
     r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
     r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
     r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments|"
@@ -49,6 +51,13 @@ _FURNITURE_NAME = re.compile(
     r"js-post-menu|respond|overlay|jump-?link|ad|hidden",
     re.IGNORECASE,
 )
+# Of a short element: buttons, credits and dates. A long one is a part of the page that has some.
+_SMALL_PART = re.compile(
+    r"(?:^|[_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|price|"
+    r"postmetadata|post-?date|publish(?:ed)?(?:-?date)?)(?:$|[_-])",
+    re.IGNORECASE,
+)
+_MAX_SMALL_CHARACTERS = 200
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
 _STATE = re.compile(
@@ -62,6 +71,7 @@ _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
+_TITLED_TAGS_OF_TEXT = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "html", "body", CODE_TAG, FORMULA_TAG])
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
 
@@ -96,7 +106,11 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
     number = 1
     while number < len(outline.elements):
         element = outline.elements[number]
-        if element not in protected and _is_furniture(element) and _may_go(element, outline, whole, num_marked):
+        if (
+            element not in protected
+            and (_is_furniture(element) or _is_small_part(element, outline))
+            and _may_go(element, outline, whole, num_marked)
+        ):
             removed.append(number)
             if _is_consent(element):
                 num_consent_characters += outline.good(element)
@@ -149,6 +163,22 @@ def _is_furniture(element: html.HtmlElement) -> bool:
     if "-" in tag and _FURNITURE_PART.search(tag):
         return True
     return bool(names) and _is_furniture_name(names)
+
+
+def _is_small_part(element: html.HtmlElement, outline: Outline) -> bool:
+    names = element.get("class")
+    return (
+        names is not None
+        and _has_small_name(names)
+        and element.tag not in _TITLED_TAGS_OF_TEXT
+        and outline.text(element) <= _MAX_SMALL_CHARACTERS
+        and not outline.marked(element)
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _has_small_name(names: str) -> bool:
+    return any(_SMALL_PART.search(name) and not _STATE.match(name) for name in names.split())
 
 
 @lru_cache(maxsize=1 << 16)
