@@ -23,7 +23,7 @@ from mimo_data.html.quotes import remove_repeated_quotes
 
 _BODY = re.compile(
     r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|usertext|usercontent)s?"
-    r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg))+(?:[-_]?\d+)?"
+    r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg|copy))+(?:[-_]?\d+)?"
     r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|commtext|md|md-div|postmsg|usercontent|markdown-body",
     re.IGNORECASE,
 )
@@ -45,7 +45,8 @@ _ASIDE = re.compile(
 )
 _NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
 
-_RAW_FORMULA = re.compile(r"\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
+# Stack Exchange sets each post between `\begingroup` and `\endgroup`.
+_RAW_FORMULA = re.compile(r"(?!\$\\(?:begin|end)group)\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
 _AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)

@@ -36,7 +36,8 @@ _FURNITURE_PART = re.compile(
     r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
     r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
     r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments|"
-    r"expand-?link|shrink-?link|unfurl|(?:ips)?edited)(?:$|[_-])",
+    r"expand-?link|shrink-?link|unfurl|(?:ips)?edited|"
+    r"(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Dialogs of consent services: on a short page they are most of the text.
