@@ -19,7 +19,7 @@ from typing import NamedTuple
 from lxml import etree, html
 
 from mimo_data.html.outline import Outline
-from mimo_data.html.quotes import remove_repeated_quotes
+from mimo_data.html.quotes import has_raw_formula, remove_repeated_quotes
 
 _BODY = re.compile(
     r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|usertext|usercontent)s?"
@@ -45,8 +45,6 @@ _ASIDE = re.compile(
 )
 _NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
 
-# Stack Exchange sets each post between `\begingroup` and `\endgroup`.
-_RAW_FORMULA = re.compile(r"(?!\$\\(?:begin|end)group)\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
 _AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
@@ -64,7 +62,8 @@ _DATE_NAME = re.compile(r"date|time|posted|timestamp|\bage\b|\bago\b|\bwhen\b", 
 _DATE = re.compile(
     r"\b(?:\d{1,2}(?:st|nd|rd|th)?[\s/.-]+(?:\w{3,9}|\d\d?)[\s/.,-]+(?:19|20)\d\d"
     r"|[A-Z]\w{2,8}\.? \d{1,2},? (?:19|20)\d\d"
-    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)(?:\b|(?=T\d))"
+    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)"
+    r"(?:\b|(?=T\d))"
     r"(?:,?(?: at| \||\s*»|\s*-)? \d\d?:\d\d(?::\d\d)?(?: ?[ap]m\b)?)?",
     re.IGNORECASE,
 )
@@ -101,7 +100,7 @@ def find_posts(outline: Outline) -> list[Post]:
     # Of remarks below the posts of a question-and-answer site only those with mathematics or code are kept.
     answers = {body for body in bodies if not _COMMENT.search(f"{body.get('class')} {body.get('id')}")}
     if len(answers) > 1:
-        bodies = [body for body in bodies if body in answers or outline.marked(body) or _has_raw_formula(body)]
+        bodies = [body for body in bodies if body in answers or outline.marked(body) or has_raw_formula(body)]
     if len(bodies) < 2:
         return []
     posts = [Post(*_author_and_date(body, record), body) for body, record in zip(bodies, _records(bodies), strict=True)]
@@ -124,10 +123,6 @@ def _upwards(elements: Iterable[html.HtmlElement]) -> set[html.HtmlElement]:
             found.add(element)
             element = element.getparent()
     return found
-
-
-def _has_raw_formula(body: html.HtmlElement) -> bool:
-    return _RAW_FORMULA.search("".join(body.itertext())) is not None
 
 
 def is_thread(outline: Outline, posts: list[Post]) -> bool:

@@ -30,14 +30,19 @@ _FURNITURE_PART = re.compile(
     r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
     r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
     r"skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|editsection|noprint|headerlink|"
-    r"outbrain|taboola|disqus|about-?(?:the-?)?authors?|byline|"
-    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block)|"
-    r"(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|tag-?list|taglinks|edit-?link|edit-?page|"
+    r"outbrain|taboola|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|"
     r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
     r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
     r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments|"
     r"expand-?link|shrink-?link|unfurl|(?:ips)?edited|"
     r"(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    re.IGNORECASE,
+)
+# Whose text it is; also as a part of what is named like the text: `entry__author`.
+_AUTHOR_BOX = re.compile(
+    r"(?:^|[\s_-])(?:about-?(?:the-?)?authors?|(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|"
+    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block))"
+    r"(?:$|[\s_-])",
     re.IGNORECASE,
 )
 # Dialogs of consent services: on a short page they are most of the text.
@@ -49,7 +54,7 @@ _FURNITURE_NAME = re.compile(
     r"foot|metadata|widget|signature|sig|avatar|user-?info|userinfo|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
     r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
     r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
-    r"js-post-menu|respond|overlay|jump-?link|ad|hidden",
+    r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
 # Of a short element: buttons, credits and dates. A long one is a part of the page that has some.
@@ -184,6 +189,8 @@ def _has_small_name(names: str) -> bool:
 
 @lru_cache(maxsize=1 << 16)
 def _is_furniture_name(names: str) -> bool:
+    if _AUTHOR_BOX.search(names):
+        return True
     return not _KEPT.search(names) and any(
         _FURNITURE_NAME.fullmatch(name) or (_FURNITURE_PART.search(name) and not _STATE.match(name))
         for name in names.split()

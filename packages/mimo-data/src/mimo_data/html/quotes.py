@@ -20,6 +20,8 @@ _QUOTE_NAME = re.compile(r"(?:^|[\s_-])(?:ips|bb)?quote(?:$|[\s_-])", re.IGNOREC
 _BOX_NAME = re.compile(r"(?:^|\s)(?:alt2|panel)(?:$|\s)")
 _BOX_TITLE = re.compile(r"\s*(?:quote:|originally posted by\b)", re.IGNORECASE)
 _QUOTE_TAGS = frozenset(["blockquote", "div", "td", "aside", "fieldset"])
+# Stack Exchange sets each post between `\begingroup` and `\endgroup`.
+_RAW_FORMULA = re.compile(r"(?!\$\\(?:begin|end)group)\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _WORD = re.compile(r"\w+")
 # Words in a row that tell a text from any other: fewer are a figure of speech.
 _RUN = 4
@@ -39,11 +41,17 @@ def remove_repeated_quotes(bodies: Iterable[html.HtmlElement]) -> None:
             num_runs = end - start - _RUN + 1
             if start < position or num_runs < 1:
                 continue
-            if repeated[start + num_runs] - repeated[start] >= _MIN_REPEATED_SHARE * num_runs:
+            num_repeated = repeated[start + num_runs] - repeated[start]
+            if num_repeated >= _MIN_REPEATED_SHARE * num_runs and not _holds_formula_or_code(quote):
                 own += words[position:start]
                 position = end
                 quote.drop_tree()
         seen.update(_runs([*own, *words[position:]]))
+
+
+def has_raw_formula(element: html.HtmlElement) -> bool:
+    """Whether its text seems to hold a formula between delimiters."""
+    return _RAW_FORMULA.search("".join(element.itertext())) is not None
 
 
 def _runs(words: list[str]) -> Iterable[tuple[str, ...]]:
@@ -65,8 +73,11 @@ def _words_and_quotes(body: html.HtmlElement) -> tuple[list[str], list[tuple[htm
                 ends[element] = len(words)
             if element is not body:
                 words += _words(element.tail)
-    quotes = [(quote, start, ends[quote]) for quote, start in starts.items()]
-    return words, [found for found in quotes if next(found[0].iter(CODE_TAG, FORMULA_TAG), None) is None]
+    return words, [(quote, start, ends[quote]) for quote, start in starts.items()]
+
+
+def _holds_formula_or_code(quote: html.HtmlElement) -> bool:
+    return next(quote.iter(CODE_TAG, FORMULA_TAG), None) is not None or has_raw_formula(quote)
 
 
 def _words(text: str | None) -> list[str]:
