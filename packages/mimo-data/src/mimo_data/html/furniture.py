@@ -172,10 +172,8 @@ def _is_furniture(element: html.HtmlElement) -> bool:
 
 
 def _is_small_part(element: html.HtmlElement, outline: Outline) -> bool:
-    names = element.get("class")
     return (
-        names is not None
-        and _has_small_name(names)
+        _has_small_name(element.get("class") or "")
         and element.tag not in _TITLED_TAGS_OF_TEXT
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)

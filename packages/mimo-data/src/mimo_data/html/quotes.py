@@ -19,7 +19,7 @@ _QUOTE_NAME = re.compile(r"(?:^|[\s_-])(?:ips|bb)?quote(?:$|[\s_-])", re.IGNOREC
 # Boxes that say what they are in their first words only.
 _BOX_NAME = re.compile(r"(?:^|\s)(?:alt2|panel)(?:$|\s)")
 _BOX_TITLE = re.compile(r"\s*(?:quote:|originally posted by\b)", re.IGNORECASE)
-_QUOTE_TAGS = frozenset(["blockquote", "div", "td", "aside", "fieldset"])
+_QUOTE_TAGS = ("blockquote", "div", "td", "aside", "fieldset")
 # Stack Exchange sets each post between `\begingroup` and `\endgroup`.
 _RAW_FORMULA = re.compile(r"(?!\$\\(?:begin|end)group)\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _WORD = re.compile(r"\w+")
@@ -30,9 +30,12 @@ _MIN_REPEATED_SHARE = 0.5
 
 def remove_repeated_quotes(bodies: Iterable[html.HtmlElement]) -> None:
     """Drops from each post, in the order given, the quotations of the posts before it."""
+    posts = [(body, set(filter(_is_quote, body.iterdescendants(*_QUOTE_TAGS)))) for body in bodies]
+    while posts and not posts[-1][1]:
+        posts.pop()
     seen: set[tuple[str, ...]] = set()
-    for body in bodies:
-        words, quotes = _words_and_quotes(body)
+    for body, found in posts:
+        words, quotes = _words_and_places(body, found)
         # At each place, how many of the runs that start before it are repeated.
         repeated = list(accumulate((run in seen for run in _runs(words)), initial=0))
         own: list[str] = []
@@ -58,18 +61,22 @@ def _runs(words: list[str]) -> Iterable[tuple[str, ...]]:
     return zip(*(words[start:] for start in range(_RUN)), strict=False)
 
 
-def _words_and_quotes(body: html.HtmlElement) -> tuple[list[str], list[tuple[html.HtmlElement, int, int]]]:
+def _words_and_places(
+    body: html.HtmlElement, quotes: set[html.HtmlElement]
+) -> tuple[list[str], list[tuple[html.HtmlElement, int, int]]]:
     """The words of a post, and its quotations, outer before inner, with where each starts and ends in the words."""
+    if not quotes:
+        return _words(" ".join(body.itertext())), []
     words: list[str] = []
     starts: dict[html.HtmlElement, int] = {}
     ends: dict[html.HtmlElement, int] = {}
     for event, element in etree.iterwalk(body, events=("start", "end")):
         if event == "start":
-            if element is not body and _is_quote(element):
+            if element in quotes:
                 starts[element] = len(words)
             words += _words(element.text)
         else:
-            if element in starts:
+            if element in quotes:
                 ends[element] = len(words)
             if element is not body:
                 words += _words(element.tail)
@@ -85,11 +92,8 @@ def _words(text: str | None) -> list[str]:
 
 
 def _is_quote(element: html.HtmlElement) -> bool:
-    tag = element.tag
-    if tag not in _QUOTE_TAGS:
-        return False
     names = element.get("class")
-    if tag == "blockquote" or (names and _QUOTE_NAME.search(names)):
+    if element.tag == "blockquote" or (names and _QUOTE_NAME.search(names)):
         return True
-    is_box = tag == "td" or (names and _BOX_NAME.search(names))
+    is_box = element.tag == "td" or (names and _BOX_NAME.search(names))
     return bool(is_box) and _BOX_TITLE.match(next(filter(str.strip, element.itertext()), "")) is not None
