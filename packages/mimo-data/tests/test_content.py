@@ -83,6 +83,12 @@ def test_a_button_or_a_credit_goes_by_its_name_and_a_long_text_of_that_name_stay
     assert markdown.count("0. A paragraph") == 3
 
 
+def test_a_short_element_is_no_button_for_the_words_of_its_id():
+    assert "A note on credits" in body(
+        f"<main>{TEXT}<ol><li id='cite_note-credits-3'>A note on credits</li></ol></main>"
+    )
+
+
 def test_furniture_that_holds_the_mathematics_of_a_page_stays():
     formula = "<script type='math/tex'>x^2</script>"
     assert "$x^2$" in body(f"<main>{TEXT}</main><div class='sidebar'>{formula} {formula}</div>")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from enum import Enum, auto
 from functools import lru_cache
 
 from lxml import etree, html
@@ -59,8 +60,8 @@ _FURNITURE_NAME = re.compile(
 )
 # Of a short element: buttons, credits and dates. A long one is a part of the page that has some.
 _SMALL_PART = re.compile(
-    r"(?:^|[_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|price|"
-    r"postmetadata|post-?date|publish(?:ed)?(?:-?date)?)(?:$|[_-])",
+    r"(?:^|[\s_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
+    r"postmetadata|post-?date|publish(?:ed)?(?:-?date)?)(?:$|[\s_-])",
     re.IGNORECASE,
 )
 _MAX_SMALL_CHARACTERS = 200
@@ -77,9 +78,15 @@ _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
-_TITLED_TAGS_OF_TEXT = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "html", "body", CODE_TAG, FORMULA_TAG])
+_HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
+
+
+class _Named(Enum):
+    FURNITURE = auto()
+    SMALL_PART = auto()
+    """Furniture when it is short."""
 
 
 def remove_silent(body: html.HtmlElement) -> None:
@@ -114,7 +121,7 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
         element = outline.elements[number]
         if (
             element not in protected
-            and (_is_furniture(element) or _is_small_part(element, outline))
+            and _is_furniture(element, outline)
             and _may_go(element, outline, whole, num_marked)
         ):
             removed.append(number)
@@ -141,7 +148,7 @@ def _is_consent(element: html.HtmlElement) -> bool:
     return _CONSENT.search(f"{element.get('class') or ''} {element.get('id') or ''}") is not None
 
 
-def _is_furniture(element: html.HtmlElement) -> bool:
+def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     tag = element.tag
     if tag in ("noscript", "nav", "footer"):
         return True
@@ -168,28 +175,28 @@ def _is_furniture(element: html.HtmlElement) -> bool:
         return not _KEPT.search(names)
     if "-" in tag and _FURNITURE_PART.search(tag):
         return True
-    return bool(names) and _is_furniture_name(names)
+    named = _named(names) if names else None
+    return named is _Named.FURNITURE or (named is _Named.SMALL_PART and _is_small(element, outline))
 
 
-def _is_small_part(element: html.HtmlElement, outline: Outline) -> bool:
+def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
+    # The words of an id may come from the text.
     return (
-        _has_small_name(element.get("class") or "")
-        and element.tag not in _TITLED_TAGS_OF_TEXT
+        _SMALL_PART.search(element.get("class") or "") is not None
+        and element.tag not in _HEADINGS
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)
     )
 
 
 @lru_cache(maxsize=1 << 16)
-def _has_small_name(names: str) -> bool:
-    return any(_SMALL_PART.search(name) and not _STATE.match(name) for name in names.split())
-
-
-@lru_cache(maxsize=1 << 16)
-def _is_furniture_name(names: str) -> bool:
+def _named(names: str) -> _Named | None:
+    """What the words of a class or id say."""
     if _AUTHOR_BOX.search(names):
-        return True
-    return not _KEPT.search(names) and any(
-        _FURNITURE_NAME.fullmatch(name) or (_FURNITURE_PART.search(name) and not _STATE.match(name))
-        for name in names.split()
-    )
+        return _Named.FURNITURE
+    words = [word for word in names.split() if not _STATE.match(word)]
+    if not _KEPT.search(names) and (
+        any(map(_FURNITURE_NAME.fullmatch, names.split())) or any(map(_FURNITURE_PART.search, words))
+    ):
+        return _Named.FURNITURE
+    return _Named.SMALL_PART if any(map(_SMALL_PART.search, words)) else None
