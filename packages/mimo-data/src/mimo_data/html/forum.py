@@ -40,7 +40,7 @@ _NEVER_BODY_TAGS = frozenset([
     "x-formula", "x-code",
 ])  # fmt: skip
 _ASIDE = re.compile(
-    r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",
+    r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested|cookies?|consent)(?:\b|_)|signature",
     re.IGNORECASE,
 )
 _NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
