@@ -89,6 +89,16 @@ def test_a_short_element_is_no_button_for_the_words_of_its_id():
     )
 
 
+def test_an_aside_of_prose_inside_of_the_text_is_a_note_and_one_of_links_or_named_as_a_sidebar_is_not():
+    note = f"<aside>A note. {PROSE} {PROSE}</aside>"
+    links = f"<aside>See also. {PROSE} {PROSE} <a href='/1'>one</a> <a href='/2'>two</a></aside>"
+    sidebar = f"<aside class='sidebar'>News. {PROSE} {PROSE}</aside>"
+    markdown = body(f"<main>{TEXT}{note}{links}{sidebar}{TEXT}</main>")
+    assert "A note." in markdown
+    assert "See also." not in markdown
+    assert "News." not in markdown
+
+
 def test_furniture_that_holds_the_mathematics_of_a_page_stays():
     formula = "<script type='math/tex'>x^2</script>"
     assert "$x^2$" in body(f"<main>{TEXT}</main><div class='sidebar'>{formula} {formula}</div>")

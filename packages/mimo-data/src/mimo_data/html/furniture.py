@@ -65,6 +65,8 @@ _SMALL_PART = re.compile(
     re.IGNORECASE,
 )
 _MAX_SMALL_CHARACTERS = 200
+_MIN_NOTE_CHARACTERS = 100
+_MIN_CHARACTERS_PER_LINK = 100
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
 _STATE = re.compile(
@@ -172,11 +174,23 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if "id" in attributes and tag not in _TITLED_TAGS and "section" not in names.split():
         names = f"{names} {element.get('id')}"
     if tag == "aside":
-        return not _KEPT.search(names)
+        if _KEPT.search(names):
+            return False
+        if not _is_note(element, outline):
+            return True
     if "-" in tag and _FURNITURE_PART.search(tag):
         return True
     named = _named(names) if names else None
     return named is _Named.FURNITURE or (named is _Named.SMALL_PART and _is_small(element, outline))
+
+
+def _is_note(aside: html.HtmlElement, outline: Outline) -> bool:
+    """Prose beside the text, not links around it."""
+    return (
+        outline.num_links(aside) * _MIN_CHARACTERS_PER_LINK <= outline.good(aside)
+        and outline.good(aside) > _MIN_NOTE_CHARACTERS
+        and next(aside.iterancestors("main", "article"), None) is not None
+    )
 
 
 def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
