@@ -110,7 +110,12 @@ RECIPES = [
 COMMAND_LINES = [
     Fault("no verb", "mimo-data", ("required: VERB",), exit_code=2),
     Fault("an unknown verb", "mimo-model destroy out", ("invalid choice", "init"), exit_code=2),
-    Fault("an input left out", "mimo-data extract {tiny}/data.toml out", ("required: --pages",), exit_code=2),
+    Fault(
+        "an input left out",
+        "mimo-data extract {tiny}/data.toml out",
+        ("one of the arguments --pages --archives",),
+        exit_code=2,
+    ),
     Fault("an output left out", "mimo-train sft {tiny}/sft.toml", ("required: OUT, --model, --samples",), exit_code=2),
     Fault("an unknown option", "mimo-rl check train {tiny}/rl.toml --fast", ("unrecognized arguments: --fast",), 2),
     Fault("an unknown benchmark", "mimo-eval problems sudoku {bad}/torn.jsonl out", ("sudoku", "gsm8k"), exit_code=2),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from mimo_data import extract_html
 
 PROSE = "A paragraph of the text says something at some length, so that nobody takes it for a menu."
@@ -63,6 +65,38 @@ def test_custom_elements_go_by_their_name():
     assert "licensed" not in body(
         f"<main>{TEXT}<site-content-footer><p>All is licensed.</p></site-content-footer></main>"
     )
+
+
+@pytest.mark.parametrize("name", ["author__info", "post-authors", "cs-entry__author", "about-the-author"])
+def test_what_is_said_of_the_author_goes(name):
+    markdown = body(
+        f"<main><article>{TEXT}<div class='{name}'><p>Ada writes for us since 1843.</p></div></article></main>"
+    )
+    assert "0. A paragraph" in markdown
+    assert "1843" not in markdown
+
+
+@pytest.mark.parametrize("name", ["prli-prdt-btns", "cta-container", "c-media__attributions", "txt-disclaimer"])
+def test_a_button_or_a_credit_goes_by_its_name_and_a_long_text_of_that_name_stays(name):
+    markdown = body(f"<main>{TEXT}<div class='{name}'>Buy one here</div>{TEXT}<div class='{name}'>{TEXT}</div></main>")
+    assert "Buy one" not in markdown
+    assert markdown.count("0. A paragraph") == 3
+
+
+def test_a_short_element_is_no_button_for_the_words_of_its_id():
+    assert "A note on credits" in body(
+        f"<main>{TEXT}<ol><li id='cite_note-credits-3'>A note on credits</li></ol></main>"
+    )
+
+
+def test_an_aside_of_prose_inside_of_the_text_is_a_note_and_one_of_links_or_named_as_a_sidebar_is_not():
+    note = f"<aside>A note. {PROSE} {PROSE}</aside>"
+    links = f"<aside>See also. {PROSE} {PROSE} <a href='/1'>one</a> <a href='/2'>two</a></aside>"
+    sidebar = f"<aside class='sidebar'>News. {PROSE} {PROSE}</aside>"
+    markdown = body(f"<main>{TEXT}{note}{links}{sidebar}{TEXT}</main>")
+    assert "A note." in markdown
+    assert "See also." not in markdown
+    assert "News." not in markdown
 
 
 def test_furniture_that_holds_the_mathematics_of_a_page_stays():

@@ -91,6 +91,55 @@ def test_remarks_below_answers_stay_only_with_mathematics_or_code():
     assert "Nice one" not in markdown
 
 
+def test_a_quotation_of_an_earlier_post_goes_and_one_of_another_text_stays():
+    repeated = f"<blockquote class='bbCodeBlock--quote'><div>ada said:</div><div>{QUESTION}</div></blockquote>"
+    other = f"<blockquote>{THANKS} The manual says it in other words, somewhere else.</blockquote>"
+    posts = [XENFORO.format(author="ada", date="May 3, 2024", text=QUESTION)]
+    posts += [
+        XENFORO.format(author="bob", date="May 4, 2024", text=f"{quote}<p>{ANSWER}</p>") for quote in (repeated, other)
+    ]
+    markdown = page(*posts)
+    assert markdown.count(QUESTION) == 1
+    assert "ada said" not in markdown
+    assert "> That was it, thank you! The manual says" in markdown
+    assert markdown.count(ANSWER) == 2
+
+
+def test_a_quotation_in_a_table_goes_by_its_title():
+    quote = (
+        f"Quote:<table><tr><td class='alt2'><div>Originally Posted by ada</div><div>{QUESTION}</div></td></tr></table>"
+    )
+    texts = (QUESTION, quote + ANSWER)
+    markdown = page(*(VBULLETIN.format(author="ada", date="May 3, 2024", text=text) for text in texts))
+    assert markdown.count(QUESTION) == 1
+    assert ANSWER in markdown
+
+
+def test_a_quotation_with_a_formula_stays():
+    text = f"{QUESTION} It is \\(\\frac{{a}}{{b}}\\)."
+    script = "<script src='https://cdn.example/MathJax.js'></script>"
+    posts = [
+        XENFORO.format(author="ada", date="May 3, 2024", text=body)
+        for body in (text, f"<blockquote>{text}</blockquote>{ANSWER}")
+    ]
+    assert page(*posts, before=script).count(r"$\frac{a}{b}$") == 2
+
+
+def test_notices_previews_and_signatures_with_code_are_no_part_of_a_thread():
+    notice = f"<ul class='notices'><li class='notice'>Welcome. {ANSWER}</li></ul>"
+    preview = "<div class='bbCodeBlock--unfurl'><h3>Another site</h3><div>What it says of itself.</div></div>"
+    expand = "<div class='bbCodeBlock-expandLink'><a>Click to expand...</a></div>"
+    post = XENFORO.format(author="ada", date="May 3, 2024", text=QUESTION * 4 + preview + expand)
+    signed = post.replace("Sent from my abacus", "Sent from <pre><code>abacus --version</code></pre>")
+    assert page(signed, signed, before=notice) == "\n\n---\n\n".join([f"**ada**, May 3, 2024\n\n{QUESTION * 4}"] * 2)
+
+
+def test_the_word_author_beside_a_name_is_none():
+    layout = INVISION.replace("<h3 class", "<span class='author'>Author</span><h3 class")
+    posts = [layout.format(author=author, date=date, text=text) for author, date, text in POSTS]
+    assert page(*posts) == THREAD
+
+
 def test_formulas_and_code_in_posts_stay_exact():
     posts = [
         XENFORO.format(

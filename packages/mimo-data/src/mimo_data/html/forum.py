@@ -19,10 +19,11 @@ from typing import NamedTuple
 from lxml import etree, html
 
 from mimo_data.html.outline import Outline
+from mimo_data.html.quotes import has_raw_formula, remove_repeated_quotes
 
 _BODY = re.compile(
     r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|usertext|usercontent)s?"
-    r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg))+(?:[-_]?\d+)?"
+    r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg|copy))+(?:[-_]?\d+)?"
     r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|commtext|md|md-div|postmsg|usercontent|markdown-body",
     re.IGNORECASE,
 )
@@ -39,16 +40,17 @@ _NEVER_BODY_TAGS = frozenset([
     "x-formula", "x-code",
 ])  # fmt: skip
 _ASIDE = re.compile(
-    r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested)(?:\b|_)|signature",
+    r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested|cookies?|consent)(?:\b|_)|signature",
     re.IGNORECASE,
 )
+_NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
 
-_RAW_FORMULA = re.compile(r"\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
 _AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
 _NOT_AUTHOR = re.compile(
-    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile)s?", re.IGNORECASE
+    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile|author|op|advertisement)s?",
+    re.IGNORECASE,
 )
 # A status beside the name; in front of it often its first letter.
 _STATUS = re.compile(r"\b(?:offline|online|this user)\b", re.IGNORECASE)
@@ -60,7 +62,8 @@ _DATE_NAME = re.compile(r"date|time|posted|timestamp|\bage\b|\bago\b|\bwhen\b", 
 _DATE = re.compile(
     r"\b(?:\d{1,2}(?:st|nd|rd|th)?[\s/.-]+(?:\w{3,9}|\d\d?)[\s/.,-]+(?:19|20)\d\d"
     r"|[A-Z]\w{2,8}\.? \d{1,2},? (?:19|20)\d\d"
-    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)\b"
+    r"|(?:19|20)\d\d[/.-]\d\d[/.-]\d\d|(?:an?|\d+) (?:min|hour|day|week|month|year)\w* ago|(?:yester|to)day)"
+    r"(?:\b|(?=T\d))"
     r"(?:,?(?: at| \||\s*»|\s*-)? \d\d?:\d\d(?::\d\d)?(?: ?[ap]m\b)?)?",
     re.IGNORECASE,
 )
@@ -97,7 +100,7 @@ def find_posts(outline: Outline) -> list[Post]:
     # Of remarks below the posts of a question-and-answer site only those with mathematics or code are kept.
     answers = {body for body in bodies if not _COMMENT.search(f"{body.get('class')} {body.get('id')}")}
     if len(answers) > 1:
-        bodies = [body for body in bodies if body in answers or outline.marked(body) or _has_raw_formula(body)]
+        bodies = [body for body in bodies if body in answers or outline.marked(body) or has_raw_formula(body)]
     if len(bodies) < 2:
         return []
     posts = [Post(*_author_and_date(body, record), body) for body, record in zip(bodies, _records(bodies), strict=True)]
@@ -122,10 +125,6 @@ def _upwards(elements: Iterable[html.HtmlElement]) -> set[html.HtmlElement]:
     return found
 
 
-def _has_raw_formula(body: html.HtmlElement) -> bool:
-    return _RAW_FORMULA.search("".join(body.itertext())) is not None
-
-
 def is_thread(outline: Outline, posts: list[Post]) -> bool:
     """Whether the posts are the page: no element has more text outside of links beside them, as an article would.
 
@@ -146,6 +145,7 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
     """The posts, each under a line with its author and date, and the page's text above the first."""
     bodies = {post.body: post for post in posts}
     holders = with_holders(posts)
+    remove_repeated_quotes(bodies)
     content = html.Element("div")
     # `len` of an element counts its children one by one.
     is_empty = True
@@ -163,12 +163,18 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
             stack.extend(reversed(element))
             continue
         # Below the first post only formulas and code are kept of what is no post.
-        elif not (outline.marked(element) if started else _is_lead(element, outline)):
+        elif _is_aside(element) or not (outline.marked(element) if started else _is_lead(element, outline)):
             continue
         element.tail = None
         content.append(element)
         is_empty = False
     return content
+
+
+def _is_aside(element: html.HtmlElement) -> bool:
+    """A signature, a notice to visitors or a column of related threads."""
+    names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    return _ASIDE.search(names) is not None or _NOTICE.search(names) is not None
 
 
 def _heading(post: Post) -> html.HtmlElement:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from enum import Enum, auto
 from functools import lru_cache
 
 from lxml import etree, html
@@ -30,10 +31,19 @@ _FURNITURE_PART = re.compile(
     r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
     r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
     r"skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|editsection|noprint|headerlink|"
-    r"outbrain|taboola|disqus|author-?box|author-?bio|about-?author|byline|tag-?list|taglinks|edit-?link|edit-?page|"
+    r"outbrain|taboola|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|"
     r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
     r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
-    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments)(?:$|[_-])",
+    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments|"
+    r"expand-?link|shrink-?link|unfurl|(?:ips)?edited|"
+    r"(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    re.IGNORECASE,
+)
+# Whose text it is; also as a part of what is named like the text: `entry__author`.
+_AUTHOR_BOX = re.compile(
+    r"(?:^|[\s_-])(?:about-?(?:the-?)?authors?|(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|"
+    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block))"
+    r"(?:$|[\s_-])",
     re.IGNORECASE,
 )
 # Dialogs of consent services: on a short page they are most of the text.
@@ -45,9 +55,18 @@ _FURNITURE_NAME = re.compile(
     r"foot|metadata|widget|signature|sig|avatar|user-?info|userinfo|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
     r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
     r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
-    r"js-post-menu|respond|overlay|jump-?link|ad|hidden",
+    r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
+# Of a short element: buttons, credits and dates. A long one is a part of the page that has some.
+_SMALL_PART = re.compile(
+    r"(?:^|[\s_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
+    r"postmetadata|post-?date|publish(?:ed)?(?:-?date)?)(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+_MAX_SMALL_CHARACTERS = 200
+_MIN_NOTE_CHARACTERS = 100
+_MIN_CHARACTERS_PER_LINK = 100
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
 _STATE = re.compile(
@@ -61,8 +80,15 @@ _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
+_HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
+
+
+class _Named(Enum):
+    FURNITURE = auto()
+    SMALL_PART = auto()
+    """Furniture when it is short."""
 
 
 def remove_silent(body: html.HtmlElement) -> None:
@@ -95,7 +121,11 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
     number = 1
     while number < len(outline.elements):
         element = outline.elements[number]
-        if element not in protected and _is_furniture(element) and _may_go(element, outline, whole, num_marked):
+        if (
+            element not in protected
+            and _is_furniture(element, outline)
+            and _may_go(element, outline, whole, num_marked)
+        ):
             removed.append(number)
             if _is_consent(element):
                 num_consent_characters += outline.good(element)
@@ -120,7 +150,7 @@ def _is_consent(element: html.HtmlElement) -> bool:
     return _CONSENT.search(f"{element.get('class') or ''} {element.get('id') or ''}") is not None
 
 
-def _is_furniture(element: html.HtmlElement) -> bool:
+def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     tag = element.tag
     if tag in ("noscript", "nav", "footer"):
         return True
@@ -144,15 +174,43 @@ def _is_furniture(element: html.HtmlElement) -> bool:
     if "id" in attributes and tag not in _TITLED_TAGS and "section" not in names.split():
         names = f"{names} {element.get('id')}"
     if tag == "aside":
-        return not _KEPT.search(names)
+        if _KEPT.search(names):
+            return False
+        if not _is_note(element, outline):
+            return True
     if "-" in tag and _FURNITURE_PART.search(tag):
         return True
-    return bool(names) and _is_furniture_name(names)
+    named = _named(names) if names else None
+    return named is _Named.FURNITURE or (named is _Named.SMALL_PART and _is_small(element, outline))
+
+
+def _is_note(aside: html.HtmlElement, outline: Outline) -> bool:
+    """Prose beside the text, not links around it."""
+    return (
+        outline.num_links(aside) * _MIN_CHARACTERS_PER_LINK <= outline.good(aside)
+        and outline.good(aside) > _MIN_NOTE_CHARACTERS
+        and next(aside.iterancestors("main", "article"), None) is not None
+    )
+
+
+def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
+    # The words of an id may come from the text.
+    return (
+        _SMALL_PART.search(element.get("class") or "") is not None
+        and element.tag not in _HEADINGS
+        and outline.text(element) <= _MAX_SMALL_CHARACTERS
+        and not outline.marked(element)
+    )
 
 
 @lru_cache(maxsize=1 << 16)
-def _is_furniture_name(names: str) -> bool:
-    return not _KEPT.search(names) and any(
-        _FURNITURE_NAME.fullmatch(name) or (_FURNITURE_PART.search(name) and not _STATE.match(name))
-        for name in names.split()
-    )
+def _named(names: str) -> _Named | None:
+    """What the words of a class or id say."""
+    if _AUTHOR_BOX.search(names):
+        return _Named.FURNITURE
+    words = [word for word in names.split() if not _STATE.match(word)]
+    if not _KEPT.search(names) and (
+        any(map(_FURNITURE_NAME.fullmatch, names.split())) or any(map(_FURNITURE_PART.search, words))
+    ):
+        return _Named.FURNITURE
+    return _Named.SMALL_PART if any(map(_SMALL_PART.search, words)) else None
