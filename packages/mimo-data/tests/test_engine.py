@@ -123,6 +123,9 @@ def behaviour(tmp_path, monkeypatch) -> ModuleType:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.delitem(sys.modules, "behaviour", raising=False)
+    # One that is running does not know the module.
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
     return import_module("behaviour")
 
 
