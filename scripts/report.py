@@ -90,7 +90,8 @@ def funnel(run: Run) -> Json:
             )
         text = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reasons.most_common())
         text = f"dropped: {text}" if text else "nothing dropped"
-        rows.append({"step": step, **{key: f"{value:,}" for key, value in counts.items()}, "reasons": text})
+        numbers = {key: f"{counts[key]:,}" for key in ("num_in", "num_out", "num_dropped")}
+        rows.append({"step": step, **numbers, "reasons": text})
     return {
         "rows": rows,
         "note": "Pages enter at the first step; documents of the arithmetic and code tasks at the last.",

@@ -242,6 +242,13 @@ class _Job(Generic[TaskT, OutputT]):
 _idle: dict[int | None, list[_Worker]] = {}
 
 
+def end_idle_processes() -> None:
+    """Ends the processes that wait for a next run; what they used counts as this process's children's from now on."""
+    for workers in _idle.values():
+        for worker in workers:
+            worker.stop()
+
+
 def _on_processes(
     function: Callable[[TaskT], OutputT],
     parts: Mapping[str, TaskT],

@@ -21,7 +21,7 @@ from mimo_data.dedup import exact, names, near
 from mimo_data.dedup.layout import Counted, Layout, Task
 from mimo_data.dedup.minhash import DeduplicateRecipe
 from mimo_data.documents import document_files
-from mimo_data.engine import Engine, run_parts
+from mimo_data.engine import Engine, end_idle_processes, run_parts
 from mimo_data.run import STATE, Record, Run
 from mimo_data.steps import PartCounts, finish_step, part_names
 
@@ -159,6 +159,7 @@ class _Phases:
         """CPU time of this process and its workers until now, and bytes of the files between the phases."""
         if self._on_phase is None:
             return 0.0, 0
+        end_idle_processes()
         uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         sizes = [path.stat().st_size for path in self._layout.folder.rglob("*") if path.is_file()]
         return sum(use.ru_utime + use.ru_stime for use in uses), sum(sizes)
