@@ -133,6 +133,8 @@ def page_document(page: Page) -> Document | Drop:
 def _text(page: Page) -> tuple[str, str]:
     """The text of a page, and its address."""
     if page.kind == "pdf":
+        if find_spec("pymupdf") is None:
+            raise PageError("no_pymupdf", "reading PDF needs PyMuPDF: run `pip install 'mimo-data[pdf]'`")
         from mimo_data.pdf import PdfError, extract_pdf
 
         try:

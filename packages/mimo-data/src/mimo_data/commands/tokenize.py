@@ -27,3 +27,4 @@ def _run(arguments: argparse.Namespace) -> None:
                 tokenize_documents(
                     run, arguments.documents, arguments.tokenizer, recipe, engine=engine(arguments), on_items=on_items
                 )
+            print(f"{run.out}: written; `mimo-data check RECIPE --shards {run.out}` verifies and sizes them")
