@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mimo_sandbox import cache, engine, judging
 from mimo_sandbox.judge import Judge
@@ -17,6 +17,9 @@ from mimo_sandbox.languages import LANGUAGES, PRECOMPILED, Program
 from mimo_sandbox.local import Network, find_python, start_local_worker
 from mimo_sandbox.verdict import CaseResult, Limits, Mode, Request, SandboxUnavailable, Submission, Verdict
 from mimo_sandbox.worker import Outcome, Worker, WorkerLostError, lost
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 StartWorker = Callable[[tuple[str, ...]], Awaitable[Worker]]
 """Starts a worker whose warm interpreter has these modules loaded."""
@@ -69,6 +72,7 @@ class Sandbox(Judge):
         self._runtime = runtime
         self._programs: Pool | None = None
         self._checkers: Pool | None = None
+        self._client: DockerClient | None = None
         self._headers: asyncio.Task[None] | None = None
         self._headers_folder: Path | None = None
 
@@ -168,6 +172,7 @@ class Sandbox(Judge):
                 reason = str(error)
             else:
                 self.backend, self.python, self.toolchain = "docker", engine.PYTHON, image
+                self._client = client
                 return lambda modules: engine.start_docker_worker(client, self.limits, self._runtime, modules)
         self.python, _ = await asyncio.to_thread(find_python)
         self.toolchain = _host_toolchain(self.python)
@@ -198,6 +203,9 @@ class Sandbox(Judge):
         if self._headers is not None:
             self._headers.cancel()
         await asyncio.shield(asyncio.gather(*(pool.empty() for pool in pools)))
+        if self._client is not None:
+            # Once more: the engine may have been making a container for a host that is gone when this one began.
+            await asyncio.to_thread(engine.remove_stale, self._client)
 
 
 def _opened(pool: Pool | None) -> Pool:
