@@ -3,8 +3,9 @@
     python benchmarks/html_extraction.py CORPUS_FOLDER
 
 CORPUS_FOLDER has `manifest.jsonl` (id, set, kind), `html/<id>.html.gz` and `truth/<id>.json` with any of `text` (the
-main content), `formulas` (LaTeX) and `code` (blocks). F1 is over bags of words; a formula counts when the Markdown has
-it between dollars, spaces and spacing commands aside; a block of code counts when it is a fenced block, line by line.
+main content), `with` and `without` (snippets of it, or of what is not), `formulas` (LaTeX) and `code` (blocks). F1 is
+over bags of words; of snippets the share that is there, and the share that is not; a formula counts when the Markdown
+has it between dollars, spaces and spacing commands aside; a block of code when it is a fenced block, line by line.
 Fails when our own figures fall below the bars of the sets that it knows.
 """
 
@@ -34,7 +35,7 @@ BARS = {
     ("wcxb-dev/documentation", "F1"): 0.93,
     ("wcxb-dev/forum", "F1"): 0.80,
 }
-MEASURES = ("F1", "formulas", "code")
+MEASURES = ("F1", "with", "without", "formulas", "code")
 SPAN = re.compile(
     r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\$)((?:[^$\n]|\n(?!\n))+?)(?<!\\)\$"
     r"|(\\begin\{(?:equation|align|gather|eqnarray|multline)\*?\}.+?\\end\{(?:equation|align|gather|eqnarray|multline)\*?\})",
@@ -76,6 +77,9 @@ def scores(truth: dict[str, object], markdown: str) -> dict[str, list[float]]:
         ours, wanted = (Counter(re.findall(r"\w+", str(text).lower())) for text in (markdown, truth["text"]))
         both = sum((ours & wanted).values())
         found["F1"] = [2 * both / max(1, sum(ours.values()) + sum(wanted.values()))]
+    plain = bare_text(markdown)
+    found["with"] = [float(bare_text(snippet) in plain) for snippet in truth.get("with") or []]
+    found["without"] = [float(bare_text(snippet) not in plain) for snippet in truth.get("without") or []]
     formulas = Counter(bare_formula(match[1] or match[2] or match[3]) for match in SPAN.finditer(markdown))
     wanted = Counter(bare_formula(latex) for latex in truth.get("formulas") or [])
     found["formulas"] = [
@@ -84,6 +88,10 @@ def scores(truth: dict[str, object], markdown: str) -> dict[str, list[float]]:
     blocks = [bare_lines(match[3]) for match in FENCE.finditer(markdown)]
     found["code"] = [float(lines in blocks) for lines in map(bare_lines, truth.get("code") or []) if lines]
     return found
+
+
+def bare_text(markdown: str) -> str:
+    return " ".join(re.sub(r"[*_`\\]", "", markdown).lower().split())
 
 
 def bare_formula(latex: str) -> str:
@@ -138,8 +146,8 @@ def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, one core, Python {platform.python_version()}, each page once\n"
     )
-    print("| set | pages | extractor | F1 | formulas | code | pages per CPU second |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| set | pages | extractor | {' | '.join(MEASURES)} | pages per CPU second |")
+    print("| --- " * (len(MEASURES) + 4) + "|")
     missed = []
     for name, extract in extractors().items():
         extract("<p>What is loaded on the first page is not a page's time.</p>")

@@ -83,6 +83,87 @@ def test_a_button_or_a_credit_goes_by_its_name_and_a_long_text_of_that_name_stay
     assert markdown.count("0. A paragraph") == 3
 
 
+def test_the_caption_of_a_photograph_goes_and_what_explains_a_figure_stays():
+    photograph = "<figure><img src='a.jpg'><figcaption>Ada at her desk. Photo: B. Bell</figcaption></figure>"
+    credit = "<div class='image-credit'>B. Bell for the paper</div>"
+    numbered = "<figure><img src='b.png'><figcaption>Figure 2: the loss over time</figcaption></figure>"
+    table = "<figure><table><tr><th>n</th></tr><tr><td>1</td></tr></table><figcaption>All numbers</figcaption></figure>"
+    markdown = body(f"<main>{TEXT}{photograph}{credit}{numbered}{table}{TEXT}</main>")
+    assert "Bell" not in markdown
+    assert "Figure 2: the loss over time" in markdown
+    assert "All numbers" in markdown
+    formula = "<script type='math/tex'>x^2</script>"
+    assert "Ada at her desk" in body(f"<main>{TEXT}{formula}{photograph}{TEXT}</main>")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["article-related", "content__newsletter-box", "relatedArticles", "entry-recommendations", "m-teaser"],
+)
+def test_what_leads_to_other_pages_goes_though_it_is_named_like_the_text(name):
+    other = f"<div class='{name}'><h3><a href='/other'>Another page</a></h3><p>{PROSE}</p></div>"
+    markdown = body(f"<main><div class='article-content'>{TEXT}</div>{other}</main>")
+    assert "Another page" not in markdown
+    assert f"5. {PROSE}" in markdown
+
+
+@pytest.mark.parametrize(
+    "heading", ["Related articles", "You may also like", "Most read", "Mehr zum Thema", "À lire aussi", "Leggi anche:"]
+)
+def test_a_heading_that_leads_away_goes_with_what_it_begins(heading):
+    links = f"<ul><li><a href='/1'>Another page</a>: {PROSE}</li></ul>"
+    markdown = body(f"<main><div>{TEXT * 2}</div><section><div><h4>{heading}</h4></div>{links}</section></main>")
+    assert heading.strip(":") not in markdown
+    assert "Another page" not in markdown
+    assert f"5. {PROSE}" in markdown
+
+
+def test_links_below_a_heading_that_leads_away_go_up_to_the_next_prose():
+    links = "<p><a href='/1'>Another page</a></p><ul><li><a href='/2'>A second</a></li></ul>"
+    line = "<p><b>Read more:</b> <a href='/3'>A third page with a long title</a></p>"
+    markdown = body(f"<main>{TEXT}{line}{TEXT}<h3>More stories</h3>{links}<p>Last. {PROSE}</p></main>")
+    assert not [word for word in ("Another", "second", "third", "More stories") if word in markdown]
+    assert markdown.endswith(f"Last. {PROSE}")
+
+
+def test_a_page_about_related_things_is_kept():
+    markdown = body(
+        f"<main><h1>Related articles</h1>{TEXT}<h2>Related rates</h2><p>A derivative. {PROSE}</p><h2>Comments in C</h2>"
+        f"{TEXT}</main>"
+    )
+    assert "# Related articles" in markdown
+    assert "## Related rates\n\nA derivative." in markdown
+    assert "## Comments in C" in markdown
+
+
+def test_a_sidebar_with_more_text_than_the_article_goes_and_a_layout_named_after_its_sidebar_stays():
+    article = f"<article><h1>Title</h1>{TEXT * 2}</article>"
+    sidebar = f"<div class='sidebar'>{TEXT.replace('A paragraph', 'A teaser') * 4}</div>"
+    assert "A teaser" not in body(article + sidebar)
+    assert f"5. {PROSE}" in body(f"<div class='layout-sidebar'><div>{article}</div></div><div>{TEXT * 2}</div>")
+
+
+def test_a_date_line_goes_and_a_date_in_a_sentence_stays():
+    line = "<div><span>Published</span> <time>May 3, 2024</time></div>"
+    sentence = f"<p>On <time>June 4, 1832</time> it was decided. {PROSE}</p>"
+    markdown = body(f"<main>{line}{TEXT}{sentence}</main>")
+    assert "May 3" not in markdown
+    assert "On June 4, 1832 it was decided." in markdown
+
+
+def test_a_form_goes_and_a_page_inside_of_a_form_stays():
+    form = "<form><label>Your name</label><p>All fields are required.</p></form>"
+    assert "required" not in body(f"<main>{TEXT}{form}</main>")
+    assert f"5. {PROSE}" in body(f"<form id='aspnetForm'><main>{TEXT}</main></form>")
+
+
+def test_the_one_named_main_part_counts_with_a_third_of_the_text():
+    news = "".join(f"<div><p>News {number}. {PROSE} {PROSE}</p></div>" for number in range(5))
+    markdown = body(f"<div itemprop='articleBody'>{TEXT}{PROSE}</div>{news}")
+    assert f"5. {PROSE}" in markdown
+    assert "News" not in markdown
+
+
 def test_a_short_element_is_no_button_for_the_words_of_its_id():
     assert "A note on credits" in body(
         f"<main>{TEXT}<ol><li id='cite_note-credits-3'>A note on credits</li></ol></main>"

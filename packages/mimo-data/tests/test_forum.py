@@ -152,15 +152,28 @@ def test_formulas_and_code_in_posts_stay_exact():
     assert "```\nif x:\n\n    y()\n```" in markdown
 
 
-def test_an_article_with_comments_is_no_thread_and_loses_them():
-    article = "".join(f"<p>Paragraph {number}. {QUESTION} {ANSWER}</p>" for number in range(9))
-    comments = "".join(
+def article_with_comments(paragraphs: int, *comments: str) -> str:
+    article = "".join(f"<p>Paragraph {number}. {QUESTION} {ANSWER}</p>" for number in range(paragraphs))
+    items = "".join(
         f"<li><b class='author'>{author}</b> <time>{date}</time><div class='comment-body'>{text}</div></li>"
-        for author, date, text in POSTS
+        for (author, date, _), text in zip(POSTS, comments, strict=False)
     )
-    markdown = page(f"<article>{article}</article><div id='comments'><h3>3 Comments</h3><ol>{comments}</ol></div>")
+    holder = f"<div id='comments'><h3>Comments</h3><ol>{items}</ol></div>"
+    return page(f"<article><h1>Title</h1><div class='entry-content'>{article}</div></article>{holder}")
+
+
+@pytest.mark.parametrize("length", [1, 100])
+def test_an_article_with_comments_is_no_thread_and_loses_them_however_long_they_are(length):
+    markdown = article_with_comments(9, "I thank you. " * length, "So do I. " * length)
     assert "Paragraph 8" in markdown
     assert "thank you" not in markdown
+    assert "So do I" not in markdown
+
+
+def test_comments_below_an_article_stay_for_a_formula_among_them():
+    markdown = article_with_comments(3, "Should it not be <script type='math/tex'>n^2</script>?", "It should.")
+    assert "Should it not be $n^2$?" in markdown
+    assert "It should." in markdown
 
 
 def test_many_posts_take_time_in_proportion():

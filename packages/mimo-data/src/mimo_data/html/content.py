@@ -9,8 +9,9 @@ from lxml import html
 
 from mimo_data.html.codeblocks import CODE_TAG
 from mimo_data.html.formulas import FORMULA_TAG
-from mimo_data.html.forum import find_posts, is_thread, thread, with_holders
+from mimo_data.html.forum import comments_below_article, find_posts, is_thread, thread, with_holders
 from mimo_data.html.furniture import remove_furniture
+from mimo_data.html.leads import remove_led_away
 from mimo_data.html.outline import Outline
 
 _MAIN = (
@@ -20,6 +21,10 @@ _MAIN = (
     ".//article",
     ".//*[@id='content' or @id='main-content' or @id='main' or @id='bodyContent' or @id='mw-content-text']",
 )
+# Of the page's text, for one element of its kind and for the largest of several; and of the formulas and code.
+_MIN_SHARE_OF_THE_ONLY = 0.3
+_MIN_SHARE_OF_THE_LARGEST = 0.7
+_MIN_SHARE_OF_MARKED = 0.5
 _BLOCK_TAGS = frozenset([
     "div", "section", "ul", "ol", "table", "dl", "p", "td", "li", "aside", "header", "form", "fieldset", "center",
     "span", "details",
@@ -43,9 +48,14 @@ def main_content(body: html.HtmlElement) -> tuple[html.HtmlElement, float]:
     """
     outline = Outline(body)
     posts = find_posts(outline)
+    if comments := comments_below_article(outline, posts):
+        for element in comments:
+            element.drop_tree()
+        outline, posts = Outline(body), []
     whole = remove_furniture(outline, with_holders(posts))
     if posts and is_thread(outline, posts):
         return thread(outline, posts), 1.0
+    remove_led_away(outline)
     parts = _descend(_named_main(outline), outline)
     kept = sum(outline.good(part) - _remove_link_lists(part, outline) for part in parts)
     return _joined(parts), kept / whole if whole else 1.0
@@ -57,14 +67,18 @@ def unlinked_text(element: html.HtmlElement) -> int:
 
 
 def _named_main(outline: Outline) -> html.HtmlElement:
-    """The element that the page itself calls its main part, if it holds most of the text."""
+    """The element that the page itself calls its main part, if it holds enough of the text."""
     body = outline.elements[0]
     whole = max(1, outline.good(body))
     for path in _MAIN:
         found = body.xpath(path)
         largest = max(found, key=outline.good, default=body)
-        share = 0.5 if len(found) == 1 else 0.7
-        if found and outline.good(largest) > share * whole and outline.marked(largest) >= share * outline.marked(body):
+        share = _MIN_SHARE_OF_THE_ONLY if len(found) == 1 else _MIN_SHARE_OF_THE_LARGEST
+        if (
+            found
+            and outline.good(largest) > share * whole
+            and outline.marked(largest) >= max(share, _MIN_SHARE_OF_MARKED) * outline.marked(body)
+        ):
             return largest
     return body
 

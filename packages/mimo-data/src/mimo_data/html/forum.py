@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from lxml import etree, html
 
+from mimo_data.html.names import says_main_part
 from mimo_data.html.outline import Outline
 from mimo_data.html.quotes import has_raw_formula, remove_repeated_quotes
 
@@ -46,6 +47,7 @@ _ASIDE = re.compile(
 _NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
 
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
+_COMMENT_NAME = re.compile(r"comment|reply|respon", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
 _AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
 _NOT_AUTHOR = re.compile(
@@ -73,6 +75,8 @@ _MAX_NAME_CHARACTERS = 60
 _MAX_ELEMENTS_AROUND = 1000
 # A shorter text without author and date among others that have them is a button or a teaser.
 _MIN_UNNAMED_CHARACTERS = 200
+# Of the text that comments stand below.
+_MIN_ARTICLE_CHARACTERS = 300
 # A shorter block above the first post is a notice or a menu.
 _MIN_LEAD_CHARACTERS = 200
 
@@ -108,6 +112,44 @@ def find_posts(outline: Outline) -> list[Post]:
     if 2 * len(named) < len(posts) or len(named) < 2:
         return []
     return [post for post in posts if post.author or post.date or text(post.body) > _MIN_UNNAMED_CHARACTERS]
+
+
+def comments_below_article(outline: Outline, posts: list[Post]) -> list[html.HtmlElement]:
+    """What holds the comments, when the posts are those below an article, which may be one of them: no thread.
+
+    Comments with mathematics or code are worth keeping.
+    """
+    comments = [post.body for post in posts if _is_comment(post.body)]
+    others = [post.body for post in posts if not _is_comment(post.body)]
+    if not comments or len(others) > 1 or any(outline.marked(body) or has_raw_formula(body) for body in comments):
+        return []
+    article = others[0] if others else _article(outline, _upwards(comments))
+    if article is None or outline.good(article) < _MIN_ARTICLE_CHARACTERS:
+        return []
+    around = _upwards([article])
+    found: dict[html.HtmlElement, None] = {}
+    for element in comments:
+        while (parent := element.getparent()) not in around:
+            element = parent
+        found[element] = None
+    return list(found)
+
+
+def _article(outline: Outline, holders: set[html.HtmlElement]) -> html.HtmlElement | None:
+    """The first element that is named as an article's text and holds no post."""
+    return next(
+        (
+            element
+            for element in outline.elements[0].iter("div", "section", "article")
+            if element not in holders
+            and (element.get("itemprop") == "articleBody" or says_main_part(element.get("class") or ""))
+        ),
+        None,
+    )
+
+
+def _is_comment(body: html.HtmlElement) -> bool:
+    return _COMMENT_NAME.search(f"{body.get('class')} {body.get('id')}") is not None
 
 
 def with_holders(posts: list[Post]) -> set[html.HtmlElement]:

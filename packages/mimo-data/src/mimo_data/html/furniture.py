@@ -1,19 +1,27 @@
-"""Names of what stands around the content of a page, and its removal: menus, banners, dialogs, comments below articles.
+"""Removal of what stands around the content of a page: menus, banners, dialogs, captions of photographs, comments.
 
-Rules by tag, role, class and id, tuned on articles, documentation and forum threads.
+Rules by tag, role and name (`names.py`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Set
-from enum import Enum, auto
-from functools import lru_cache
 
 from lxml import etree, html
 
 from mimo_data.html.codeblocks import CODE_TAG
 from mimo_data.html.formulas import FORMULA_TAG
+from mimo_data.html.names import (
+    Named,
+    may_hold_the_text,
+    named,
+    says_consent,
+    says_content,
+    says_furniture_tag,
+    says_main_part,
+    says_small_part,
+)
 from mimo_data.html.outline import Outline
 
 _DROPPED_TAGS = frozenset([
@@ -24,57 +32,23 @@ _DROPPED_ROLES = frozenset([
     "navigation", "banner", "contentinfo", "search", "complementary", "dialog", "alertdialog", "toolbar", "menu",
     "menubar", "tablist", "alert", "status",
 ])  # fmt: skip
-# One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
-_FURNITURE_PART = re.compile(
-    r"(?:^|[_-])(?:nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|footer|masthead|cookies?|"
-    r"consent|gdpr|share|sharing|social|sharedaddy|addtoany|related|recommend(?:ed|ations?)?|promo|promotion|"
-    r"advert(?:isement|s|ising)?|ads|adsbygoogle|sponsor(?:ed|s)?|newsletter|subscribe|subscription|signup|sign-up|login|"
-    r"log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|table-of-contents|skip-?link|"
-    r"skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|editsection|noprint|headerlink|"
-    r"outbrain|taboola|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|"
-    r"feedback|similar|more-?articles|read-?next|trending|popular|site-?header|global-?header|search-?form|search-?box|"
-    r"quick-?links|language-?switcher|version-?select|paywall|thread-?tools|threadtools|forum-?jump|quick-?reply|"
-    r"quickreply|comment-?form|reply-?form|post-?controls|post-?actions|comments|comment-?list|comment-?area|doc-?comments|"
-    r"expand-?link|shrink-?link|unfurl|(?:ips)?edited|"
-    r"(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
-    re.IGNORECASE,
-)
-# Whose text it is; also as a part of what is named like the text: `entry__author`.
-_AUTHOR_BOX = re.compile(
-    r"(?:^|[\s_-])(?:about-?(?:the-?)?authors?|(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|"
-    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block))"
-    r"(?:$|[\s_-])",
-    re.IGNORECASE,
-)
-# Dialogs of consent services: on a short page they are most of the text.
-_CONSENT = re.compile(
-    r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent)", re.IGNORECASE
-)
-# A whole class or id: these words are also parts of innocent names.
-_FURNITURE_NAME = re.compile(
-    r"foot|metadata|widget|signature|sig|avatar|user-?info|userinfo|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
-    r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
-    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
-    r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
-    re.IGNORECASE,
-)
-# Of a short element: buttons, credits and dates. A long one is a part of the page that has some.
-_SMALL_PART = re.compile(
-    r"(?:^|[\s_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
-    r"postmetadata|post-?date|publish(?:ed)?(?:-?date)?)(?:$|[\s_-])",
-    re.IGNORECASE,
-)
 _MAX_SMALL_CHARACTERS = 200
+_MAX_CAPTION_CHARACTERS = 1000
 _MIN_NOTE_CHARACTERS = 100
 _MIN_CHARACTERS_PER_LINK = 100
+# A date in a line with more text is a part of it.
+_MAX_CHARACTERS_BESIDE_DATE = 100
+_MAX_SHARE_OF_FORM = 0.2
+# With this share of the page's text furniture may be misnamed: it goes if as much as an article is left without it.
+_MAX_SHARE = 0.4
+_MIN_CHARACTERS_LEFT = 1000
+_MAX_SHARE_OF_CONSENT = 0.99
+_MAX_SHARE_OF_MARKED = 0.2
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
-_STATE = re.compile(
-    r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
-)
-_KEPT = re.compile(
-    r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])",
-    re.IGNORECASE,
+# A figure that the text can name belongs to it.
+_NUMBERED = re.compile(
+    r"\s*(?:fig|tab|listing|scheme|chart|exhibit|algorithm|example|abb|tabelle)\w*\.?\s*\d", re.IGNORECASE
 )
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
@@ -83,12 +57,6 @@ _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "s
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
-
-
-class _Named(Enum):
-    FURNITURE = auto()
-    SMALL_PART = auto()
-    """Furniture when it is short."""
 
 
 def remove_silent(body: html.HtmlElement) -> None:
@@ -104,7 +72,7 @@ def remove_silent(body: html.HtmlElement) -> None:
 
 
 def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
-    """Removes what is not content by name; never what holds a large part of the text or of the formulas and code.
+    """Removes what is not content by name; never what holds most of the formulas and code, or may hold the text.
 
     Args:
         outline: of the page's body; what goes is taken out of it too.
@@ -127,7 +95,7 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
             and _may_go(element, outline, whole, num_marked)
         ):
             removed.append(number)
-            if _is_consent(element):
+            if says_consent(_names(element)):
                 num_consent_characters += outline.good(element)
             number = outline.end(number)
         else:
@@ -137,17 +105,30 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
 
 
 def _may_go(element: html.HtmlElement, outline: Outline, whole: int, num_marked: int) -> bool:
-    classes = element.get("class") or ""
     if marked := outline.marked(element):
-        holds_code = _SOFT.search(classes) and element.find(f".//{CODE_TAG}") is not None
-        if marked > 0.2 * num_marked or holds_code:
+        holds_code = _SOFT.search(element.get("class") or "") and element.find(f".//{CODE_TAG}") is not None
+        if marked > _MAX_SHARE_OF_MARKED * num_marked or holds_code:
             return False
-    limit = 0.99 if _is_consent(element) else 0.4
-    return bool(outline.good(element) < limit * max(1, whole))
+    good = outline.good(element)
+    if good < _MAX_SHARE * max(1, whole):
+        return True
+    names = _names(element)
+    if says_consent(names):
+        return bool(good < _MAX_SHARE_OF_CONSENT * whole)
+    return whole - good > _MIN_CHARACTERS_LEFT and not may_hold_the_text(names) and not _holds_main_part(element)
 
 
-def _is_consent(element: html.HtmlElement) -> bool:
-    return _CONSENT.search(f"{element.get('class') or ''} {element.get('id') or ''}") is not None
+def _holds_main_part(element: html.HtmlElement) -> bool:
+    return any(
+        inner.tag in ("h1", "main")
+        or inner.get("itemprop") == "articleBody"
+        or says_main_part(inner.get("class") or "")
+        for inner in element.iter("h1", "main", "div", "section", "article")
+    )
+
+
+def _names(element: html.HtmlElement) -> str:
+    return f"{element.get('class') or ''} {element.get('id') or ''}"
 
 
 def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
@@ -174,14 +155,21 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if "id" in attributes and tag not in _TITLED_TAGS and "section" not in names.split():
         names = f"{names} {element.get('id')}"
     if tag == "aside":
-        if _KEPT.search(names):
+        if says_content(names):
             return False
         if not _is_note(element, outline):
             return True
-    if "-" in tag and _FURNITURE_PART.search(tag):
+    if says_furniture_tag(tag):
         return True
-    named = _named(names) if names else None
-    return named is _Named.FURNITURE or (named is _Named.SMALL_PART and _is_small(element, outline))
+    said = named(names) if names else Named(0)
+    return (
+        Named.FURNITURE in said
+        or (Named.SMALL_PART in said and _is_small(element, outline))
+        or ((tag == "figcaption" or Named.CAPTION in said) and _is_caption(element, outline))
+        or (Named.TEASER in said and outline.num_links(element) > 0 and not outline.marked(element))
+        or (tag == "form" and _is_form(element, outline))
+        or (tag == "time" and _is_date_line(element, outline))
+    )
 
 
 def _is_note(aside: html.HtmlElement, outline: Outline) -> bool:
@@ -196,21 +184,30 @@ def _is_note(aside: html.HtmlElement, outline: Outline) -> bool:
 def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
     # The words of an id may come from the text.
     return (
-        _SMALL_PART.search(element.get("class") or "") is not None
+        says_small_part(element.get("class") or "")
         and element.tag not in _HEADINGS
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)
     )
 
 
-@lru_cache(maxsize=1 << 16)
-def _named(names: str) -> _Named | None:
-    """What the words of a class or id say."""
-    if _AUTHOR_BOX.search(names):
-        return _Named.FURNITURE
-    words = [word for word in names.split() if not _STATE.match(word)]
-    if not _KEPT.search(names) and (
-        any(map(_FURNITURE_NAME.fullmatch, names.split())) or any(map(_FURNITURE_PART.search, words))
-    ):
-        return _Named.FURNITURE
-    return _Named.SMALL_PART if any(map(_SMALL_PART.search, words)) else None
+def _is_caption(element: html.HtmlElement, outline: Outline) -> bool:
+    """Words under a photograph; those on a page with mathematics or code explain a figure."""
+    if outline.marked(outline.elements[0]) or element.tag in ("caption", "table", "figure"):
+        return False
+    holder = next(element.iterancestors("figure", "table"), None)
+    if holder is not None and next(holder.iter("table"), None) is not None:
+        return False
+    return outline.text(element) <= _MAX_CAPTION_CHARACTERS and not _NUMBERED.match("".join(element.itertext()))
+
+
+def _is_form(element: html.HtmlElement, outline: Outline) -> bool:
+    """One to fill in; some sites put the whole page into a form."""
+    return not outline.marked(element) and (
+        outline.good(element) < _MAX_SHARE_OF_FORM * outline.good(outline.elements[0])
+    )
+
+
+def _is_date_line(element: html.HtmlElement, outline: Outline) -> bool:
+    parent = element.getparent()
+    return parent is not None and outline.text(parent) - outline.text(element) < _MAX_CHARACTERS_BESIDE_DATE

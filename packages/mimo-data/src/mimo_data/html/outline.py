@@ -80,6 +80,10 @@ class Outline:
         """Characters of text, formulas and code below an element."""
         return self._text[self.number[element]]
 
+    def own(self, element: html.HtmlElement) -> int:
+        """Characters of text before the first child."""
+        return self._own_text[self.number[element]]
+
     def links(self, element: html.HtmlElement) -> int:
         """Characters of text in links."""
         number = self.number[element]

@@ -1,0 +1,139 @@
+"""What the class or id of an element says that it is: a sidebar, an advertisement, the caption of a photograph.
+
+Tuned on articles, documentation and forum threads; in words of several languages where sites use them.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Flag, auto
+from functools import lru_cache
+
+# One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
+_FURNITURE_PART = re.compile(
+    r"(?:^|[_-])(?:nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|"
+    r"footer|masthead|cookies?|consent|gdpr|sharedaddy|addtoany|sponsor(?:ed|s)?|ads|adsbygoogle|subscribe|subscription|"
+    r"signup|sign-up|login|log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|"
+    r"table-of-contents|skip-?link|skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|"
+    r"editsection|noprint|headerlink|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|feedback|similar|popular|"
+    r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|paywall|"
+    r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
+    r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|"
+    r"(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    re.IGNORECASE,
+)
+# Stronger than a name of content beside it: `article-related`, `content__newsletter`.
+_STRONG_PART = re.compile(
+    r"(?:^|[_-])(?:related|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
+    r"advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
+    r"(?:$|[_-]|s$|articles|stories|posts|links|content)",
+    re.IGNORECASE,
+)
+# Whose text it is; also as a part of what is named like the text: `entry__author`.
+_AUTHOR_BOX = re.compile(
+    r"(?:^|[\s_-])(?:about-?(?:the-?)?authors?|(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|"
+    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block))"
+    r"(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+# A whole class or id: these words are also parts of innocent names.
+_FURNITURE_NAME = re.compile(
+    r"foot|metadata|widget|signature|sig|avatar|user-?info|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
+    r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
+    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
+    r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
+    re.IGNORECASE,
+)
+_CAPTION = re.compile(
+    r"(?:^|[\s_-])(?:(?:fig|image|img|photo|picture|media|video|gallery)?-?caption(?:-?text)?|"
+    r"(?:image|img|photo|picture|media)-?(?:credits?|meta|source|author|description|copyright))(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+_TEASER = re.compile(r"(?:^|[\s_-])teasers?(?:$|[\s_-])", re.IGNORECASE)
+_SMALL_PART = re.compile(
+    r"(?:^|[\s_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
+    r"post-?metadata|(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
+    r"date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?)"
+    r"(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+_STATE = re.compile(
+    r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
+)
+_KEPT = re.compile(
+    r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])",
+    re.IGNORECASE,
+)
+_CONSENT = re.compile(
+    r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent|cmplz|borlabs|"
+    r"moove[_-]gdpr|cli-modal|clisettings|cookie-?(?:law|notice|consent|banner|bar|settings|policy|info|popup|message))",
+    re.IGNORECASE,
+)
+_MAIN_PART = re.compile(r"(?:^|[\s_-])(?:entry|article|post|story)-?(?:content|body|text)(?:$|[\s_])", re.IGNORECASE)
+# Also names of what the text itself stands in.
+_AROUND_THE_TEXT = re.compile(r"paywall|shar(?:e|ing)|layout|\bads?-", re.IGNORECASE)
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class Named(Flag):
+    """What a name says; several at once."""
+
+    FURNITURE = auto()
+    CAPTION = auto()
+    """Words under a photograph, or whose it is."""
+    TEASER = auto()
+    """Of another page; also of the page itself."""
+    SMALL_PART = auto()
+    """A button, a credit or a date when it is short. A long one is a part of the page that has some."""
+
+
+@lru_cache(maxsize=1 << 16)
+def named(names: str) -> Named:
+    """What the words of a class or id say."""
+    names = _CAMEL_CASE.sub("-", names)
+    words = [word for word in names.split() if not _STATE.match(word)]
+    if (
+        _AUTHOR_BOX.search(names)
+        or any(map(_STRONG_PART.search, words))
+        or (
+            not says_content(names)
+            and (any(map(_FURNITURE_NAME.fullmatch, names.split())) or any(map(_FURNITURE_PART.search, words)))
+        )
+    ):
+        return Named.FURNITURE
+    said = Named(0)
+    if _CAPTION.search(names):
+        said |= Named.CAPTION
+    if _TEASER.search(names):
+        said |= Named.TEASER
+    if any(map(_SMALL_PART.search, words)):
+        said |= Named.SMALL_PART
+    return said
+
+
+def says_content(names: str) -> bool:
+    return _KEPT.search(names) is not None
+
+
+def says_small_part(names: str) -> bool:
+    return _SMALL_PART.search(names) is not None
+
+
+def says_main_part(names: str) -> bool:
+    """Such as `entry-content`."""
+    return _MAIN_PART.search(names) is not None
+
+
+def says_consent(names: str) -> bool:
+    """A dialog of a consent service: on a short page it is most of the text."""
+    return _CONSENT.search(names) is not None
+
+
+def may_hold_the_text(names: str) -> bool:
+    """Names of furniture that sites also give to what the whole text stands in."""
+    return _AROUND_THE_TEXT.search(names) is not None
+
+
+def says_furniture_tag(tag: str) -> bool:
+    """A custom element: `site-footer`."""
+    return "-" in tag and (_FURNITURE_PART.search(tag) is not None or _STRONG_PART.search(tag) is not None)
