@@ -13,6 +13,7 @@ from lxml import etree, html
 from mimo_data.html.codeblocks import CODE_TAG
 from mimo_data.html.formulas import FORMULA_TAG
 from mimo_data.html.names import (
+    NOTHING,
     Named,
     may_hold_the_text,
     named,
@@ -27,6 +28,7 @@ from mimo_data.html.outline import Outline
 _DROPPED_TAGS = frozenset([
     "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "textarea", "canvas",
     "audio", "video", "dialog", "menu", "head", "map", "datalist", "progress", "link", "meta",
+    "title",
 ])  # fmt: skip
 _DROPPED_ROLES = frozenset([
     "navigation", "banner", "contentinfo", "search", "complementary", "dialog", "alertdialog", "toolbar", "menu",
@@ -54,6 +56,8 @@ _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
+# The others are judged by their attributes only.
+_JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
@@ -89,7 +93,9 @@ def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
     number = 1
     while number < len(outline.elements):
         element = outline.elements[number]
-        if (
+        if not outline.text(element):
+            number = outline.end(number)
+        elif (
             element not in protected
             and _is_furniture(element, outline)
             and _may_go(element, outline, whole, num_marked)
@@ -138,6 +144,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if tag in (FORMULA_TAG, CODE_TAG, "main", "article"):
         return False
     attributes = element.keys()
+    if not attributes and tag not in _JUDGED_TAGS and "-" not in tag:
+        return False
     if not _TELLING.isdisjoint(attributes):
         role = element.get("role")
         if role in _DROPPED_ROLES:
@@ -161,7 +169,9 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
             return True
     if says_furniture_tag(tag):
         return True
-    said = named(names) if names else Named(0)
+    said = named(names) if names else NOTHING
+    if said is NOTHING and tag not in _JUDGED_TAGS:
+        return False
     return (
         Named.FURNITURE in said
         or (Named.SMALL_PART in said and _is_small(element, outline))

@@ -55,6 +55,7 @@ _LEADING_LINE = re.compile(
     re.IGNORECASE,
 )
 _MAX_LINE_CHARACTERS = 250
+_MAX_ELEMENTS_INSIDE = 5
 _LINE_TAGS = frozenset(["p", "div"])
 _LIST_TAGS = frozenset(["p", "ul", "ol", "div", "section", "article", "table"])
 _NOT_HEADINGS = frozenset(["h1", "td", "th", "dt", "li", "title"])
@@ -72,22 +73,25 @@ def remove_led_away(outline: Outline) -> None:
     whole = outline.good(body)
     is_plain = not outline.marked(body)
     removed: list[int] = []
-    number = 1
-    while number < len(outline.elements):
+    end = 0
+    for number in outline.lines(_MAX_LINE_CHARACTERS, _MAX_ELEMENTS_INSIDE):
+        if number < end:
+            continue
         element = outline.elements[number]
-        number += 1
-        if not outline.own(element) or element.tag in _NOT_HEADINGS or outline.text(element) > _MAX_LINE_CHARACTERS:
+        tag = element.tag
+        may_lead = is_plain and tag in _LINE_TAGS and _is_linked(element, outline)
+        if not may_lead and (outline.text(element) > _MAX_PHRASE_CHARACTERS or tag in _NOT_HEADINGS):
             continue
         text = " ".join("".join(element.itertext()).split())
-        if _is_phrase(text):
+        if tag not in _NOT_HEADINGS and _is_phrase(text):
             blocks = _blocks(element, outline, whole, with_links=is_plain)
-        elif is_plain and element.tag in _LINE_TAGS and _is_linked(element, outline) and _LEADING_LINE.match(text):
+        elif may_lead and _LEADING_LINE.match(text):
             blocks = [element]
         else:
             continue
         for block in blocks:
             removed.append(outline.number[block])
-            number = outline.end(outline.number[block])
+            end = outline.end(outline.number[block])
     outline.remove(removed)
 
 

@@ -25,7 +25,7 @@ _FURNITURE_PART = re.compile(
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
 _STRONG_PART = re.compile(
     r"(?:^|[_-])(?:related|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
-    r"advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
+    r"footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
     r"(?:$|[_-]|s$|articles|stories|posts|links|content)",
     re.IGNORECASE,
 )
@@ -87,6 +87,9 @@ class Named(Flag):
     """A button, a credit or a date when it is short. A long one is a part of the page that has some."""
 
 
+NOTHING = Named(0)
+
+
 @lru_cache(maxsize=1 << 16)
 def named(names: str) -> Named:
     """What the words of a class or id say."""
@@ -101,7 +104,7 @@ def named(names: str) -> Named:
         )
     ):
         return Named.FURNITURE
-    said = Named(0)
+    said = NOTHING
     if _CAPTION.search(names):
         said |= Named.CAPTION
     if _TEASER.search(names):

@@ -76,13 +76,17 @@ class Outline:
         """The number after those of the elements inside of an element."""
         return self._ends[number]
 
+    def lines(self, max_characters: int, max_elements: int) -> list[int]:
+        """The numbers of elements with some text, no more than this much of it, and no more elements inside."""
+        return [
+            number
+            for number, (length, end) in enumerate(zip(self._text, self._ends, strict=True))
+            if 0 < length <= max_characters and end - number <= max_elements + 1
+        ]
+
     def text(self, element: html.HtmlElement) -> int:
         """Characters of text, formulas and code below an element."""
         return self._text[self.number[element]]
-
-    def own(self, element: html.HtmlElement) -> int:
-        """Characters of text before the first child."""
-        return self._own_text[self.number[element]]
 
     def links(self, element: html.HtmlElement) -> int:
         """Characters of text in links."""
