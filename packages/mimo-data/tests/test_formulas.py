@@ -40,6 +40,10 @@ INLINE = {
         "<span class='MathJax_Preview'>x2</span><span class='MathJax'><nobr>x2</nobr></span>"
         "<script type='math/tex'>x^2</script>"
     ),
+    "MathJax 2 script after a rendering that holds its MathML twice": (
+        f'<span class="MathJax_Preview"></span><span class="MathJax" data-mathml="{BARE_MATHML}"><nobr>x2</nobr>'
+        f'<span class="MJX_Assistive_MathML">{BARE_MATHML}</span></span><script type="math/tex">x^2</script>'
+    ),
     "MathJax 2 script with MathML": f"<script type='math/mml'>{BARE_MATHML}</script>",
     "MathJax 2 script with AsciiMath": "<script type='math/asciimath'>x_1</script>",
     "MathJax 2 HTML-CSS, data-mathml": f'<span class="MathJax" data-mathml="{BARE_MATHML}"><nobr>x2</nobr></span>',
@@ -106,6 +110,7 @@ INLINE = {
     "WordPress": "<img src='https://s0.wp.com/latex.php?latex=x%5E2&amp;bg=ffffff' alt='x^2'>",
     "mimetex": "<img src='/cgi-bin/mimetex.cgi?x%5E2' alt=''>",
     "Zhihu": "<img src='https://www.zhihu.com/equation?tex=x%5E2' alt='x^2'>",
+    "MathQuill": "<span class='mathquill-rendered-math'><span class='selectable'>$x^2$</span><var>x</var></span>",
     "data attribute": "<span data-math='x^2'>x2</span>",
     "Pandoc": "<span class='math inline'>x^2</span>",
     "Discourse": "<span class='math'>x^2</span>",
@@ -116,6 +121,7 @@ INLINE = {
     "AtCoder": r"<var>x^{2}</var>",
     "distill": "<d-math>x^2</d-math>",
     "WordPress's KaTeX": "<span class='wp-katex-eq' data-display='false'>x^2</span>",
+    "Quill, drawn by itself": "<span class='ql-formula' data-value='x^2'><span>x2</span></span>",
     "Quill": f"<span class='ql-formula' data-value='x^2'><span class='katex'>{MATHML}</span></span>",
     "arithmatex": r"<span class='arithmatex'>\(x^2\)</span>",
     "StackExchange": "<span class='math-container'>$x^2$</span>",
@@ -134,6 +140,10 @@ def test_each_rendering_of_a_formula_gives_it_once(markup):
 
 DISPLAY = {
     "MathJax 2": "<script type='math/tex; mode=display'>x^2</script>",
+    "MathJax 2 script after its rendering": (
+        f"<div class='MathJax_Display'><span class='MathJax' data-mathml='{BARE_MATHML}'><nobr>x2</nobr></span></div>"
+        "<script type='math/tex; mode=display'>x^2</script>"
+    ),
     "MathJax 3": f"<mjx-container display='true'><mjx-assistive-mml>{MATHML}</mjx-assistive-mml></mjx-container>",
     "KaTeX": f"<span class='katex-display'><span class='katex'>{MATHML}</span></span>",
     "MathML": MATHML.replace("<math>", "<math display='block'>"),
@@ -258,9 +268,130 @@ def test_mathjax_3_scripts_come_sub_before_sup():
     assert written(svg) == "$x_i^2$"
 
 
+def chtml(code: str, kind: str = "mi", names: str = "mjx-i") -> str:
+    return f"<mjx-{kind} class='{names}'><mjx-c class='mjx-c{code}'></mjx-c></mjx-{kind}>"
+
+
+N_MINUS_1 = f"<mjx-texatom>{chtml('1D45B')}{chtml('2212', 'mo')}{chtml('31', 'mn')}</mjx-texatom>"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "latex"),
+    [
+        # Every piece of a script, not only the first.
+        (f"<mjx-msub>{chtml('1D44E')}<mjx-script>{N_MINUS_1}</mjx-script></mjx-msub>", "a_{n-1}"),
+        (
+            f"<mjx-msubsup>{chtml('1D44E')}<mjx-script>{N_MINUS_1}<mjx-spacer></mjx-spacer>{chtml('1D456')}"
+            "</mjx-script></mjx-msubsup>",
+            "a_i^{n-1}",
+        ),
+        (f"<mjx-msub><mjx-texatom></mjx-texatom><mjx-script>{chtml('32', 'mn')}</mjx-script></mjx-msub>", "{}_2"),
+        (chtml("210E") + chtml("1D719") + chtml("1D711"), r"h\phi\varphi"),
+        (chtml("55", names="mjx-n"), r"\mathrm{U}"),
+        ("<mjx-mi><mjx-c class='mjx-c55 TEX-C'></mjx-c></mjx-mi>", r"\mathcal{U}"),
+        (
+            f"{chtml('28', 'mo')}<mjx-mfrac><mjx-frac atop='true'><mjx-num>{chtml('1D45B')}</mjx-num>"
+            f"<mjx-den>{chtml('1D458')}</mjx-den></mjx-frac></mjx-mfrac>{chtml('29', 'mo')}",
+            r"\binom{n}{k}",
+        ),
+        (
+            "<mjx-mo><mjx-stretchy-v class='mjx-c5B'><mjx-ext><mjx-c></mjx-c></mjx-ext></mjx-stretchy-v></mjx-mo>"
+            f"<mjx-mtable><mjx-mtr><mjx-mtd>{chtml('1D44E')}</mjx-mtd><mjx-mtd>{chtml('1D44F')}</mjx-mtd></mjx-mtr>"
+            "</mjx-mtable><mjx-mo><mjx-stretchy-v class='mjx-c5D'></mjx-stretchy-v></mjx-mo>",
+            r"\begin{bmatrix}a & b\end{bmatrix}",
+        ),
+        (
+            "<mjx-mtable><mjx-mtr>"
+            f"<mjx-mtd style='text-align: right'>{chtml('1D44E')}</mjx-mtd>"
+            f"<mjx-mtd style='text-align: left'>{chtml('3D', 'mo')}{chtml('1D44F')}</mjx-mtd></mjx-mtr></mjx-mtable>",
+            r"\begin{aligned}a & =b\end{aligned}",
+        ),
+        (
+            "<mjx-mover><mjx-over><mjx-mo><mjx-stretchy-h class='mjx-c2013'></mjx-stretchy-h></mjx-mo></mjx-over>"
+            f"<mjx-base>{chtml('1D467')}</mjx-base></mjx-mover>",
+            r"\overline{z}",
+        ),
+        (f"{chtml('31', 'mn')}<mjx-mspace style='width: 1em;'></mjx-mspace>{chtml('32', 'mn')}", r"1\quad 2"),
+    ],
+)
+def test_mathjax_3_is_read_from_its_glyphs(drawn, latex):
+    assert written(f"<mjx-container><mjx-math>{drawn}</mjx-math></mjx-container>") == f"${latex}$"
+
+
+def use(code: str, font: str = "I", kind: str = "mi") -> str:
+    return f"<g data-mml-node='{kind}'><use data-c='{code}' xlink:href='#MJX-1-TEX-{font}-{code}'></use></g>"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "latex"),
+    [
+        (f"<g data-mml-node='msqrt'>{use('1D465')}{use('221A', 'N', 'mo')}<rect></rect></g>", r"\sqrt{x}"),
+        (f"<g data-mml-node='mfrac'>{use('1D45B')}{use('1D458')}<rect></rect></g>", r"\frac{n}{k}"),
+        (
+            use("28", "SO", "mo")
+            + f"<g data-mml-node='mfrac'>{use('1D45B')}{use('1D458')}</g>"
+            + use("29", "SO", "mo"),
+            r"\binom{n}{k}",
+        ),
+        (use("64", "N") + use("1D465"), r"\mathrm{d}x"),
+        (use("2223", "S1", "mo") + use("1D465") + use("2223", "S1", "mo"), "|x|"),
+        (
+            "<g data-mml-node='mo'><use data-c='23A7'></use><use data-c='23A9'></use><use data-c='23A8'></use></g>"
+            "<g data-mml-node='mtable'><g data-mml-node='mtr'><g data-mml-node='mtd'>"
+            f"{use('31', 'N', 'mn')}</g></g></g>",
+            r"\begin{cases}1\end{cases}",
+        ),
+    ],
+)
+def test_mathjax_3_is_read_from_its_drawing(drawn, latex):
+    assert written(f"<mjx-container><svg><g><g data-mml-node='math'>{drawn}</g></g></svg></mjx-container>") == (
+        f"${latex}$"
+    )
+
+
+def char(text: str, kind: str = "mi", font: str = "math-I") -> str:
+    return f"<span class='mjx-{kind}'><span class='mjx-char MJXc-TeX-{font}'>{text}</span></span>"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "latex"),
+    [
+        (
+            char("R", font="ams-R") + char("U", font="cal-R") + char("d", font="main-R"),
+            r"\mathbb{R}\mathcal{U}\mathrm{d}",
+        ),
+        (
+            f"{char('(', 'mo')}<span class='mjx-mfrac'><span class='mjx-numerator'>{char('n')}</span>"
+            f"<span class='mjx-denominator'>{char('k')}</span></span>{char(')', 'mo')}",
+            r"\binom{n}{k}",
+        ),
+        (
+            f"<span class='mjx-mfrac'><span class='mjx-numerator'>{char('n')}</span><span class='mjx-denominator'>"
+            f"{char('k')}</span><span class='mjx-line'></span></span>",
+            r"\frac{n}{k}",
+        ),
+        (
+            f"<span class='mjx-mroot'><span class='mjx-root'>{char('3', 'mn')}</span><span class='mjx-box'>"
+            f"<span class='mjx-surd'>√</span><span class='mjx-box'>{char('8', 'mn')}</span></span></span>",
+            r"\sqrt[3]{8}",
+        ),
+        (
+            "<span class='mjx-munderover'><span class='mjx-over'><span class='mjx-mo'><span class='mjx-delim-h'>"
+            f"<span>¯</span><span>¯</span></span></span></span><span class='mjx-op'>{char('u')}</span></span>",
+            r"\bar{u}",
+        ),
+    ],
+)
+def test_mathjax_2_is_read_from_its_glyphs(drawn, latex):
+    assert written(
+        f"<span class='mjx-chtml'><span class='mjx-math'><span class='mjx-mrow'>{drawn}</span></span></span>"
+    ) == (f"${latex}$")
+
+
 def vlist(*boxes: str, depth: bool = False) -> str:
     """KaTeX's stack of boxes."""
-    inner = "".join(f"<span style='top:{top}em'><span class='pstrut'></span>{box}</span>" for top, box in
+    strut = "<span class='pstrut' style='height:3.05em'></span>"
+    inner = "".join(f"<span style='top:{top}em'>{strut}{box}</span>" for top, box in
                     (box.split(":", 1) for box in boxes))  # fmt: skip
     names = "vlist-t vlist-t2" if depth else "vlist-t"
     return f"<span class='{names}'><span class='vlist-r'><span class='vlist'>{inner}</span></span></span>"
@@ -308,8 +439,68 @@ def vlist(*boxes: str, depth: bool = False) -> str:
             r"\sum_k^nk",
         ),
         ("<span class='mop'>sin</span><span class='mord mathnormal'>x</span>", r"\sin x"),
+        ("<span class='mop'><span style='margin-right:0.01em'>g</span>cd</span><span class='mopen'>(</span>", r"\gcd("),
+        ("<span class='mord mathnormal'>opt</span>", "opt"),
+        ("<span class='mop'><span class='mord mathrm'>rank</span></span>", r"\operatorname{rank}"),
         ("<span class='mord mathbb'>R</span><span class='mrel'>≤</span><span class='mord text'>if</span>",
          r"\mathbb{R}\leq\text{if}"),
+        (
+            # A subscript in a superscript.
+            "<span class='mord'><span class='mord'>2</span><span class='msupsub'>"
+            + vlist(
+                "-3.06:<span class='mord'><span class='mord mathnormal'>a</span><span class='msupsub'>"
+                + vlist("-2.35:<span class='mord'>1</span>", depth=True)
+                + "</span></span>"
+            )
+            + "</span></span>",
+            "2^{a_1}",
+        ),
+        (
+            "<span class='mord'><span class='mopen delimcenter'><span class='delimsizing size1'>(</span></span>"
+            "<span class='mfrac'>"
+            + vlist("-2.35:<span class='mord'>k</span>", "-3.14:<span class='mord'>n</span>", depth=True)
+            + "</span><span class='mclose delimcenter'><span class='delimsizing size1'>)</span></span></span>",
+            r"\binom{n}{k}",
+        ),
+        (
+            "<span class='mord mathnormal'>a</span><span class='mrel'><span class='mrel'><span class='mord vbox'>"
+            "<span class='rlap'><span class='inner'><span class='mrel'>\ue020</span></span></span></span></span>"
+            "<span class='mrel'>=</span></span><span class='mord mathnormal'>b</span>",
+            r"a\neq b",
+        ),
+        ("<span class='mord'>∣</span><span class='mord mathnormal'>x</span><span class='mord'>∣</span>", "|x|"),
+        ("<span class='mord mathnormal'>a</span><span class='mrel'>∣</span><span class='mord'>6</span>", r"a\mid6"),
+        (
+            "<span class='mord accent'>"
+            + vlist("-3.05:<span class='mord mathnormal'>x</span>",
+                    "-3:<span class='accent-body'><span>ˉ</span></span>")
+            + "</span>",
+            r"\bar{x}",
+        ),
+        (
+            "<span class='mord accent'>"
+            + vlist("-3.05:<span class='mord mathnormal'>r</span>",
+                    "-3:<span class='accent-body'><svg viewBox='0 0 471 714'></svg></span>")
+            + "</span>",
+            r"\vec{r}",
+        ),
+        (
+            "<span class='mord overline'>"
+            + vlist("-3.05:<span class='mord'><span class='mord mathnormal'>z</span></span>",
+                    "-3.5:<span class='overline-line'></span>")
+            + "</span>",
+            r"\overline{z}",
+        ),
+        (
+            "<span class='minner'><span class='mopen'><span class='delimsizing mult'><svg width='0.875em'></svg></span>"
+            "</span><span class='mord'><span class='mtable'><span class='col-align-c'>"
+            + vlist("-4:<span class='mord'>1</span>", "-2:<span class='mord'>2</span>")
+            + "</span></span></span><span class='mclose'><span class='delimsizing mult'><svg width='0.875em'></svg>"
+            "</span></span></span>",
+            r"\begin{pmatrix}1 \\ 2\end{pmatrix}",
+        ),
+        ("<span class='mord'>1</span><span class='mspace' style='margin-right:1em'></span><span class='mord'>2</span>",
+         r"1\quad 2"),
     ],
 )  # fmt: skip
 def test_katex_is_read_from_its_boxes(drawn, latex):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _TABLE = r"""
 − -   ∗ *   ′ '   ″ ''   ‴ '''   … \ldots   ⋯ \cdots   ⋮ \vdots   ⋱ \ddots   ⋅ \cdot   · \cdot   × \times   ÷ \div
-± \pm   ∓ \mp   ∘ \circ   • \bullet   ⋆ \star   ★ \star   ⁄ /   ∕ /   ∶ :   ≔ :=   ⊞ \boxplus   ⊠ \boxtimes   ≠ \neq
+± \pm   ∓ \mp   ∘ \circ   • \bullet   ∙ \bullet   ⋆ \star   ★ \star   ⁄ /   ∕ /   ∶ :   ≔ :=   ⊞ \boxplus
+⊠ \boxtimes   ≠ \neq
 ≤ \leq   ≥ \geq   ⩽ \leqslant   ⩾ \geqslant   ≪ \ll   ≫ \gg   ≈ \approx   ≡ \equiv   ≢ \not\equiv   ∼ \sim   ≃ \simeq
 ≅ \cong   ≍ \asymp   ≐ \doteq   ≜ \triangleq   ∝ \propto   ≺ \prec   ≻ \succ   ⪯ \preceq   ⪰ \succeq   ≲ \lesssim
 ≳ \gtrsim   ≮ \not<   ≯ \not>   ≰ \nleq   ≱ \ngeq   ≁ \nsim   ≉ \not\approx   ∤ \nmid   ∦ \nparallel   ∈ \in
 ∉ \notin   ∋ \ni   ⊂ \subset   ⊆ \subseteq   ⊃ \supset   ⊇ \supseteq   ⊊ \subsetneq   ⊋ \supsetneq   ⊄ \not\subset
 ∪ \cup   ∩ \cap   ∖ \setminus   ∅ \emptyset   ⊎ \uplus   ⊔ \sqcup   ⊓ \sqcap   ∀ \forall   ∃ \exists   ∄ \nexists
-¬ \neg   ∧ \wedge   ∨ \vee   ⊕ \oplus   ⊖ \ominus   ⊗ \otimes   ⊘ \oslash   ⊙ \odot   ⊢ \vdash   ⊣ \dashv   ⊨ \models
+¬ \neg   ∧ \wedge   ∨ \vee   ⊕ \oplus   ⊖ \ominus   ⊗ \otimes   ⊘ \oslash   ⊙ \odot   ⊺ \intercal
+⊢ \vdash   ⊣ \dashv   ⊨ \models
 ⊤ \top   ⊥ \perp   ∥ \parallel   ∣ \mid   ∠ \angle   ∡ \measuredangle   △ \triangle   ▵ \triangle   ▽ \triangledown
 □ \square   ◻ \square   ■ \blacksquare   ◊ \lozenge   ∴ \therefore   ∵ \because   → \to   ← \leftarrow
 ↔ \leftrightarrow   ⇒ \Rightarrow   ⇐ \Leftarrow   ⇔ \Leftrightarrow   ⟹ \implies   ⟸ \impliedby   ⟺ \iff
@@ -59,7 +62,8 @@ FUNCTIONS = frozenset([
 """Names that LaTeX has a command for."""
 
 _STYLES = (
-    ("MATHEMATICAL BOLD", r"\mathbf"), ("MATHEMATICAL DOUBLE-STRUCK", r"\mathbb"), ("MATHEMATICAL SCRIPT", r"\mathcal"),
+    ("MATHEMATICAL BOLD ITALIC", r"\boldsymbol"), ("MATHEMATICAL BOLD", r"\mathbf"),
+    ("MATHEMATICAL DOUBLE-STRUCK", r"\mathbb"), ("MATHEMATICAL SCRIPT", r"\mathcal"),
     ("MATHEMATICAL FRAKTUR", r"\mathfrak"), ("MATHEMATICAL SANS-SERIF", r"\mathsf"),
     ("MATHEMATICAL MONOSPACE", r"\mathtt"),
 )  # fmt: skip
@@ -70,10 +74,14 @@ def plain_letter(letter: str) -> tuple[str, str]:
     if letter < "\u2100":
         return letter, ""
     name = unicodedata.name(letter, "")
+    if name == "PLANCK CONSTANT":
+        return "h", ""
     if not name.startswith("MATHEMATICAL"):
         return letter, ""
     style = next((command for prefix, command in _STYLES if name.startswith(prefix)), "")
-    return unicodedata.normalize("NFKC", letter), style
+    # One step only: the next would make one letter of phi's two forms.
+    decomposition = unicodedata.decomposition(letter).removeprefix("<font> ")
+    return chr(int(decomposition, 16)) if decomposition else letter, style
 
 
 def join(parts: list[str]) -> str:
@@ -100,8 +108,18 @@ def _ends_in_command(latex: str) -> bool:
 def symbols_to_latex(text: str) -> str:
     """Text whose characters are written in LaTeX's words, letter by letter."""
     parts = []
-    for letter in text:
+    for letter in unicodedata.normalize("NFC", text):
         plain, style = plain_letter(letter)
         latex = _BLANKS.get(plain, SYMBOLS.get(plain, plain))
         parts.append(f"{style}{{{latex}}}" if style else latex)
     return join(parts)
+
+
+def is_one_group(latex: str) -> bool:
+    """Whether the first brace closes with the last."""
+    level = 0
+    for brace in re.finditer(r"\\.|[{}]", latex, re.DOTALL):
+        level += (brace[0] == "{") - (brace[0] == "}")
+        if level == 0:
+            return brace.end() == len(latex)
+    return False

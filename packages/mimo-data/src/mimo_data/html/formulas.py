@@ -21,7 +21,7 @@ from mimo_data.html.delimiters import Notation
 from mimo_data.html.glyphs import chtml_to_latex, katex_to_latex, mathjax2_to_latex, svg_to_latex
 from mimo_data.html.imageformulas import image_source
 from mimo_data.html.mathml import mathml_to_latex
-from mimo_data.latex import join, symbols_to_latex
+from mimo_data.latex import is_one_group, join, symbols_to_latex
 
 FORMULA_TAG = "x-formula"
 
@@ -95,10 +95,25 @@ def _mark(element: etree._Element, formula: Formula) -> None:
 
 
 def _by_class(element: etree._Element, rules: tuple[_Rule | None, ...], has_scripts: bool) -> Formula | None:
+    if has_scripts and None in rules and _is_before_its_script(element):
+        return Formula("", False)
     for rule in rules:
         if rule is not None and (formula := rule(element)) is not None:
             return formula
     return Formula("", False) if has_scripts and None in rules else None
+
+
+def _is_before_its_script(rendering: etree._Element) -> bool:
+    """Whether MathJax 2's script with the source comes next, after the rendering or after what wraps it."""
+    element = rendering
+    for _ in range(3):
+        following = element.getnext()
+        if following is not None:
+            return following.tag == "script" and "math/" in (following.get("type") or "")
+        element = element.getparent()
+        if element is None:
+            break
+    return False
 
 
 @lru_cache(maxsize=20_000)
@@ -332,6 +347,17 @@ def _raw(element: etree._Element) -> Formula | None:
     return Formula(text, display)
 
 
+def _quill(element: etree._Element) -> Formula | None:
+    source = element.get("data-value")
+    return Formula(source, False) if source else None
+
+
+def _mathquill(element: etree._Element) -> Formula | None:
+    """Its LaTeX lies, to be copied, in front of the drawing."""
+    source = next((child for child in element.iter("span") if "selectable" in (child.get("class") or "").split()), None)
+    return None if source is None or not (source.text or "").strip() else Formula(source.text, False)
+
+
 def _variables(root: etree._Element) -> list[etree._Element]:
     """The `var` elements of a page that writes LaTeX in them, as AtCoder does; else none."""
     found = [element for element in root.iter("var") if not len(element) and element.text]
@@ -387,19 +413,11 @@ _CLASS_RULES: dict[str, _Rule] = {
     **dict.fromkeys(
         ("arithmatex", "math-container", "tex2jax_process", "mathjax", "mathjax-tex", "math-tex"), _wrapped
     ),
+    "ql-formula": _quill,
+    **dict.fromkeys(("mathquill-rendered-math", "mq-math-mode"), _mathquill),
     "math": _pandoc,
     **dict.fromkeys(("math-inline", "math-display", "js-render-math", "language-math"), _code_math),
 }
-
-
-def _is_one_group(latex: str) -> bool:
-    """Whether the first brace closes with the last."""
-    level = 0
-    for brace in re.finditer(r"\\.|[{}]", latex, re.DOTALL):
-        level += (brace[0] == "{") - (brace[0] == "}")
-        if level == 0:
-            return brace.end() == len(latex)
-    return False
 
 
 # An entity may give what no attribute may hold.
@@ -417,7 +435,7 @@ def _tidy(latex: str) -> str:
         if latex.startswith(start) and latex.endswith(end) and len(latex) > len(start) + len(end):
             latex = latex[len(start) : -len(end)].strip()
             break
-    if latex.startswith(r"{\displaystyle") and latex.endswith("}") and _is_one_group(latex):
+    if latex.startswith(r"{\displaystyle") and latex.endswith("}") and is_one_group(latex):
         # Wikipedia's wrapper says nothing.
         latex = latex[len(r"{\displaystyle") : -1].strip()
     while latex.endswith("\\"):

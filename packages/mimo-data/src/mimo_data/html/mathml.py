@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 from lxml import etree
 
-from mimo_data.latex import FUNCTIONS, join, plain_letter, symbols_to_latex
+from mimo_data.latex import FUNCTIONS, is_one_group, join, plain_letter, symbols_to_latex
 
 _MAX_DEPTH = 150
 
 _ACCENTS = {
     "^": r"\hat", "ˆ": r"\hat", "~": r"\tilde", "˜": r"\tilde", "¯": r"\bar", "‾": r"\overline", "_": r"\bar",
-    "―": r"\overline", "\u0304": r"\bar", "\u0302": r"\hat", "\u0303": r"\tilde", "\u0307": r"\dot", ".": r"\dot",
+    "―": r"\overline", "–": r"\overline", "ˉ": r"\bar",
+    "\u0304": r"\bar", "\u0302": r"\hat", "\u0303": r"\tilde", "\u0307": r"\dot", ".": r"\dot",
     "˙": r"\dot", "¨": r"\ddot", "→": r"\vec", "⃗": r"\vec", "⇀": r"\vec", "ˇ": r"\check", "˘": r"\breve",
     "´": r"\acute", "`": r"\grave", "˚": r"\mathring", "⏞": r"\overbrace", "︷": r"\overbrace", "⃛": r"\dddot",
     "…": r"\dddot", "←": r"\overleftarrow", "↔": r"\overleftrightarrow",
@@ -25,13 +26,14 @@ _ACCENTS = {
 }  # fmt: skip
 _WIDE_ACCENTS = {r"\hat": r"\widehat", r"\tilde": r"\widetilde", r"\bar": r"\overline", r"\vec": r"\overrightarrow"}
 _UNDER = {
-    "_": r"\underline", "¯": r"\underline", "‾": r"\underline", "―": r"\underline", "\u0332": r"\underline",
+    "_": r"\underline", "¯": r"\underline", "–": r"\underline",
+    "‾": r"\underline", "―": r"\underline", "\u0332": r"\underline",
     "⏟": r"\underbrace", "︸": r"\underbrace", "→": r"\underrightarrow", "←": r"\underleftarrow",
 }  # fmt: skip
 _LIMITS = re.compile(
-    r"\\(?:sum|prod|coprod|big(?:cup|cap|vee|wedge|oplus|otimes|sqcup|uplus)|lim|limsup|liminf|max|min|sup|inf|det|gcd|Pr"
-    r"|i{1,3}nt|oint|operatorname\*?\{[^{}]*\}|(?:under|over)brace\{.*\})",
-    re.DOTALL,
+    r"\\arg\s*\\(?:max|min)|\\lim\s*\\(?:sup|inf)"
+    r"|\\(?:sum|prod|coprod|big(?:cup|cap|vee|wedge|oplus|otimes|sqcup|uplus)|lim|limsup|liminf|max|min|sup|inf|det|gcd|Pr"
+    r"|i{1,3}nt|oint|operatorname\*?\{[^{}]*\})"
 )
 _MATRICES = {
     ("(", ")"): "pmatrix", ("[", "]"): "bmatrix", ("|", "|"): "vmatrix", (r"\mid", r"\mid"): "vmatrix",
@@ -50,13 +52,31 @@ _ENCLOSURES = {
     "horizontalstrike": r"\sout", "radical": r"\sqrt", "top": r"\overline", "bottom": r"\underline",
 }  # fmt: skip
 # What a script may hang on without braces: one token, one group, or a bracket that closes.
-_BASE = re.compile(r"\\?[A-Za-z]+|[\])|\d.]+|\\math[a-z]+\{\w+\}|\\[{}|]|\(.*\)", re.DOTALL)
+_BASE = re.compile(
+    r"\\?[A-Za-z]+|[\])|\d.]+|\\(?:math[a-z]+|vec|bar|hat|tilde|d?dot)\{\w+\}|\\[{}|]|\(.*\)|\[.*\]|\|.*\|"
+    r"|\\begin\{(\w+)\}(?:(?!\\begin).)*\\end\{\1\}",
+    re.DOTALL,
+)
+# Lines below a sum.
+_COLUMN = re.compile(r"\\begin\{matrix\}((?:(?! & |\\begin|\\end).)*)\\end\{matrix\}", re.DOTALL)
+# A name whose letters stand in elements of their own.
+_SPELLED = re.compile(r"\\math(rm|tt|sf)\{[A-Za-z]\}(?:\\math\1\{[A-Za-z]\})+")
+_LIM_SUP = re.compile(r"\\lim\s*\\(sup|inf)(?![a-z])")
+_MODULUS = re.compile(r"(?:\\quad\s*)?\(\\bmod\s*((?:[^()]|\([^()]*\))*)\)")
 _TEXT_ESCAPES = str.maketrans({letter: f"\\{letter}" for letter in "#$%&_{}"})
 
 
 def mathml_to_latex(math: etree._Element) -> str:
     """LaTeX of a `math` element; empty when nothing in it can be written."""
-    return re.sub(r" {2,}", " ", _row(math, 0)).strip()
+    latex = _LIM_SUP.sub(r"\\lim\1", _SPELLED.sub(_name, _row(math, 0)))
+    return re.sub(r" {2,}", " ", _MODULUS.sub(r"\\pmod{\1}", latex)).strip()
+
+
+def _name(spelled: re.Match[str]) -> str:
+    letters = "".join(re.findall(r"\{(.)\}", spelled[0]))
+    if spelled[1] == "rm" and (letters == "mod" or letters in FUNCTIONS):
+        return r"\bmod " if letters == "mod" else f"\\{letters} "
+    return rf"\math{spelled[1]}{{{letters}}}"
 
 
 def local_name(element: etree._Element) -> str:
@@ -138,18 +158,42 @@ def _arguments(element: etree._Element, depth: int, count: int) -> list[str]:
 
 
 def _token(element: etree._Element, depth: int) -> str:
+    # KaTeX lets what is set over a relation be one.
+    if not (element.text or "").strip() and any(local_name(child) in _RULES for child in element):
+        return _row(element, depth)
     text = "".join("".join(element.itertext()).split())
     name = local_name(element)
+    if text in ("∣", "∥") and (name == "mi" or element.get("fence") == "true"):
+        return "|" if text == "∣" else r"\|"
     if text in FUNCTIONS:
         return f"\\{text}"
     if not text:
         return ""
+    if text == "mod":
+        return r"\bmod"
+    if name == "mi" and text.isascii() and text.isalpha():
+        if len(text) > 1 and _is_operator(element):
+            return rf"\operatorname{{{text}}}"
+        # A name without a variant is upright by the standard, and by many pages a product.
+        if element.get("mathvariant") == "normal":
+            return rf"\mathrm{{{text}}}"
     variant = _VARIANTS.get((element.get("mathvariant") or "").strip().lower(), "")
     if not variant or name == "mo":
         return symbols_to_latex(text)
     plain = "".join(plain_letter(letter)[0] for letter in text)
     latex = symbols_to_latex(plain)
     return latex if latex.startswith(variant) else f"{variant}{{{latex}}}"
+
+
+def _is_operator(name: etree._Element) -> bool:
+    """Whether it is said to be applied to what follows."""
+    following = name.getnext()
+    holder = name.getparent()
+    if holder is not None and local_name(holder) in ("msub", "msup", "msubsup") and holder[0] is name:
+        following = holder.getnext()
+    if following is not None and following.text == "\u2061":
+        return True
+    return "OP" in (name.get("data-mjx-texclass"), None if holder is None else holder.get("data-mjx-texclass"))
 
 
 def _text(element: etree._Element, depth: int) -> str:
@@ -202,8 +246,10 @@ def _subsup(element: etree._Element, depth: int) -> str:
 
 
 def _scripted(base: str, below: str, above: str) -> str:
-    if len(base) > 1 and not _BASE.fullmatch(base) and not _LIMITS.fullmatch(base):
+    if len(base) > 1 and not _BASE.fullmatch(base) and not _takes_limits(base):
         base = f"{{{base}}}"
+    if _takes_limits(base):
+        below = _COLUMN.sub(r"\\substack{\1}", below)
     below = f"_{_group(below)}" if below.strip() else ""
     if above and set(above) == {"'"}:
         return f"{base}{above}{below}"
@@ -247,21 +293,35 @@ def _underover(element: etree._Element, depth: int) -> str:
 
 
 def _stacked(element: etree._Element, base: str, below: str, above: str) -> str:
-    if _LIMITS.fullmatch(base):
-        return _scripted(base, below, above)
     marks = elements(element)
+    accent = _ACCENTS.get("".join(marks[-1].itertext()).strip()) if above else None
+    command = _UNDER.get("".join(marks[1].itertext()).strip()) if below and len(marks) > 1 else None
+    if accent is None and command is None and _takes_limits(base):
+        return _scripted(base, below, above)
     if above:
-        sign = "".join(marks[-1].itertext()).strip()
-        accent = _ACCENTS.get(sign)
         if accent is None:
             base = rf"\overset{{{above}}}{{{base}}}"
         else:
-            wide = _num_letters(base) > 1
-            base = f"{_WIDE_ACCENTS.get(accent, accent) if wide else accent}{{{base}}}"
+            base = f"{_wide(accent, base, _only(marks[-1]))}{{{base}}}"
     if below:
-        command = _UNDER.get("".join(marks[1].itertext()).strip()) if len(marks) > 1 else None
         base = rf"\underset{{{below}}}{{{base}}}" if command is None else f"{command}{{{base}}}"
     return base
+
+
+def _takes_limits(base: str) -> bool:
+    """A sum and the like, or one brace over or under all of it."""
+    if brace := re.match(r"\\(?:under|over)brace(?=\{)", base):
+        return is_one_group(base[brace.end() :])
+    return _LIMITS.fullmatch(base) is not None
+
+
+def _wide(accent: str, base: str, mark: etree._Element) -> str:
+    """The accent's command for a base of this width; MathJax says of its mark whether it stretches."""
+    if mark.get("stretchy") == "false":
+        return accent
+    if accent == r"\bar" and mark.get("accent") == "false":
+        return r"\overline"
+    return _WIDE_ACCENTS.get(accent, accent) if _num_letters(base) > 1 else accent
 
 
 def _num_letters(latex: str) -> int:
@@ -294,9 +354,8 @@ def _table(table: etree._Element, depth: int, environment: str = "") -> str:
         name = local_name(row)
         if name in ("mtr", "mlabeledtr", "tr"):
             cells = elements(row)[1 if name == "mlabeledtr" else 0 :]
-            rows.append(
-                " & ".join(_row(cell, depth + 1).strip() for cell in cells if local_name(cell) in ("mtd", "td"))
-            )
+            row = [_row(cell, depth + 1).strip() for cell in cells if local_name(cell) in ("mtd", "td")]
+            rows.append(" & ".join(row).rstrip("& ") if any(row) else "")
     body = r" \\ ".join(rows)
     if environment:
         return rf"\begin{{{environment}}}{body}\end{{{environment}}}"
