@@ -39,21 +39,24 @@ fi
 pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" --durations 15 tests/test_pipeline.py tests packages |
     tee "$logs/all"
 
-step "each member alone"
+step "each member alone, and vLLM"
 # Without the extras that bring an engine; tests of those say so and skip.
 declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local" [mimo-model]="--extra=serve --extra=cuda"
     [mimo-sandbox]="--extra=server --extra=client")
 alone() {
-    name=$(basename "$1")
-    uv run --quiet --frozen --isolated --package "$name" ${2:-} \
-        pytest -q -m "not slow and not gpu and not docker" -p no:cacheprovider --rootdir "$1" "$1/tests" \
-        > "$logs/$name" 2>&1 || touch "$logs/failed"
-    echo "$name: $(tail -n 1 "$logs/$name")"
+    uv run --quiet --frozen --isolated --package "$1" ${extra[$1]:-} \
+        pytest -q -m "not slow and not gpu and not docker" -p no:cacheprovider \
+        --rootdir "packages/$1" "packages/$1/tests"
 }
-for member in packages/*/; do
-    # Two at a time.
+logged() {
+    "${@:2}" > "$logs/$1" 2>&1 || touch "$logs/failed"
+    echo "$1: $(grep -E '[0-9]+ (passed|failed)' "$logs/$1" | tr '\n' ' ')"
+}
+# Two at a time, the longest first.
+logged vLLM bash scripts/test-vllm.sh &
+for member in mimo-model mimo-sandbox $(ls packages | grep -v -e mimo-model -e mimo-sandbox); do
     while [ "$(jobs -pr | wc -l)" -ge 2 ]; do wait -n; done
-    alone "$member" "${extra[$(basename "$member")]:-}" &
+    logged "$member" alone "$member" &
 done
 wait
 if [ -e "$logs/failed" ]; then
@@ -61,7 +64,4 @@ if [ -e "$logs/failed" ]; then
     cat "$logs"/*
     exit 1
 fi
-
-step "vLLM"
-bash scripts/test-vllm.sh
 not_run

@@ -573,3 +573,37 @@ def test_text_without_dollars_comes_back_whole_whatever_its_signs(text):
     assert [letter for letter in markdown if letter.isalnum()] == [
         letter for letter in f"{FILLER[3:-4]}{text}" if letter.isalnum()
     ] or "\\" in text
+
+
+KATEX_NAMES = [
+    "base", "mord mathnormal", "mop", "mrel", "mopen", "msupsub", "vlist-t vlist-t2", "vlist-r", "vlist", "pstrut",
+    "mfrac", "frac-line", "sqrt", "root", "accent", "accent-body", "op-limits", "mover", "munder", "svg-align",
+    "overline", "delimsizing mult", "mtable", "col-align-l", "mspace", "text", "llap",
+]  # fmt: skip
+MATHJAX_NAMES = [
+    "math", "mrow", "mi", "mo", "mn", "msub", "msubsup", "munderover", "mover", "script", "texatom", "c", "stretchy-v",
+    "mfrac", "frac", "num", "den", "base", "over", "mroot", "root", "msqrt", "mtable", "mtr", "mtd", "mspace",
+]  # fmt: skip
+
+
+def drawings(tags: list[str]) -> st.SearchStrategy[str]:
+    pieces = [*tags, *(f"</{tag.split()[0][1:].rstrip('>')}>" for tag in tags)]
+    return st.lists(st.one_of(st.sampled_from(pieces), st.text("x1(|∣⎧\u200b", max_size=3)), max_size=60).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    drawings([f"<span class='{names}' style='top: -1em'>" for names in KATEX_NAMES] + ["<svg viewBox='0 0 471 714'>"]),
+    drawings([f"<mjx-{name} style='width: 1em'>" for name in MATHJAX_NAMES]),
+    drawings([f"<g data-mml-node='{name}'>" for name in MATHJAX_NAMES] + ["<use data-c='2223'>"]),
+    drawings([f"<span class='mjx-{name}'>" for name in MATHJAX_NAMES] + ["<span class='mjx-numerator'>"]),
+)
+def test_any_drawing_gives_latex_and_no_error(katex, chtml, svg, mathjax2):
+    drawn = (
+        f"<span class='katex'><span class='katex-html'>{katex}</span></span>",
+        f"<mjx-container><mjx-math>{chtml}</mjx-math></mjx-container>",
+        f"<mjx-container><svg><g data-mml-node='math'>{svg}</g></svg></mjx-container>",
+        f"<span class='mjx-chtml'><span class='mjx-math'>{mathjax2}</span></span>",
+    )
+    for markup in drawn:
+        assert FILLER[3:30] in page(f"<p>{markup}</p>")

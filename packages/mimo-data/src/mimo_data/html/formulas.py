@@ -18,8 +18,9 @@ from lxml import etree, html
 
 from mimo_data.html.asciimath import asciimath_to_latex
 from mimo_data.html.delimiters import Notation
-from mimo_data.html.glyphs import chtml_to_latex, katex_to_latex, mathjax2_to_latex, svg_to_latex
 from mimo_data.html.imageformulas import image_source
+from mimo_data.html.katex import katex_to_latex
+from mimo_data.html.mathjax import chtml_to_latex, mathjax2_to_latex, svg_to_latex
 from mimo_data.html.mathml import mathml_to_latex
 from mimo_data.latex import is_one_group, join, symbols_to_latex
 
