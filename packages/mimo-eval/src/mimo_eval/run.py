@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 import tomllib
@@ -204,7 +205,7 @@ def _digest(path: Path) -> str:
     if header.exists():
         return str(json.loads(header.read_text())["fingerprint"])
     lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def _require_same(folder: Path, fingerprint: str, command: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,4 +85,4 @@ def _digest(path: Path) -> str:
         return str(json.loads(run.read_text())["fingerprint"])
     files = [child for child in sorted(path.rglob("*")) if child.is_file()]
     lines = [f"{child.relative_to(path)} {_digest(child)}" for child in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
