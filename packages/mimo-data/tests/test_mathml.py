@@ -96,6 +96,8 @@ TABLE = f"<mtable>{ROWS}</mtable>"
         (f"{mo('{')}{TABLE}", r"\begin{cases}x & 1 \\ y & 2\end{cases}"),
         (TABLE, r"\begin{matrix}x & 1 \\ y & 2\end{matrix}"),
         (f"<mtable columnalign='right left'>{ROWS}</mtable>", r"\begin{aligned}x & 1 \\ y & 2\end{aligned}"),
+        (f"<mtable><mtr><mtd>{X}</mtd><mtd>{mo('=')}{ONE}</mtd></mtr><mtr><mtd></mtd><mtd>{mo('≤')}{TWO}</mtd></mtr></mtable>",
+         r"\begin{aligned}x & =1 \\ & \leq2\end{aligned}"),
         (f"<mtable columnlines='solid'>{ROWS}</mtable>", r"\begin{array}{c|c}x & 1 \\ y & 2\end{array}"),
         (f"<mtable><mlabeledtr><mtd>(1)</mtd><mtd>{X}</mtd></mlabeledtr></mtable>", r"\begin{matrix}x\end{matrix}"),
         # fences, enclosures

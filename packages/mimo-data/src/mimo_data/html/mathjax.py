@@ -72,17 +72,17 @@ def _from_chtml(element: etree._Element, depth: int) -> etree._Element:
     elif tag == "mfrac" and element.find("*[@atop='true']") is not None:
         result.set("linethickness", "0")
     elif tag == "mtable" and not element.get("columnalign"):
-        row = next((row for row in element.iter() if local_name(row) == "mjx-mtr"), None)
-        cells = () if row is None else elements(row)
+        first = next((child for child in element.iter() if local_name(child) == "mjx-mtr"), None)
+        cells = () if first is None else elements(first)
         result.set("columnalign", " ".join(style(cell, "text-align") or "center" for cell in cells))
     parts = _chtml_parts(element, depth)
-    scripted = any(local_name(child) == "mjx-script" for child in element)
+    has_script = any(local_name(child) == "mjx-script" for child in element)
     # CHTML draws from the top: a superscript before its subscript, an over-script before its base.
-    if tag in ("msubsup", "munderover") and len(parts) == 3 and scripted:
+    if tag in ("msubsup", "munderover") and len(parts) == 3 and has_script:
         parts[1], parts[2] = parts[2], parts[1]
     elif tag == "munderover" and len(parts) == 2 and parts[1].tag == "munder":
         parts = [*parts[1], parts[0]]
-    elif tag in ("mover", "mroot") and len(parts) == 2 and not scripted:
+    elif tag in ("mover", "mroot") and len(parts) == 2 and not has_script:
         parts.reverse()
     result.extend(parts)
     return result

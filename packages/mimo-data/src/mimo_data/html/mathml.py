@@ -62,6 +62,9 @@ _COLUMN = re.compile(r"\\begin\{matrix\}((?:(?! & |\\begin|\\end).)*)\\end\{matr
 # A name whose letters stand in elements of their own.
 _SPELLED = re.compile(r"\\math(rm|tt|sf)\{[A-Za-z]\}(?:\\math\1\{[A-Za-z]\})+")
 _LIM_SUP = re.compile(r"\\lim\s*\\(sup|inf)(?![a-z])")
+_RELATION = re.compile(
+    r":?=|[<>]|\\(?:[lg]eq|neq|approx|equiv|sim(?:eq)?|cong|to|in|subset(?:eq)?|Rightarrow|iff|implies|propto|ll|gg)(?![a-z])"
+)
 _MODULUS = re.compile(r"(?:\\quad\s*)?\(\\bmod\s*((?:[^()]|\([^()]*\))*)\)")
 _TEXT_ESCAPES = str.maketrans({letter: f"\\{letter}" for letter in "#$%&_{}"})
 
@@ -349,24 +352,32 @@ def _fence(element: etree._Element, depth: int) -> str:
 
 
 def _table(table: etree._Element, depth: int, environment: str = "") -> str:
-    rows: list[str] = []
-    for row in elements(table):
-        name = local_name(row)
-        if name in ("mtr", "mlabeledtr", "tr"):
-            cells = elements(row)[1 if name == "mlabeledtr" else 0 :]
-            row = [_row(cell, depth + 1).strip() for cell in cells if local_name(cell) in ("mtd", "td")]
-            rows.append(" & ".join(row).rstrip("& ") if any(row) else "")
+    cells = [
+        [_row(cell, depth + 1).strip() for cell in _cells(row) if local_name(cell) in ("mtd", "td")]
+        for row in elements(table)
+        if local_name(row) in ("mtr", "mlabeledtr", "tr")
+    ]
+    rows = [" & ".join(row).rstrip("& ") if any(row) else "" for row in cells]
     body = r" \\ ".join(rows)
     if environment:
         return rf"\begin{{{environment}}}{body}\end{{{environment}}}"
     align = (table.get("columnalign") or "").split()
-    if align[:2] == ["right", "left"]:
+    if align[:2] == ["right", "left"] or (not align and _are_equations(cells)):
         return rf"\begin{{aligned}}{body}\end{{aligned}}"
     if "solid" in (table.get("columnlines") or "") or "solid" in (table.get("rowlines") or ""):
         width = max((row.count(" & ") + 1 for row in rows), default=1)
         columns = "|".join((align[min(column, len(align) - 1)] if align else "center")[0] for column in range(width))
         return rf"\begin{{array}}{{{columns}}}{body}\end{{array}}"
     return rf"\begin{{matrix}}{body}\end{{matrix}}"
+
+
+def _cells(row: etree._Element) -> list[etree._Element]:
+    return elements(row)[1 if local_name(row) == "mlabeledtr" else 0 :]
+
+
+def _are_equations(cells: list[list[str]]) -> bool:
+    """Whether each row goes on with a relation in its second cell."""
+    return bool(cells) and all(len(row) > 1 and _RELATION.match(row[1]) for row in cells)
 
 
 def _enclosed(element: etree._Element, depth: int) -> str:
