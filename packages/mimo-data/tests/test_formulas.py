@@ -522,6 +522,11 @@ def test_katex_is_read_from_its_boxes(drawn, latex):
         ("{(x, if x > 0),(0, text(else)):}", r"\begin{cases}x & \text{if}x>0 \\ 0 & \text{else}\end{cases}"),
         ("|x| <= abs(y)", r"|x|\le\left|y\right|"),
         ("f'(x) = dx", "f'(x)=dx"),
+        ("sin^-1(x) + 1/-2", r"{\sin}^{-1}(x)+\frac{1}{-2}"),
+        ("x^2_1", "{x}_{1}^{2}"),
+        ("x^y^z", "{x}^{y^{z}}"),
+        ("text{not defined} epsi", r"\text{not defined}\epsilon"),
+        ("color(red)(x) |__y__|", r"(x)\lfloor y\rfloor"),
         (r"\ \ \ ", ""),
     ],
 )

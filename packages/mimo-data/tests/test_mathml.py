@@ -38,6 +38,8 @@ TABLE = f"<mtable>{ROWS}</mtable>"
         (f"{X}<mspace width='1em'/>{Y}", r"x\quad y"),
         (f"{X}<mphantom>{Y}</mphantom>", "x"),
         (f"<mstyle displaystyle='true'>{X}</mstyle>", "x"),
+        (f"<mstyle mathvariant='bold'><mrow>{X}{Y}</mrow></mstyle>", r"\mathbf{xy}"),
+        (f"<mn>1</mn>{mo('if')}{X}", r"1\text{ if }x"),
         (f"{X}{mo('≡')}<mn>3</mn><mspace width='1em'/>{mo('(')}<mi>mod</mi><mspace width='0.3em'/><mn>7</mn>{mo(')')}",
          r"x\equiv3\pmod{7}"),
         (f"{X}{mo('mod')}{Y}", r"x\bmod y"),

@@ -8,10 +8,12 @@ belongs to the whole simple expression before it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from mimo_data.latex import FUNCTIONS, join
 
 _MAX_DEPTH = 60
+_MAX_SCRIPTS = 4
 
 _SYMBOLS = r"""
 + +   - -   * \cdot   ** \ast   *** \star   // /   \\ \setminus   xx \times   -: \div   @ \circ   o+ \oplus
@@ -21,7 +23,8 @@ nnn \bigcap   uu \cup   uuu \bigcup   = =   != \ne   < <   > >   <= \le   >= \ge
 supe \supseteq   -= \equiv   ~= \cong   ~~ \approx   prop \propto   not \neg   => \implies   <=> \iff   AA \forall
 EE \exists   _|_ \bot   TT \top   |-- \vdash   |== \models   int \int   oint \oint   del \partial   grad \nabla
 +- \pm   -+ \mp   O/ \emptyset   oo \infty   aleph \aleph   ... \ldots   :. \therefore   :' \because   /_ \angle
-|_ \lfloor   _| \rfloor   |~ \lceil   ~| \rceil   uarr \uparrow   darr \downarrow   rarr \rightarrow   -> \to
+|_ \lfloor   _| \rfloor   |__ \lfloor   __| \rfloor   |~ \lceil
+~| \rceil   uarr \uparrow   darr \downarrow   rarr \rightarrow   -> \to
 >-> \rightarrowtail   ->> \twoheadrightarrow   |-> \mapsto   larr \leftarrow   harr \leftrightarrow   rArr \Rightarrow
 lArr \Leftarrow   hArr \Leftrightarrow   CC \mathbb{C}   NN \mathbb{N}   QQ \mathbb{Q}   RR \mathbb{R}   ZZ \mathbb{Z}
 lim \lim   Lim \operatorname{Lim}   quad \quad   qquad \qquad   cdots \cdots   ldots \ldots   vdots \vdots
@@ -30,7 +33,7 @@ lub \operatorname{lub}   glb \operatorname{glb}   lcm \operatorname{lcm}   times
 circ \circ   ne \ne   pm \pm   infty \infty   to \to   implies \implies   iff \iff   forall \forall   exists \exists
 subset \subset   supset \supset   subseteq \subseteq   cap \cap   cup \cup   emptyset \emptyset   approx \approx
 equiv \equiv   propto \propto   setminus \setminus   therefore \therefore   partial \partial   nabla \nabla   dx dx
-dy dy   dz dz   dt dt   % \%   & \&   # \#
+dy dy   dz dz   dt dt   epsi \epsilon   % \%   & \&   # \#
 """
 _GREEK = (
     "alpha beta gamma Gamma delta Delta epsilon varepsilon zeta eta theta Theta vartheta iota kappa lambda Lambda mu "
@@ -58,10 +61,12 @@ _CONSTANTS = dict(zip(_words[::2], _words[1::2], strict=True))
 _CONSTANTS |= {name: f"\\{name}" for name in (*_GREEK.split(), *FUNCTIONS)}
 _NAMES = {*_CONSTANTS, *_UNARY, *_AROUND, *_BINARY, *_LEFT, *_RIGHT, "_", "^", "/", "|", "text", "mbox"}
 _TOKEN = re.compile(
-    r'"([^"]*)"|(?:text|mbox)\(([^)]*)\)|\d+(?:\.\d+)?|\\ |'
+    r'"([^"]*)"|(?:text|mbox)(?:\(([^)]*)\)|\{([^}]*)\}|\[([^\]]*)\])|\d+(?:\.\d+)?|\\ |'
     + "|".join(re.escape(name) for name in sorted(_NAMES, key=len, reverse=True))
     + r"|\S"
 )
+# The name of a colour, which says nothing.
+_COLOUR = re.compile(r"(?<![A-Za-z])color[({\[][^)}\]]*[)}\]]")
 # Braces around these would move their scripts from below to beside them.
 _LARGE = frozenset(
     {r"\sum", r"\prod", r"\lim", r"\bigcup", r"\bigcap", r"\bigvee", r"\bigwedge", r"\int", r"\oint", r"\max", r"\min"}
@@ -71,7 +76,7 @@ _LARGE = frozenset(
 def asciimath_to_latex(source: str) -> str:
     """LaTeX of an AsciiMath expression; empty when it holds nothing but spaces."""
     # A backslash before a name is LaTeX's habit and means nothing.
-    tokens = [match for match in _TOKEN.finditer(source) if match[0] != "\\"]
+    tokens = [match for match in _TOKEN.finditer(_COLOUR.sub("", source)) if match[0] != "\\"]
     if all(token[0] == r"\ " for token in tokens):
         return ""
     return re.sub(r" {2,}", " ", _Parser(tokens).expression(0)).strip()
@@ -89,7 +94,7 @@ class _Parser:
             whole, bare = self._with_scripts(depth)
             if self._peek() == "/":
                 self._position += 1
-                below = self._with_scripts(depth)[1] if self._peek() is not None else ""
+                below = self._signed(depth, self._with_scripts)
                 parts.append(rf"\frac{{{bare}}}{{{below}}}")
             else:
                 parts.append(whole)
@@ -101,23 +106,35 @@ class _Parser:
     def _with_scripts(self, depth: int) -> tuple[str, str]:
         """A simple expression with its scripts, and the same without its brackets if it has no scripts."""
         whole, bare = self._simple(depth)
-        scripts = ""
-        for sign in ("_", "^"):
-            if self._peek() == sign:
-                self._position += 1
-                script = self._simple(depth)[1] if self._peek() is not None else ""
-                scripts += f"{sign}{{{script}}}"
+        scripts: dict[str, str] = {}
+        for _ in range(_MAX_SCRIPTS):
+            if (sign := self._peek()) not in ("_", "^"):
+                break
+            self._position += 1
+            script = self._signed(depth, self._simple)
+            # A second power is the power's.
+            scripts[sign] = f"{scripts[sign]}{sign}{{{script}}}" if sign in scripts else script
         if not scripts:
             return whole, bare
-        scripted = (whole if whole in _LARGE else f"{{{whole}}}") + scripts
+        scripted = whole if whole in _LARGE else f"{{{whole}}}"
+        scripted += "".join(f"{sign}{{{scripts[sign]}}}" for sign in ("_", "^") if sign in scripts)
         return scripted, scripted
+
+    def _signed(self, depth: int, read: Callable[[int], tuple[str, str]]) -> str:
+        """What comes next without its brackets, a sign in front of it included: `x^-1`."""
+        sign = ""
+        if self._peek() in ("-", "+") and self._position + 1 < len(self._tokens):
+            sign = self._tokens[self._position][0]
+            self._position += 1
+        return sign + (read(depth)[1] if self._peek() is not None else "")
 
     def _simple(self, depth: int) -> tuple[str, str]:
         match = self._tokens[self._position]
         token = match[0]
         self._position += 1
-        if match[1] is not None or match[2] is not None:
-            text = rf"\text{{{match[1] if match[1] is not None else match[2]}}}"
+        quoted = next((group for group in match.groups() if group is not None), None)
+        if quoted is not None:
+            text = rf"\text{{{quoted}}}"
             return text, text
         if depth < _MAX_DEPTH:
             if token in _LEFT:

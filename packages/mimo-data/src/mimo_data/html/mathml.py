@@ -21,7 +21,7 @@ _ACCENTS = {
     "\u0304": r"\bar", "\u0302": r"\hat", "\u0303": r"\tilde", "\u0307": r"\dot", ".": r"\dot",
     "˙": r"\dot", "¨": r"\ddot", "→": r"\vec", "⃗": r"\vec", "⇀": r"\vec", "ˇ": r"\check", "˘": r"\breve",
     "´": r"\acute", "`": r"\grave", "˚": r"\mathring", "⏞": r"\overbrace", "︷": r"\overbrace", "⃛": r"\dddot",
-    "…": r"\dddot", "←": r"\overleftarrow", "↔": r"\overleftrightarrow",
+    "…": r"\dddot", "..": r"\ddot", "←": r"\overleftarrow", "↔": r"\overleftrightarrow",
     "⌢": r"\overset{\frown}", "⏜": r"\overset{\frown}",
 }  # fmt: skip
 _WIDE_ACCENTS = {r"\hat": r"\widehat", r"\tilde": r"\widetilde", r"\bar": r"\overline", r"\vec": r"\overrightarrow"}
@@ -62,6 +62,7 @@ _COLUMN = re.compile(r"\\begin\{matrix\}((?:(?! & |\\begin|\\end).)*)\\end\{matr
 # A name whose letters stand in elements of their own.
 _SPELLED = re.compile(r"\\math(rm|tt|sf)\{[A-Za-z]\}(?:\\math\1\{[A-Za-z]\})+")
 _LIM_SUP = re.compile(r"\\lim\s*\\(sup|inf)(?![a-z])")
+_WORDS = frozenset(["if", "and", "or", "where", "for", "otherwise"])
 _RELATION = re.compile(
     r":?=|[<>]|\\(?:[lg]eq|neq|approx|equiv|sim(?:eq)?|cong|to|in|subset(?:eq)?|Rightarrow|iff|implies|propto|ll|gg)(?![a-z])"
 )
@@ -174,6 +175,8 @@ def _token(element: etree._Element, depth: int) -> str:
         return ""
     if text == "mod":
         return r"\bmod"
+    if name == "mo" and text in _WORDS:
+        return rf"\text{{ {text} }}"
     if name == "mi" and text.isascii() and text.isalpha():
         if len(text) > 1 and _is_operator(element):
             return rf"\operatorname{{{text}}}"
@@ -389,6 +392,12 @@ def _enclosed(element: etree._Element, depth: int) -> str:
     return inner if command is None else f"{command}{{{inner}}}"
 
 
+def _styled(element: etree._Element, depth: int) -> str:
+    variant = _VARIANTS.get((element.get("mathvariant") or "").strip().lower())
+    inner = _row(element, depth)
+    return inner if variant is None or not inner.strip() else f"{variant}{{{inner}}}"
+
+
 def _first(element: etree._Element, depth: int) -> str:
     """Of `semantics` the presentation, of `maction` what is shown."""
     children = elements(element)
@@ -402,7 +411,8 @@ def _nothing(element: etree._Element, depth: int) -> str:
 _RULES: dict[str, Callable[[etree._Element, int], str]] = {
     "mi": _token, "mn": _token, "mo": _token, "mtext": _text, "ms": _text, "mspace": _space, "mfrac": _fraction,
     "msqrt": _square_root, "mroot": _root, "msub": _sub, "msup": _sup, "msubsup": _subsup, "munder": _under,
-    "mover": _over, "munderover": _underover, "mmultiscripts": _multiscripts, "mtable": _table, "mfenced": _fence,
+    "mover": _over, "munderover": _underover, "mmultiscripts": _multiscripts, "mtable": _table, "mstyle": _styled,
+    "mfenced": _fence,
     "menclose": _enclosed, "semantics": _first, "maction": _first, "mphantom": _nothing, "annotation": _nothing,
     "annotation-xml": _nothing, "none": _nothing, "mprescripts": _nothing, "mglyph": _nothing,
     "maligngroup": _nothing, "malignmark": _nothing,
