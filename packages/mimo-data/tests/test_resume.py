@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -92,11 +93,26 @@ def test_three_workers_make_the_same_bytes(world, whole, tokenizer, tmp_path):
     assert contents(tmp_path) == contents(whole)
 
 
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """The address of three Ray nodes, the first of which takes no work: three machines to Ray, all of them here."""
+    ray = pytest.importorskip("ray", reason="needs Ray: install mimo-data[ray]")
+    from ray.cluster_utils import Cluster
+
+    # This process is connected once, and an earlier test may have been.
+    ray.shutdown()
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        nodes.add_node(num_cpus=1)
+    yield nodes.address
+    ray.shutdown()
+    nodes.shutdown()
+
+
 @pytest.mark.slow
-def test_ray_makes_the_same_bytes(world, whole, tokenizer, tmp_path):
-    # In this process, which starts Ray once.
+def test_ray_makes_the_same_bytes_on_other_nodes(world, whole, tokenizer, tmp_path, cluster):
     for words in commands(world, tmp_path, tokenizer).values():
-        assert main([*words, "--workers", "2", "--ray", "local"]) == 0
+        assert main([*words, "--ray", cluster]) == 0
     assert contents(tmp_path) == contents(whole)
 
 
