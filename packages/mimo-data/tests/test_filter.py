@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mimo_data import Document
-from mimo_data.filter import FilterRecipe, why_dropped
+from mimo_data.filter import FilterRecipe, _alphanumeric, _dense, why_dropped
 from mimo_data.run import DataError
 
 PROSE = "The derivative of a sum is the sum of the derivatives, and the same holds for integrals. "
@@ -53,3 +55,9 @@ def test_a_quality_that_is_no_level_is_an_error():
 def test_the_usual_rules_are_applied_if_asked_for():
     page = Document(id="a", text=PROSE * 4 + "It is {x} here.", source="web")
     assert why_dropped(page, FilterRecipe(heuristics=("c4",))) == ("c4_curly_bracket", "1")
+
+
+@given(st.text())
+def test_characters_are_counted_as_unicode_counts_them(text):
+    assert _alphanumeric(text) == sum(map(str.isalnum, text))
+    assert _dense(text) == sum(map(len, text.split()))
