@@ -164,6 +164,14 @@ def test_the_one_named_main_part_counts_with_a_third_of_the_text():
     assert "News" not in markdown
 
 
+def test_what_stands_above_the_named_text_of_an_article_is_its_lead():
+    lead = f"<div class='lead'><h1>Title</h1><p>In short: {PROSE}</p></div>"
+    text = f"<div itemprop='articleBody'>{TEXT * 2}</div>"
+    markdown = body(f"<article><div>{lead}{text}</div></article><div><p>Elsewhere. {PROSE}</p></div>")
+    assert markdown.startswith(f"# Title\n\nIn short: {PROSE}\n\n0. {PROSE}")
+    assert "Elsewhere." not in markdown
+
+
 def test_a_short_element_is_no_button_for_the_words_of_its_id():
     assert "A note on credits" in body(
         f"<main>{TEXT}<ol><li id='cite_note-credits-3'>A note on credits</li></ol></main>"

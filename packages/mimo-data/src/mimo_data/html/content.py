@@ -32,6 +32,7 @@ _BLOCK_TAGS = frozenset([
 _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "tr", "tbody")
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
+_MAX_LEVELS = 3
 # A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
 _MIN_PROSE_AROUND = 0.1
 
@@ -56,7 +57,8 @@ def main_content(body: html.HtmlElement) -> tuple[html.HtmlElement, float]:
     if posts and is_thread(outline, posts):
         return thread(outline, posts), 1.0
     remove_led_away(outline)
-    parts = _descend(_named_main(outline), outline)
+    main = _named_main(outline)
+    parts = [*_lead(main, outline), *_descend(main, outline)]
     kept = sum(outline.good(part) - _remove_link_lists(part, outline) for part in parts)
     return _joined(parts), kept / whole if whole else 1.0
 
@@ -96,13 +98,31 @@ def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlEleme
             or outline.marked(best) < 0.92 * outline.marked(element)
         ):
             return [*above, element]
-        above += [
-            part
-            for child in children[: children.index(best)]
-            for part in child.iter("h1", "p")
-            if part.tag == "h1" or outline.good(part) > _MIN_LEAD_CHARACTERS
-        ]
+        above += _above(best, outline)
         element = best
+
+
+def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
+    """The title and the prose that stand above an element in its parent."""
+    return [
+        part
+        for sibling in reversed(list(element.itersiblings(preceding=True)))
+        for part in sibling.iter("h1", "p")
+        if part.tag == "h1" or outline.good(part) > _MIN_LEAD_CHARACTERS
+    ]
+
+
+def _lead(main: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
+    """The title and the prose above the main part, where it is only the text of an article."""
+    above: list[html.HtmlElement] = []
+    element = main
+    for _ in range(_MAX_LEVELS):
+        parent = element.getparent()
+        if parent is None or parent.tag in ("body", "html") or element.tag in ("article", "main", "body"):
+            break
+        above = [*_above(element, outline), *above]
+        element = parent
+    return above
 
 
 def _joined(parts: list[html.HtmlElement]) -> html.HtmlElement:
