@@ -152,14 +152,14 @@ def test_formulas_and_code_in_posts_stay_exact():
     assert "```\nif x:\n\n    y()\n```" in markdown
 
 
-def article_with_comments(paragraphs: int, *comments: str) -> str:
+def article_with_comments(paragraphs: int, *comments: str, said: str = "") -> str:
     article = "".join(f"<p>Paragraph {number}. {QUESTION} {ANSWER}</p>" for number in range(paragraphs))
     items = "".join(
         f"<li><b class='author'>{author}</b> <time>{date}</time><div class='comment-body'>{text}</div></li>"
         for (author, date, _), text in zip(POSTS, comments, strict=False)
     )
     holder = f"<div id='comments'><h3>Comments</h3><ol>{items}</ol></div>"
-    return page(f"<article><h1>Title</h1><div class='entry-content'>{article}</div></article>{holder}")
+    return page(f"{said}<article><h1>Title</h1><div class='entry-content'>{article}</div></article>{holder}")
 
 
 @pytest.mark.parametrize("length", [1, 100])
@@ -168,6 +168,26 @@ def test_an_article_with_comments_is_no_thread_and_loses_them_however_long_they_
     assert "Paragraph 8" in markdown
     assert "thank you" not in markdown
     assert "So do I" not in markdown
+
+
+def test_comments_that_hold_what_is_named_like_an_article_are_a_thread():
+    posts = "".join(
+        f"<div class='comment-body'><b class='author'>{author}</b> <time>{date}</time><div class='comment-text'>"
+        f"<div class='entry-content'><p>{text * 20}</p></div></div></div>"
+        for author, date, text in POSTS
+    )
+    markdown = page(posts)
+    assert [author in markdown for author, _, _ in POSTS] == [True] * len(POSTS)
+    assert markdown.count("\n\n---\n\n") == len(POSTS) - 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["<script type='application/ld+json'>{\"@type\": \"DiscussionForumPosting\"}</script>",
+     "<div itemscope itemtype='https://schema.org/QAPage'></div>"],
+)  # fmt: skip
+def test_comments_on_a_page_that_calls_itself_a_forum_are_replies(said):
+    assert "I thank you." in article_with_comments(2, "I thank you.", "So do I.", said=said)
 
 
 def test_comments_below_an_article_stay_for_a_formula_among_them():

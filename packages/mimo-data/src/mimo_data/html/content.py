@@ -37,11 +37,12 @@ _MAX_LEVELS = 3
 _MIN_PROSE_AROUND = 0.1
 
 
-def main_content(body: html.HtmlElement) -> tuple[html.HtmlElement, float]:
+def main_content(body: html.HtmlElement, *, is_forum: bool = False) -> tuple[html.HtmlElement, float]:
     """The element that holds the content, its furniture removed (the tree is changed), and how sure that is.
 
     Args:
         body: without what is never text, see `remove_silent`.
+        is_forum: the page says so: what looks like comments below an article are replies.
 
     Returns:
         The element, and its share of the page's text outside of links: a small one means that the rules took
@@ -49,12 +50,12 @@ def main_content(body: html.HtmlElement) -> tuple[html.HtmlElement, float]:
     """
     outline = Outline(body)
     posts = find_posts(outline)
-    if comments := comments_below_article(outline, posts):
+    if not is_forum and (comments := comments_below_article(outline, posts)):
         for element in comments:
             element.drop_tree()
         outline, posts = Outline(body), []
     whole = remove_furniture(outline, with_holders(posts))
-    if posts and is_thread(outline, posts):
+    if posts and (is_forum or is_thread(outline, posts)):
         return thread(outline, posts), 1.0
     remove_led_away(outline)
     main = _named_main(outline)

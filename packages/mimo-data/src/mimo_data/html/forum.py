@@ -127,6 +127,8 @@ def comments_below_article(outline: Outline, posts: list[Post]) -> list[html.Htm
     if article is None or outline.good(article) < _MIN_ARTICLE_CHARACTERS:
         return []
     around = _upwards([article])
+    if not around.isdisjoint(comments):
+        return []
     found: dict[html.HtmlElement, None] = {}
     for element in comments:
         while (parent := element.getparent()) not in around:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lxml import etree, html
 
 from mimo_data.html.codeblocks import mark_code
@@ -17,6 +19,10 @@ _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r
 # Never text, and no renderer of formulas keeps its source there: away before anything looks at the page.
 _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
 
+# What forums tell search engines of a thread; its replies are not comments below an article.
+_FORUM = re.compile(
+    rb"schema\.org/(?:DiscussionForumPosting|QAPage)|\"@type\"\s*:\s*\"(?:DiscussionForumPosting|QAPage)\""
+)
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second
 # opinion"): both have room to either side.
@@ -41,7 +47,7 @@ def extract_html(page: str, *, url: str = "") -> str:
     # Held until the end: lxml makes the object of an element again whenever the last reference to it is gone.
     elements = list(root.iter())
     body, notation = _marked_body(root, page)
-    content, share = main_content(body)
+    content, share = main_content(body, is_forum=_FORUM.search(source) is not None)
     if share < _UNSURE_SHARE and len(page) <= _MAX_SECOND_OPINION_CHARACTERS:
         again = _parse(source)
         other = None if again is None else second_opinion(_marked_body(again, page)[0])
