@@ -20,9 +20,8 @@ _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r
 _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
 
 # What forums tell search engines of a thread; its replies are not comments below an article.
-_FORUM = re.compile(
-    rb"schema\.org/(?:DiscussionForumPosting|QAPage)|\"@type\"\s*:\s*\"(?:DiscussionForumPosting|QAPage)\""
-)
+_FORUM_TYPES = (b"DiscussionForumPosting", b"QAPage")
+_FORUM = re.compile(rb"(?:schema\.org/|\"@type\"\s*:\s*\")(?:" + b"|".join(_FORUM_TYPES) + rb")")
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second
 # opinion"): both have room to either side.
@@ -47,7 +46,7 @@ def extract_html(page: str, *, url: str = "") -> str:
     # Held until the end: lxml makes the object of an element again whenever the last reference to it is gone.
     elements = list(root.iter())
     body, notation = _marked_body(root, page)
-    content, share = main_content(body, is_forum=_FORUM.search(source) is not None)
+    content, share = main_content(body, is_forum=_is_forum(source))
     if share < _UNSURE_SHARE and len(page) <= _MAX_SECOND_OPINION_CHARACTERS:
         again = _parse(source)
         other = None if again is None else second_opinion(_marked_body(again, page)[0])
@@ -61,6 +60,11 @@ def extract_html(page: str, *, url: str = "") -> str:
             markdown = max(markdown, render(*_marked_body(told, page)), key=len)
     del elements
     return markdown
+
+
+def _is_forum(source: bytes) -> bool:
+    # The names first: the search for what stands before them takes a tenth of the page's time.
+    return any(name in source for name in _FORUM_TYPES) and _FORUM.search(source) is not None
 
 
 def _parse(source: bytes) -> html.HtmlElement | None:
