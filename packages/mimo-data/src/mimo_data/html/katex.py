@@ -70,7 +70,7 @@ def _parts(element: etree._Element, depth: int) -> list[etree._Element]:
 
 
 def _tokens(element: etree._Element) -> list[etree._Element]:
-    text = "".join(element.itertext()).replace("\u200b", "").strip()
+    text = _written(element)
     names = {*classes(element)}
     if names & _ITALICS:
         return [text_element("mi", letter) for letter in text]
@@ -94,11 +94,20 @@ class _Box(NamedTuple):
     """In MathML."""
 
 
+def _stacked(element: etree._Element) -> list[etree._Element]:
+    """The boxes of the first `vlist` inside, as the page has them."""
+    vlist = next((child for child in element.iter("span") if "vlist" in classes(child)), None)
+    return [] if vlist is None else elements(vlist)
+
+
+def _written(element: etree._Element) -> str:
+    return "".join(element.itertext()).replace("\u200b", "").strip()
+
+
 def _boxes(element: etree._Element, depth: int, *, with_empty: bool = False) -> list[_Box]:
     """What the first `vlist` inside stacks, from the top; boxes that only draw something are left out."""
-    vlist = next((child for child in element.iter("span") if "vlist" in classes(child)), None)
     boxes = []
-    for box in elements(vlist) if vlist is not None else ():
+    for box in _stacked(element):
         parts = _parts(box, depth + 1)
         if parts or with_empty:
             struts = (_length(style(child, "height")) for child in box if "pstrut" in classes(child))
@@ -126,8 +135,7 @@ def _scripts(base: etree._Element, scripts: etree._Element, depth: int) -> etree
 
 def _fraction(element: etree._Element, depth: int) -> etree._Element:
     fraction = row("mfrac", [box.content for box in _boxes(element, depth)])
-    vlist = next((child for child in element.iter("span") if "vlist" in classes(child)), None)
-    if vlist is None or not any("frac-line" in classes(line) for box in vlist for line in box):
+    if not any("frac-line" in classes(line) for box in _stacked(element) for line in box):
         fraction.set("linethickness", "0")
     return fraction
 
@@ -151,12 +159,11 @@ def _limits(element: etree._Element, depth: int) -> etree._Element:
 
 
 def _accent(element: etree._Element, depth: int) -> etree._Element:
-    vlist = next((child for child in element.iter("span") if "vlist" in classes(child)), element)
     mark, base = "", []
-    for box in elements(vlist):
+    for box in _stacked(element) or elements(element):
         if "svg-align" in classes(box) or any("accent-body" in classes(child) for child in box):
             drawing = next(box.iter("svg"), None)
-            text = "".join(box.itertext()).replace("\u200b", "").strip()
+            text = _written(box)
             mark = text or ("" if drawing is None else _ACCENTS.get(_box_width(drawing), ""))
         else:
             base += _parts(box, depth + 1)
@@ -180,9 +187,8 @@ def _brace(kind: str, mark: str) -> Callable[[etree._Element, int], etree._Eleme
     """A brace over or under what it spans, or the words over or under the brace."""
 
     def rule(element: etree._Element, depth: int) -> etree._Element:
-        vlist = next((child for child in element.iter("span") if "vlist" in classes(child)), element)
         boxes = _boxes(element, depth)
-        if any("svg-align" in classes(box) for box in vlist):
+        if any("svg-align" in classes(box) for box in _stacked(element) or elements(element)):
             base = one([box.content for box in boxes])
             # An arrow below or above is not told from a brace by its path.
             return row(kind, [base, text_element("mo", mark)])
@@ -196,7 +202,7 @@ def _brace(kind: str, mark: str) -> Callable[[etree._Element, int], etree._Eleme
 
 def _delimiter(element: etree._Element, depth: int) -> etree._Element:
     """A large one: a letter of a larger font, pieces above each other, or a path of a certain width."""
-    text = whole_sign("".join(element.itertext()).replace("\u200b", "").strip() or " ")
+    text = whole_sign(_written(element) or " ")
     if not text.strip():
         widths = ((drawing.get("width") or "").removesuffix("em") for drawing in element.iter("svg"))
         opening, closing = _DELIMITERS.get(next(widths, ""), ("", ""))
@@ -221,7 +227,7 @@ def _table(element: etree._Element, depth: int) -> etree._Element:
 
 def _stroke(element: etree._Element, depth: int) -> etree._Element:
     """What is drawn over the sign before it."""
-    text = "".join(element.itertext()).replace("\u200b", "").strip()
+    text = _written(element)
     return text_element("mo", "\u0338" if text == "/" else text)
 
 
