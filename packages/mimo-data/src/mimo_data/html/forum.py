@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from lxml import etree, html
 
-from mimo_data.html.names import says_main_part
+from mimo_data.html.names import is_main_part
 from mimo_data.html.outline import Outline
 from mimo_data.html.quotes import has_raw_formula, remove_repeated_quotes
 
@@ -143,8 +143,7 @@ def _article(outline: Outline, holders: set[html.HtmlElement]) -> html.HtmlEleme
         (
             element
             for element in outline.elements[0].iter("div", "section", "article")
-            if element not in holders
-            and (element.get("itemprop") == "articleBody" or says_main_part(element.get("class") or ""))
+            if element not in holders and is_main_part(element)
         ),
         None,
     )

@@ -15,12 +15,12 @@ from mimo_data.html.formulas import FORMULA_TAG
 from mimo_data.html.names import (
     NOTHING,
     Named,
+    is_main_part,
     may_hold_the_text,
     named,
     says_consent,
     says_content,
     says_furniture_tag,
-    says_main_part,
     says_small_part,
 )
 from mimo_data.html.outline import Outline
@@ -126,9 +126,7 @@ def _may_go(element: html.HtmlElement, outline: Outline, whole: int, num_marked:
 
 def _holds_main_part(element: html.HtmlElement) -> bool:
     return any(
-        inner.tag in ("h1", "main")
-        or inner.get("itemprop") == "articleBody"
-        or says_main_part(inner.get("class") or "")
+        inner.tag in ("h1", "main") or is_main_part(inner)
         for inner in element.iter("h1", "main", "div", "section", "article")
     )
 

@@ -9,6 +9,14 @@ import re
 from enum import Flag, auto
 from functools import lru_cache
 
+from lxml import html
+
+
+def _a_part(words: str) -> re.Pattern[str]:
+    """Any of these words as a part of a class or id between spaces, hyphens or underscores."""
+    return re.compile(rf"(?:^|[\s_-])(?:{words})(?:$|[\s_-])", re.IGNORECASE)
+
+
 # One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
 _FURNITURE_PART = re.compile(
     r"(?:^|[_-])(?:nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|"
@@ -30,11 +38,9 @@ _STRONG_PART = re.compile(
     re.IGNORECASE,
 )
 # Whose text it is; also as a part of what is named like the text: `entry__author`.
-_AUTHOR_BOX = re.compile(
-    r"(?:^|[\s_-])(?:about-?(?:the-?)?authors?|(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|"
-    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block))"
-    r"(?:$|[\s_-])",
-    re.IGNORECASE,
+_AUTHOR_BOX = _a_part(
+    r"about-?(?:the-?)?authors?|(?:post|entry|article|story|blog|resource)[-_]{1,2}authors?|"
+    r"authors?[-_]{0,2}(?:box|bio|info|section|details|wrap|container|name|description|card|profile|meta|role|area|block)"
 )
 # A whole class or id: these words are also parts of innocent names.
 _FURNITURE_NAME = re.compile(
@@ -44,25 +50,21 @@ _FURNITURE_NAME = re.compile(
     r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
-_CAPTION = re.compile(
-    r"(?:^|[\s_-])(?:(?:fig|image|img|photo|picture|media|video|gallery)?-?caption(?:-?text)?|"
-    r"(?:image|img|photo|picture|media)-?(?:credits?|meta|source|author|description|copyright))(?:$|[\s_-])",
-    re.IGNORECASE,
+_CAPTION = _a_part(
+    r"(?:fig|image|img|photo|picture|media|video|gallery)?-?caption(?:-?text)?|"
+    r"(?:image|img|photo|picture|media)-?(?:credits?|meta|source|author|description|copyright)",
 )
-_TEASER = re.compile(r"(?:^|[\s_-])teasers?(?:$|[\s_-])", re.IGNORECASE)
-_SMALL_PART = re.compile(
-    r"(?:^|[\s_-])(?:btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
+_TEASER = _a_part("teasers?")
+_SMALL_PART = _a_part(
+    r"btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
     r"post-?metadata|(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
-    r"date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?)"
-    r"(?:$|[\s_-])",
-    re.IGNORECASE,
+    r"date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
 )
 _STATE = re.compile(
     r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
 )
-_KEPT = re.compile(
-    r"(?:^|[\s_-])(?:content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip)(?:$|[\s_-])",
-    re.IGNORECASE,
+_KEPT = _a_part(
+    r"content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip",
 )
 _CONSENT = re.compile(
     r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent|cmplz|borlabs|"
@@ -122,9 +124,9 @@ def says_small_part(names: str) -> bool:
     return _SMALL_PART.search(names) is not None
 
 
-def says_main_part(names: str) -> bool:
-    """Such as `entry-content`."""
-    return _MAIN_PART.search(names) is not None
+def is_main_part(element: html.HtmlElement) -> bool:
+    """Whether its class is such as `entry-content`, or the page calls it an article's text."""
+    return element.get("itemprop") == "articleBody" or _MAIN_PART.search(element.get("class") or "") is not None
 
 
 def says_consent(names: str) -> bool:
