@@ -138,6 +138,19 @@ LAYOUTS = {
         + "\n".join(f"<span style='user-select: none'>{number} </span>{line}" for number, line in NUMBERED)
         + "</pre>"
     ),
+    "Doxygen": (
+        "<div class='fragment' lang='python'>"
+        + "\n".join(
+            f"<div class='line'><a id='l{number:05}'></a><span class='lineno'>{number:5}</span>&#160;{line}</div>"
+            for number, line in NUMBERED
+        )
+        + "\n<div class='ttc' id='af'><div class='ttname'>f</div><div class='ttdoc'>Halves.</div></div></div>"
+    ),
+    "Doxygen that folds": (
+        "<div class='fragment' lang='python'><div class='line'>def f(x):</div>\n<div class='foldopen' data-start='{'>\n"
+        + "\n".join(f"<div class='line'>{line or ' '}</div>" for line in LINES[1:])
+        + "\n</div></div>"
+    ),
     "breaks": f"<code class='block language-python'>{BREAKS}</code>",
     "forum box": f"<div class='codebox' data-lang='python'>{BREAKS}</div>",
 }
@@ -146,6 +159,39 @@ LAYOUTS = {
 @pytest.mark.parametrize("markup", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_each_layout_of_code_gives_its_exact_text(markup):
     assert part_of(page(markup)) == f"```python\n{CODE}\n```"
+
+
+def test_scribble_writes_a_row_a_line():
+    rows = [
+        "<span class='stt'>&gt; </span><span class='RktPn'>(</span><span class='RktSym'>if</span> x",
+        "<span class='hspace'>&nbsp;&nbsp;&nbsp;&nbsp;</span><span class='RktVal'>1</span>)",
+        "<p><span class='RktOut'>- : Integer</span></p>",
+    ]
+    table = "".join(f"<tr><td>{row}</td></tr>" for row in rows)
+    markdown = page(f"<blockquote class='SCodeFlow'><table cellspacing='0' class='RktBlk'>{table}</table></blockquote>")
+    assert part_of(markdown) == "```racket\n> (if x\n    1)\n- : Integer\n```"
+
+
+def test_how_a_function_is_declared_is_code():
+    rows = [("double f", "(", "double&#160;", "<em>x</em>, "), ("", "", "int *&#160;", "<em>n</em>&#160;"), ("", ")")]
+    table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    proto = f"<div class='memtemplate'>template&lt;int N&gt;</div><table class='memname'>{table}</table>"
+    markdown = page(f"<div class='memitem'><div class='memproto'>{proto}</div><div>Halves x.</div></div>")
+    assert part_of(markdown) == "```\ntemplate<int N>\ndouble f (double x, int * n)\n```\n\nHalves x."
+
+
+def test_a_slide_s_fragment_is_no_code():
+    assert "```" not in page("<div class='fragment'>One line\n<div>and another</div></div>")
+
+
+def test_code_inside_of_code_is_a_part_of_it():
+    gtk = "<pre><span class='type'>gint</span>\nget_priority (<em><code><a href='#'>GIOExtension</a> *e</code></em>);</pre>"
+    assert part_of(page(gtk)) == "```\ngint\nget_priority (GIOExtension *e);\n```"
+    assert part_of(page("<pre>\ncreatedb <em><code>name</code></em></pre>")) == "```\ncreatedb name\n```"
+    docbook = "<pre>SELECT 1;\n<code class='computeroutput'> 1\n</code>\nSELECT 2;\n<code> 2</code></pre>"
+    assert part_of(page(docbook)) == "```\nSELECT 1;\n 1\n\nSELECT 2;\n 2\n```"
+    titled = "<pre><span class='title'>hello.c</span><code>main()\n{}</code></pre>"
+    assert part_of(page(titled)) == "```\nmain()\n{}\n```"
 
 
 def test_where_spaces_are_entities_a_browser_shows_a_run_of_plain_ones_as_one():
@@ -187,6 +233,12 @@ def test_code_in_lists_and_tables_keeps_its_lines():
     assert part_of(page("<ol><li>Run<pre>a\n  b\n\nc</pre></ol>")) == "1. Run\n\n   ```\n   a\n     b\n\n   c\n   ```"
     markdown = page("<table><tr><td>one<td><pre>a\n  b</pre><tr><td>two<td>x</table>")
     assert "```\na\n  b\n```" in markdown
+
+
+def test_a_fence_that_begins_a_list_item_begins_a_line():
+    markdown = page("<ul><li><pre>a\n  b</pre></li><li>then <code>c</code></li></ul>")
+    assert part_of(markdown) == "-\n  ```\n  a\n    b\n  ```\n- then `c`"
+    assert part_of(page("<ol><li><pre>a</pre>b</li></ol>")) == "1.\n   ```\n   a\n   ```\n\n   b"
 
 
 def test_a_table_of_numbers_is_no_code():

@@ -230,3 +230,79 @@ def test_broken_records_for_search_engines_are_no_text():
 def test_a_page_with_text_of_its_own_is_not_asked_what_it_tells():
     script = f"<script type='application/ld+json'>{json.dumps({'articleBody': 'Told. ' * 99})}</script>"
     assert "Told" not in body(script + TEXT)
+
+
+SIGNATURE = "<dt class='sig sig-object py' id='m.f'><span>m.</span><span>f</span>(<em>x</em>)</dt>"
+
+
+def test_how_a_function_is_called_stays_and_a_person_s_signature_goes():
+    methods = "<h4 class='signature'>def map(f): List</h4><p>Applies f.</p>"
+    markdown = body(f"<main>{TEXT}<dl class='py function'>{SIGNATURE}<dd><p>Halves x.</p></dd></dl>{methods}</main>")
+    assert "m.f(*x*)\n\nHalves x.\n\n#### def map(f): List" in markdown
+    assert "abacus" not in body(f"<main>{TEXT}<div class='signature'>Sent from my abacus</div></main>")
+
+
+def test_a_page_about_one_function_keeps_how_it_is_called_and_its_first_line():
+    markdown = body(f"<main><h1>m.f</h1><dl class='py function'>{SIGNATURE}<dd><p>Halves x.</p>{TEXT}</dd></dl></main>")
+    assert markdown.startswith("# m.f\n\nm.f(*x*)\n\nHalves x.\n\n0.")
+
+
+def test_code_above_the_element_with_most_of_the_text_stays():
+    first = "<p>It can be had by:</p><pre>import m</pre>"
+    markdown = body(f"<main><h1>m</h1>{first}<div>{TEXT * 5}<pre>m.f()</pre>{'<pre>m.f(1)</pre>' * 20}</div></main>")
+    assert "It can be had by:\n\n```\nimport m\n```" in markdown
+
+
+def test_a_page_whose_title_is_no_first_heading_keeps_it():
+    assert body(f"<div><h3>6.5 Frames</h3><div>{TEXT}</div></div>").startswith("### 6.5 Frames\n\n0.")
+
+
+def test_a_title_that_links_to_what_it_names_stays():
+    name = "<h1>Struct <a href='.'>std</a>::<a href='..'>os</a>::<a href='#'>Messages</a></h1><a href='s'>source</a>"
+    markdown = body(f"<main><div class='main-heading'>{name}</div>{TEXT}</main>")
+    assert markdown.startswith("# Struct std::os::Messages")
+
+
+def test_a_heading_that_links_back_to_the_table_of_contents_stays():
+    link = "<a class='toc-backref' href='#id1' role='doc-backlink'>Handling errors</a>"
+    mark = "<a class='headerlink' href='#errors'>Link</a>"
+    assert "## Handling errors\n" in body(f"<main>{TEXT}<h2>{link}{mark}</h2>{TEXT}</main>")
+
+
+def test_footnotes_are_text():
+    note = "<aside class='footnote brackets' role='note'><span>[1]</span><p>Except for one thing.</p></aside>"
+    markdown = body(f"<main>{TEXT}<aside class='footnote-list brackets'>{note}</aside></main>")
+    assert "Except for one thing." in markdown
+
+
+def test_a_caption_without_a_picture_is_the_title_of_what_follows():
+    table = "<table><tr><td>a<td>b<tr><td>c<td>d</table>"
+    markdown = body(f"<main>{TEXT}<div class='caption'>Classes that use it</div>{table}{TEXT}</main>")
+    assert "Classes that use it" in markdown
+    picture = "<div><img src='a.png'><p class='caption'>A sunset</p></div>"
+    assert "sunset" not in body(f"<main>{TEXT}{picture}{TEXT}</main>")
+
+
+def test_a_heading_in_the_first_row_of_a_table_stands_above_it():
+    rows = "<tr><td colspan='2'><h2>Members</h2></td></tr><tr><td>int<td>size()</tr><tr><td>bool<td>empty()</tr>"
+    markdown = body(f"<main>{TEXT}<table>{rows}</table>{TEXT}</main>")
+    assert "## Members\n\n| int | size() |\n| --- | --- |\n| bool | empty() |" in markdown
+
+
+def test_a_section_named_like_furniture_is_text_and_so_is_a_box_with_a_title():
+    section = f"<div class='subsection' id='Menu-selection'><h3>Menu selection</h3>{TEXT}</div>"
+    box = "<div class='sidebar'><div class='titlepage'><b>Security</b></div><p>Two rights are relevant.</p></div>"
+    markdown = body(f"<main>{TEXT * 2}{section}{box}<div class='sidebar'><p>Our other sites</p></div></main>")
+    assert "### Menu selection" in markdown
+    assert "Two rights are relevant." in markdown
+    assert "Our other sites" not in markdown
+
+
+def test_tags_of_a_method_are_text_and_those_of_a_post_are_not():
+    example = "<div class='tags'><p>Examples:</p><pre>clean('a//b') # => 'a/b'</pre></div>"
+    parameters = f"<div class='tags'><p>Parameters:</p><ul><li>path (String) — {PROSE}</li></ul></div>"
+    post = "<div class='tags'><a href='/t/1'>Travel</a> <a href='/t/2'>Family</a></div>"
+    markdown = body(f"<main>{TEXT}{example}{parameters}{post}{TEXT}</main>")
+    assert "```\nclean('a//b') # => 'a/b'\n```" in markdown
+    assert "- path (String)" in markdown
+    assert "Travel" not in markdown

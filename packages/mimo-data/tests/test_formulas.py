@@ -101,6 +101,8 @@ INLINE = {
     ),
     "Wikipedia's HTML formula": "<span class='texhtml'><i>x</i><sup>2</sup></span>",
     "image named latex": "<img class='latex' alt='x^2' src='x.png'>",
+    "image in Doxygen": "<img class='formulaInl' alt='$x^2$' src='form_1.png'>",
+    "image between delimiters": r"<img alt='\(x^2\)' src='form_1.png'>",
     "image in Wiris": "<img data-mathml='«math»«msup»«mi»x«/mi»«mn»2«/mn»«/msup»«/math»' alt='x squared'>",
     "image in Canvas": "<img data-equation-content='x^2' alt='LaTeX: x^2'>",
     "image in Moodle": "<img class='texrender' alt='x^2' src='x.png'>",

@@ -1,7 +1,7 @@
 """Finds every code block of a page and leaves one `x-code` element with its exact text and language.
 
 Covers `pre`, block-level `code`, `code` that is a whole paragraph, highlighters that write one element or one table
-row a line, and forum code boxes. Blocks that only a highlighter tore apart (a command, its output, the next command)
+row a line (Doxygen and Scribble among them), and forum code boxes. Blocks that only a highlighter tore apart (a command, its output, the next command)
 are one again. What a block says is `codetext.py`'s part.
 """
 
@@ -14,11 +14,12 @@ from itertools import islice
 from lxml import etree
 
 from mimo_data.html.codetext import CODE_TAG as CODE_TAG
-from mimo_data.html.codetext import block_language, block_text, is_gutter, names_line
+from mimo_data.html.codetext import block_language, block_text, is_doxygen, is_gutter, is_prototype, names_line
 
 _CODE_BOX = re.compile(
     r"(?:^|\s)(?:code|codebox|code-?block|codeblock|phpcode|bbcode_code|bbCodeCode|programlisting|source-?code|syntaxhighlighter|"
-    r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+)(?:$|\s)",
+    r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+|fragment|memproto)"
+    r"(?:$|\s)",
     re.IGNORECASE,
 )
 _PROSE = frozenset([
@@ -111,7 +112,8 @@ def _block(element: etree._Element) -> etree._Element | None:
     """The element that holds the code when `element` is a code block, else None."""
     tag = element.tag
     if tag in _BOX_TAGS:
-        boxed = _names_box(element.get("class") or "") and _is_code_box(element)
+        names = element.get("class") or ""
+        boxed = _names_box(names) and _is_code_box(element)
         return element if boxed or _is_lines_of_code(element) else None
     if tag == "table":
         return _table_code(element)
@@ -127,6 +129,8 @@ def _is_mixed(pre: etree._Element) -> bool:
     codes = [child for child in pre.iter("code") if child.getparent().tag != "code"]
     if len(codes) < 2:
         return next(pre.iterdescendants("pre"), None) is not None and next(pre.iterdescendants("p"), None) is not None
+    if next(pre.iterdescendants("div", "p"), None) is None:
+        return False
     texts = ["".join(code.itertext()) for code in codes]
     outside = len("".join(pre.itertext()).strip()) - sum(len(text.strip()) for text in texts)
     return outside > 2 * len(codes) and any("\n" in text.strip() for text in texts)
@@ -146,10 +150,15 @@ def _holder_in_pre(pre: etree._Element) -> etree._Element:
     if len(editors) == 1:
         return editors[0]
     codes = [child for child in pre.iter("code") if child.getparent().tag != "code"]
-    if len(codes) == 1:
+    if len(codes) == 1 and not _goes_on_outside(codes[0], pre):
         outside = len("".join(pre.itertext()).strip()) - len("".join(codes[0].itertext()).strip())
         return codes[0] if outside < 40 else pre
     return pre
+
+
+def _goes_on_outside(code: etree._Element, pre: etree._Element) -> bool:
+    """Text of the `pre` itself beside a `code` is more of the program, not its language or title."""
+    return bool((pre.text or "").strip()) or any((child.tail or "").strip() for child in pre)
 
 
 def _holder_in_code(code: etree._Element) -> etree._Element | None:
@@ -191,6 +200,8 @@ def _table_code(table: etree._Element) -> etree._Element | None:
     rows = _rows(table)
     if not rows:
         return None
+    if table.get("class") == "RktBlk":
+        return table
     if len(rows) == 1:
         cells = [cell for cell in rows[0] if cell.tag in ("td", "th")]
         if len(cells) == 2 and is_gutter(cells[0]):
@@ -241,6 +252,10 @@ def _is_lines_of_code(element: etree._Element) -> bool:
 
 
 def _is_code_box(element: etree._Element) -> bool:
+    if is_doxygen(element) or is_prototype(element):
+        return True
+    if "fragment" in (element.get("class") or "").split():
+        return False
     if next(element.iter(*_PROSE, "code"), None) is not None:
         return False
     text = "".join(element.itertext()).strip()

@@ -22,7 +22,7 @@ _GUTTER = re.compile(
 )
 _FURNITURE = re.compile(
     r"(?:^|[\s_-])(?:copy|clipboard|toolbar|code__?-?header|code-?block-?header|hover-info|copy-?btn|copybutton|tooltip|"
-    r"code-lang|lang-label|language-label|code-?title|run-?button|fold|sr-only|visually-hidden|prompt-copy)",
+    r"code-lang|lang-label|language-label|code-?title|run-?button|fold(?!open)|sr-only|visually-hidden|prompt-copy|ttc\b)",
     re.IGNORECASE,
 )
 _LINE = re.compile(
@@ -48,18 +48,21 @@ _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", 
 _PRESERVED = frozenset(["pre", "code", "samp", "tt"])
 _COLOURS = frozenset(["span", "code", "a", "b", "i", "em", "strong", "font", "var", "u", "mark", "tt", "kbd"])
 _LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
+_SPACE_IN_PARENTHESES = re.compile(r"(?<=\() | (?=[),])")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def block_text(holder: etree._Element) -> str:
     """The code in `holder`, its lines and indentation as a browser shows them."""
+    if is_prototype(holder):
+        return _prototype(holder)
     preserved = holder.tag in _PRESERVED and (holder.tag == "pre" or holder.find(".//br") is None)
     preserved = preserved or next(holder.iterancestors("pre"), None) is not None
     if preserved and all(map(_is_plain, holder.iterdescendants())):
         text = etree.tostring(holder, method="text", encoding="unicode", with_tail=False)
     else:
         lines = sum(1 for child in holder.iter("span") if _is_line(child))
-        text = _Collector(by_line=lines > 1).collect(holder, preserved)
+        text = _Collector(by_line=lines > 1, keeps_spaces=is_doxygen(holder)).collect(holder, preserved)
     text = _FORBIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", ""))
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     text = re.sub(r"\A\s*\n", "", text).rstrip()
@@ -79,6 +82,26 @@ def _is_plain(element: etree._Element) -> bool:
         and element.get("data-line-number") is None
         and element.get("aria-hidden") is None
     )
+
+
+def is_doxygen(element: etree._Element) -> bool:
+    """A listing of Doxygen's: `div`s whose style keeps the spaces; slides are called `fragment` too."""
+    return "fragment" in (element.get("class") or "").split() and element.find(".//div[@class='line']") is not None
+
+
+def is_prototype(element: etree._Element) -> bool:
+    """How a function is declared, in Doxygen's table of its parameters."""
+    return element.get("class") == "memproto" and element.find(".//table[@class='memname']") is not None
+
+
+def _prototype(element: etree._Element) -> str:
+    template = map(_one_line, element.iterfind(".//div[@class='memtemplate']"))
+    declared = " ".join(map(_one_line, element.iterfind(".//table[@class='memname']//td")))
+    return "\n".join([*template, _SPACE_IN_PARENTHESES.sub("", " ".join(declared.split()))])
+
+
+def _one_line(element: etree._Element) -> str:
+    return " ".join("".join(element.itertext()).split())
 
 
 def _is_line(element: etree._Element) -> bool:
@@ -131,14 +154,15 @@ def _names_furniture(names: str) -> bool:
 class _Collector:
     """Gathers a block's text; a stack instead of recursion, because hostile pages nest without end."""
 
-    def __init__(self, *, by_line: bool) -> None:
+    def __init__(self, *, by_line: bool, keeps_spaces: bool) -> None:
         self._by_line = by_line
+        self._keeps_spaces = keeps_spaces
         self._pieces: list[str] = []
         self._last = ""
 
     def collect(self, holder: etree._Element, preserved: bool) -> str:
         # Where spaces are written as `&nbsp;`, a browser shows a run of plain ones as one.
-        self._collapse = not preserved and "\xa0" in "".join(holder.itertext())
+        self._collapse = not preserved and not self._keeps_spaces and "\xa0" in "".join(holder.itertext())
         # Each entry is an element to enter, or one that was entered and is to be left.
         stack: list[tuple[etree._Element, bool, bool]] = []
         self._enter(holder, preserved, stack)
@@ -158,6 +182,7 @@ class _Collector:
                 if (own or (self._by_line and element.tag == "span" and _is_line(element))) and self._last not in (
                     "",
                     "\n",
+                    "\r",
                 ):
                     self._add("\n")
                 if own:
@@ -240,6 +265,8 @@ def _own_language(element: etree._Element) -> str:
         ):
             return value
     names: str = element.get("class") or ""
+    if names == "RktBlk":
+        return "racket"
     for match in _LANGUAGE.finditer(names):
         name = match[1].lower().rstrip(";")
         if name not in _NOT_LANGUAGES:

@@ -29,7 +29,7 @@ _BLOCK_TAGS = frozenset([
     "div", "section", "ul", "ol", "table", "dl", "p", "td", "li", "aside", "header", "form", "fieldset", "center",
     "span", "details",
 ])  # fmt: skip
-_NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "tr", "tbody")
+_NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
@@ -96,7 +96,7 @@ def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlEleme
             best is None
             or best.tag in _NOT_ENTERED
             or outline.good(best) < 0.92 * outline.good(element)
-            or outline.marked(best) < 0.92 * outline.marked(element)
+            or outline.marked(best) < outline.marked(element)
         ):
             return [*above, element]
         above += _above(best, outline)
@@ -104,12 +104,13 @@ def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlEleme
 
 
 def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
-    """The title and the prose that stand above an element in its parent."""
+    """The title and the prose that stand above an element in its parent; some pages begin with a lower heading."""
+    titles = ("h1",) if outline.elements[0].find(".//h1") is not None else ("h2", "h3", "h4")
     return [
         part
         for sibling in reversed(list(element.itersiblings(preceding=True)))
-        for part in sibling.iter("h1", "p")
-        if part.tag == "h1" or outline.good(part) > _MIN_LEAD_CHARACTERS
+        for part in ([sibling] if sibling.tag in titles else sibling.iter("h1", "p"))
+        if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS
     ]
 
 
@@ -171,7 +172,7 @@ def _is_link_list(element: html.HtmlElement, outline: Outline) -> bool:
     if element.tag not in _BLOCK_TAGS or element.tag in ("p", "span", "li", "td"):
         return False
     text, links, num_links = outline.text(element), outline.links(element), outline.num_links(element)
-    if outline.marked(element) or not num_links or text >= 3000:
+    if outline.marked(element) or not num_links or text >= 3000 or element.find(".//h1") is not None:
         return False
     return links > 0.6 * text if num_links >= 3 else links > 0.85 * text and text < 60
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from itertools import islice
 
 from lxml import etree, html
 
@@ -36,6 +37,7 @@ _DROPPED_ROLES = frozenset([
 ])  # fmt: skip
 _MAX_SMALL_CHARACTERS = 200
 _MAX_CAPTION_CHARACTERS = 1000
+_MAX_FILING_CHARACTERS = 100
 _MIN_NOTE_CHARACTERS = 100
 _MIN_CHARACTERS_PER_LINK = 100
 # A date in a line with more text is a part of it.
@@ -54,11 +56,15 @@ _NUMBERED = re.compile(
 )
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
-# There the id is made from the words of the title.
-_TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span"])
+# There the id is made from the words of the title, or is the name of what is described.
+_TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
+_SECTION = re.compile(
+    r"(?:^|\s)(?:(?:sub)*section|chapter|appendix|(?:ref)?sect\d|[a-z]+-level-extent)(?:$|\s)", re.IGNORECASE
+)
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+_DECLARING_TAGS = _HEADINGS | {"dt"}
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
 
@@ -158,7 +164,7 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None
     names = element.get("class") or "" if "class" in attributes else ""
-    if "id" in attributes and tag not in _TITLED_TAGS and "section" not in names.split():
+    if "id" in attributes and tag not in _TITLED_TAGS and not _SECTION.search(names):
         names = f"{names} {element.get('id')}"
     if tag == "aside":
         if says_content(names):
@@ -171,13 +177,32 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if said is NOTHING and tag not in _JUDGED_TAGS:
         return False
     return (
-        Named.FURNITURE in said
+        (Named.FURNITURE in said and not _is_title(element, outline) and not _is_titled_box(element))
+        or (Named.SIGNATURE in said and tag not in _DECLARING_TAGS)
+        or (Named.TAGS in said and _is_filing(element, outline))
         or (Named.SMALL_PART in said and _is_small(element, outline))
         or ((tag == "figcaption" or Named.CAPTION in said) and _is_caption(element, outline))
         or (Named.TEASER in said and outline.num_links(element) > 0 and not outline.marked(element))
         or (tag == "form" and _is_form(element, outline))
         or (tag == "time" and _is_date_line(element, outline))
     )
+
+
+def _is_title(element: html.HtmlElement, outline: Outline) -> bool:
+    """What a heading says, in a link back to the table of contents."""
+    parent = element.getparent()
+    return parent is not None and parent.tag in _HEADINGS and 2 * outline.text(element) > outline.text(parent)
+
+
+def _is_titled_box(element: html.HtmlElement) -> bool:
+    """A sidebar of DocBook's or docutils': a box in the text with a title of its own."""
+    return len(element) > 0 and (element[0].get("class") or "") in ("titlepage", "sidebar-title")
+
+
+def _is_filing(element: html.HtmlElement, outline: Outline) -> bool:
+    """Links or a few words, no code."""
+    text = outline.text(element)
+    return not outline.marked(element) and (2 * outline.links(element) >= text or text <= _MAX_FILING_CHARACTERS)
 
 
 def _is_note(aside: html.HtmlElement, outline: Outline) -> bool:
@@ -203,10 +228,20 @@ def _is_caption(element: html.HtmlElement, outline: Outline) -> bool:
     """Words under a photograph; those on a page with mathematics or code explain a figure."""
     if outline.marked(outline.elements[0]) or element.tag in ("caption", "table", "figure"):
         return False
+    if "caption" in (element.get("class") or "").split() and not _is_beside_picture(element):
+        return False
     holder = next(element.iterancestors("figure", "table"), None)
     if holder is not None and next(holder.iter("table"), None) is not None:
         return False
     return outline.text(element) <= _MAX_CAPTION_CHARACTERS and not _NUMBERED.match("".join(element.itertext()))
+
+
+def _is_beside_picture(element: html.HtmlElement) -> bool:
+    """Documentation calls the titles of tables and lists captions too."""
+    return any(
+        next(around.iter("img", "picture", "figure", "amp-img"), None) is not None
+        for around in islice(element.iterancestors(), 3)
+    )
 
 
 def _is_form(element: html.HtmlElement, outline: Outline) -> bool:

@@ -32,9 +32,14 @@ _NAMES = frozenset(
         "ee_img",
         "tex2png",
         "texrender",
+        "formulaInl",
+        "formulaDsp",
     ]
 )
-_DISPLAY = frozenset(["mwe-math-fallback-image-display", "displaymath", "ee_img", "tex-display", "latex-display"])
+_DISPLAY = frozenset([
+    "mwe-math-fallback-image-display", "displaymath", "ee_img", "tex-display", "latex-display", "formulaDsp",
+])  # fmt: skip
+_DELIMITED = re.compile(r"\\\[.*\\\]|\\\(.*\\\)", re.DOTALL)
 
 
 def image_source(element: etree._Element) -> tuple[str, bool] | None:
@@ -58,6 +63,8 @@ def image_source(element: etree._Element) -> tuple[str, bool] | None:
         return text, display
     if text.startswith("$") and text.endswith("$") and len(text) > 2:
         return text, display or text.startswith("$$")
+    if len(text) < 5_000 and _DELIMITED.fullmatch(text):
+        return text, display or text.startswith(r"\[")
     if len(text) < 5_000 and _UNMISTAKABLE.search(text) and not _PATH.search(text):
         return text, display or text.startswith((r"\begin", r"\["))
     return None

@@ -197,7 +197,9 @@ class _Writer:
                 continue
             marker = f"{number}. " if ordered else "- "
             number += 1
-            items.append(marker + _indent(text, " " * len(marker)))
+            # A fence stands on a line of its own, for readers that look at line starts.
+            first = marker.rstrip() + "\n" + " " * len(marker) if text.startswith("```") else marker
+            items.append(first + _indent(text, " " * len(marker)))
         if items:
             self._blocks.append(("\n\n" if any("\n\n" in item for item in items) else "\n").join(items))
 
@@ -221,6 +223,9 @@ class _Writer:
         if any("```" in text or text.count("\n\n") > 2 or len(text) > 600 for row in texts for text in row):
             self._block(element, depth)
             return
+        # Doxygen's first row is the heading over a list of members.
+        if texts[0][0].startswith("#") and not any(texts[0][1:]):
+            self._blocks.append(texts.pop(0)[0])
         rows = [[_cell(text) for text in row] + [""] * (width - len(row)) for row in texts if any(row)]
         if not rows:
             return

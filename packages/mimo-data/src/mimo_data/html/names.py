@@ -19,7 +19,7 @@ def _a_part(words: str) -> re.Pattern[str]:
 
 # One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
 _FURNITURE_PART = re.compile(
-    r"(?:^|[_-])(?:nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|sidenav|"
+    r"(?:^|[_-])(?:(?:left|right|side|top|main|sub|site|page|global)?nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|"
     r"footer|masthead|cookies?|consent|gdpr|sharedaddy|addtoany|sponsor(?:ed|s)?|ads|adsbygoogle|subscribe|subscription|"
     r"signup|sign-up|login|log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|"
     r"table-of-contents|skip-?link|skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|"
@@ -44,12 +44,14 @@ _AUTHOR_BOX = _a_part(
 )
 # A whole class or id: these words are also parts of innocent names.
 _FURNITURE_NAME = re.compile(
-    r"foot|metadata|widget|signature|sig|avatar|user-?info|post-?meta|entry-?meta|tags?|labels|rating|votes?|voting|"
+    r"foot|metadata|widget|avatar|user-?info|post-?meta|entry-?meta|rating|votes?|voting|"
     r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
     r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
     r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
+_TAGS = re.compile(r"tags?|labels", re.IGNORECASE)
+_SIGNATURE = re.compile(r"signature|sig", re.IGNORECASE)
 _CAPTION = _a_part(
     r"(?:fig|image|img|photo|picture|media|video|gallery)?-?caption(?:-?text)?|"
     r"(?:image|img|photo|picture|media)-?(?:credits?|meta|source|author|description|copyright)",
@@ -64,7 +66,7 @@ _STATE = re.compile(
     r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
 )
 _KEPT = _a_part(
-    r"content|article|main|body|post-?body|entry|message|admonition|note|callout|warning|tip",
+    r"content|article|main|body|post-?body|entry|message|admonition|note|footnotes?|callout|warning|tip",
 )
 _CONSENT = re.compile(
     r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent|cmplz|borlabs|"
@@ -81,6 +83,10 @@ class Named(Flag):
     """What a name says; several at once."""
 
     FURNITURE = auto()
+    SIGNATURE = auto()
+    """Below a person's posts; in documentation, how a function is called."""
+    TAGS = auto()
+    """What a page is filed under; in documentation, parameters and examples."""
     CAPTION = auto()
     """Words under a photograph, or whose it is."""
     TEASER = auto()
@@ -107,6 +113,11 @@ def named(names: str) -> Named:
     ):
         return Named.FURNITURE
     said = NOTHING
+    if not says_content(names):
+        if any(map(_SIGNATURE.fullmatch, names.split())):
+            said |= Named.SIGNATURE
+        if any(map(_TAGS.fullmatch, names.split())):
+            said |= Named.TAGS
     if _CAPTION.search(names):
         said |= Named.CAPTION
     if _TEASER.search(names):
