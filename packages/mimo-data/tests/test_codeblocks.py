@@ -185,7 +185,8 @@ def test_a_slide_s_fragment_is_no_code():
 
 
 def test_code_inside_of_code_is_a_part_of_it():
-    gtk = "<pre><span class='type'>gint</span>\nget_priority (<em><code><a href='#'>GIOExtension</a> *e</code></em>);</pre>"
+    argument = "<em><code><a href='#'>GIOExtension</a> *e</code></em>"
+    gtk = f"<pre><span class='type'>gint</span>\nget_priority ({argument});</pre>"
     assert part_of(page(gtk)) == "```\ngint\nget_priority (GIOExtension *e);\n```"
     assert part_of(page("<pre>\ncreatedb <em><code>name</code></em></pre>")) == "```\ncreatedb name\n```"
     docbook = "<pre>SELECT 1;\n<code class='computeroutput'> 1\n</code>\nSELECT 2;\n<code> 2</code></pre>"

@@ -236,7 +236,9 @@ def test_a_row_of_dollars_is_a_price_class():
 
 def test_a_page_with_latex_in_some_variables_has_it_in_all():
     assert written(r"<var>N</var> lines, <var>1 \leq N</var>") == r"$N$ lines, $1 \leq N$"
+    assert written("<var>N</var> lines, <var>A_i</var>") == "$N$ lines, $A_i$"
     assert written("<var>N</var> lines") == "N lines"
+    assert written("<var>fg_col</var> and <var>z_0</var>") == "fg_col and z_0"
 
 
 def test_delimiters_need_an_engine_or_mathematics_between_them():

@@ -16,7 +16,7 @@ Glyphs = tuple[str, float, float, float, str]
 _ENCODINGS = {
     "CMR10": "175 /macron",
     "CMMI10": "11 /alpha 12 /beta 25 /pi",
-    "CMSY10": "0 /minus 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
+    "CMSY10": "0 /minus 24 /similar 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
     "CMEX10": "",
     "CMTT10": "",
 }
@@ -232,3 +232,42 @@ def test_italic_letters_are_formulas_where_no_mathematics_font_is_used():
     page.insert_text((225.2, 180), "c", fontname="tiit", fontsize=10)
     page.insert_text((229.8, 176), "2", fontname="tiro", fontsize=7)
     assert extract_pdf(page.parent.tobytes()).endswith("$$\nE=mc^2\n$$")
+
+
+def test_an_upright_word_before_a_bracket_is_the_name_of_a_function():
+    brackets = [("CMR10", 10, 228, 180, "("), ("CMMI10", 10, 232, 180, "x"), ("CMR10", 10, 237, 180, ")")]
+    applied = [("CMMI10", 10, 200, 180, "y"), ("CMR10", 10, 207, 180, "="), ("CMR10", 10, 215, 180, "l")]
+    found = display([*applied, ("CMR10", 10, 219.3, 180, "e"), ("CMR10", 10, 223.6, 180, "n"), *brackets])
+    assert found == "$$\ny=\\operatorname{len}(x)\n$$"
+
+
+def test_congruences_and_moduli_have_their_commands():
+    left = [("CMMI10", 10, 200, 180, "a"), ("CMR10", 10, 210, 180, "="), ("CMSY10", 10, 210, 176, "\x18")]
+    right = [("CMMI10", 10, 220, 180, "b"), ("CMR10", 10, 235, 180, "("), ("CMR10", 10, 239, 180, "m")]
+    right += [("CMR10", 10, 243.5, 180, "o"), ("CMR10", 10, 248, 180, "d"), ("CMMI10", 10, 256, 180, "n")]
+    found = display([*left, *right, ("CMR10", 10, 261, 180, ")")])
+    assert found == "$$\na\\cong b\\pmod{n}\n$$"
+
+
+def test_the_size_that_a_file_names_after_a_large_symbol_is_no_character():
+    glyphs = [
+        ("CMEX10", 10, 200, 172, "P\x01"), ("CMMI10", 7, 201, 190, "i"), ("CMMI10", 10, 212, 180, "x"),
+        ("CMMI10", 7, 217, 181.5, "i"), ("CMR10", 10, 225, 180, "="), ("CMR10", 10, 233, 180, "0"),
+    ]  # fmt: skip
+    assert display(glyphs, extension="<50> <2211>\n<01> <FE00>") == "$$\n\\sum_ix_i=0\n$$"
+
+
+def test_a_line_of_a_listing_that_sphinx_broke_is_one_again():
+    hook = [("CMMI10", 5, 75, 192, ","), ("CMSY10", 5, 77.5, 192, "\xa1")]
+    found = display(
+        [("CMTT10", 10, 72, 180, "f(one,"), *hook, ("CMTT10", 10, 82, 192, "two)"), ("CMTT10", 10, 72, 204, "g()")]
+    )
+    assert found == "```\nf(one,two)\ng()\n```"
+
+
+def test_an_arrow_of_another_font_in_a_listing_moves_nothing():
+    arrow = ("CMSY10", 10, 82, 192, "\xa1")
+    found = display(
+        [("CMTT10", 10, 72, 180, "f(1)"), arrow, ("CMTT10", 10, 92, 192, "2"), ("CMTT10", 10, 72, 204, "g")]
+    )
+    assert found == "```\nf(1)\n  → 2\ng\n```"

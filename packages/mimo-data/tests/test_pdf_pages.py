@@ -133,7 +133,7 @@ def test_code_goes_on_over_a_page_break_with_a_footnote_between():
     column(second, 96, 110, ["return y"], font="cour")
     column(second, 72, 200, [f"{WORDS} that page, line {n}." for n in range(6)])
     text = extract_pdf(document.tobytes())
-    assert "```\ndef f(x):\n    y = x + 1\nreturn y\n```" in text
+    assert "```\ndef f(x):\n    y = x + 1\n    return y\n```" in text
     assert "[^1]: A note on what was said above." in text
 
 
@@ -267,3 +267,82 @@ def test_formulas_of_a_line_are_in_order_and_apart(labels):
     spans = formula_spans(labels)
     assert all(0 <= start < end <= len(labels) for start, end in spans)
     assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
+
+
+def bitmaps(lines: list[str], widths: dict[str, int]) -> bytes:
+    """A page in a font of bitmaps, which has no name; `widths` are in thousandths of its size."""
+    letters = [chr(code) for code in range(32, 127)]
+    names = {letter: f"c{ord(letter)}" for letter in letters}
+    text = "".join(
+        f"BT /F1 10 Tf 1 0 0 1 72 {700 - 12 * number} Tm <{line.encode().hex()}> Tj ET\n"
+        for number, line in enumerate(lines)
+    )
+    drawn = "600 0 d0 0 0 500 500 re f"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R"
+        " /Resources << /Font << /F1 5 0 R >> >> >>",
+        f"<< /Length {len(text)} >>\nstream\n{text}\nendstream",
+        "<< /Type /Font /Subtype /Type3 /Name /F1 /FontBBox [0 0 750 750] /FontMatrix [0.001 0 0 0.001 0 0]"
+        f" /FirstChar 32 /LastChar 126 /Widths [{' '.join(str(widths.get(letter, 525)) for letter in letters)}]"
+        f" /Encoding << /Type /Encoding /Differences [32 {' '.join('/' + name for name in names.values())}] >>"
+        f" /CharProcs << {' '.join(f'/{name} 6 0 R' for name in names.values())} >> /ToUnicode 7 0 R >>",
+        f"<< /Length {len(drawn)} >>\nstream\n{drawn}\nendstream",
+    ]
+    cmap = (
+        "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
+        "1 begincodespacerange <00> <ff> endcodespacerange\n"
+        "1 beginbfrange\n<20> <7e> <0020>\nendbfrange endcmap end end"
+    )
+    objects.append(f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream")
+    body = "".join(f"{number} 0 obj\n{source}\nendobj\n" for number, source in enumerate(objects, 1))
+    return f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode("latin-1")
+
+
+def test_a_font_without_a_name_whose_letters_are_of_one_width_is_typewriter():
+    lines = ["gap> Size(m);", "  28"]
+    assert extract_pdf(bitmaps(lines, {})) == "```\ngap> Size(m);\n  28\n```"
+    assert "```" not in extract_pdf(bitmaps(lines, {"i": 280, "m": 830}))
+
+
+def test_the_word_in_the_middle_of_a_frame_is_no_code():
+    page = blank()
+    column(page, 72, 100, [f"{WORDS} this page, line {n}." for n in range(6)])
+    column(page, 270, 200, ["Example"], font="cour")
+    column(page, 72, 212, ["gap> 1+1;", "2"], font="cour")
+    text = read(page)
+    assert text.endswith("line 5.\n\n```\ngap> 1+1;\n2\n```")
+
+
+def test_a_term_and_the_listing_below_it_are_two_blocks():
+    page = blank()
+    column(page, 72, 100, ["kill"], font="cour")
+    column(page, 132, 112, ["kill [-s sigspec] pid", "kill -l"], font="cour")
+    column(page, 72, 136, ["getopts"], font="cour")
+    assert read(page) == "```\nkill\n```\n\n```\nkill [-s sigspec] pid\nkill -l\n```\n\n```\ngetopts\n```"
+
+
+def test_a_listing_goes_on_after_words_on_its_going_on():
+    document = pymupdf.open()
+    first = document.new_page(width=600, height=800)
+    column(first, 72, 100, [f"{WORDS} this page, line {n}." for n in range(6)])
+    column(first, 72, 730, ["for x in y:", "    print(x)"], font="cour")
+    column(first, 400, 760, ["(continues on next page)"], size=8)
+    second = document.new_page(width=600, height=800)
+    column(second, 400, 60, ["(continued from previous page)"], size=8)
+    column(second, 96, 84, ["print(y)", "[ 0]"], font="cour")
+    column(second, 72, 200, [f"{WORDS} that page, line {n}." for n in range(6)])
+    text = extract_pdf(document.tobytes())
+    assert "```\nfor x in y:\n    print(x)\n    print(y)\n    [ 0]\n```" in text
+    assert "continue" not in text
+
+
+def test_typewriter_words_at_the_end_of_a_paragraph_are_a_part_of_it():
+    page = blank()
+    column(page, 72, 100, [f"{WORDS} this page, and on the next one, line {n}" for n in range(4)])
+    page.insert_text((72, 148), "create_coloring().", fontname="cour", fontsize=10)
+    column(page, 72, 172, ["x = 1"], font="cour")
+    text = read(page)
+    assert "line 3 `create_coloring().`" in text
+    assert text.endswith("```\nx = 1\n```")

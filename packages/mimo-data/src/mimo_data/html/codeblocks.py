@@ -1,8 +1,8 @@
 """Finds every code block of a page and leaves one `x-code` element with its exact text and language.
 
 Covers `pre`, block-level `code`, `code` that is a whole paragraph, highlighters that write one element or one table
-row a line (Doxygen and Scribble among them), and forum code boxes. Blocks that only a highlighter tore apart (a command, its output, the next command)
-are one again. What a block says is `codetext.py`'s part.
+row a line (Doxygen and Scribble among them), and forum code boxes. Blocks that only a highlighter tore apart (a
+command, its output, the next command) are one again. What a block says is `codetext.py`'s part.
 """
 
 from __future__ import annotations

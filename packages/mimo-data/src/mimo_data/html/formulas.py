@@ -36,6 +36,9 @@ class Formula(NamedTuple):
 
 _WRAPPERS = frozenset(["arithmatex", "math-container", "tex2jax_process", "mathjax_process"])
 _CLASS_TAGS = ("span", "div", "p", "td", "code", "pre")
+_COMMAND = re.compile(r"\\[A-Za-z]|[\^_]\{")
+_MAX_SHARE_OF_NAMES = 0.2
+_NAME = re.compile(r"[A-Za-z]{3}|[A-Za-z]{2}_|_[A-Za-z]{2}")
 _LATEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|[A-Za-z]_[A-Za-z0-9]\b")
 _TEX = re.compile(r"\\[A-Za-z]{2,}|[\^_]\{|\\[{}|]|[A-Za-z0-9)]\s*[\^=<>]\s*[A-Za-z0-9({\\-]|^[A-Za-z]$")
 _DATA = re.compile(
@@ -360,9 +363,12 @@ def _mathquill(element: etree._Element) -> Formula | None:
 
 
 def _variables(root: etree._Element) -> list[etree._Element]:
-    """The `var` elements of a page that writes LaTeX in them, as AtCoder does; else none."""
+    """The `var` elements of a page that writes LaTeX in them, as AtCoder does; manuals put names of variables there."""
     found = [element for element in root.iter("var") if not len(element) and element.text]
-    return found if any(_LATEX.search(element.text) for element in found) else []
+    texts = [element.text for element in found]
+    num_names = sum(1 for text in texts if _NAME.search(text) and "\\" not in text)
+    most_names = _MAX_SHARE_OF_NAMES * len(texts) if any(map(_COMMAND.search, texts)) else 0
+    return found if num_names <= most_names and any(map(_LATEX.search, texts)) else []
 
 
 # Wiris's way to keep MathML in an attribute.

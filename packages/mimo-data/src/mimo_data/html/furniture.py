@@ -37,7 +37,7 @@ _DROPPED_ROLES = frozenset([
 ])  # fmt: skip
 _MAX_SMALL_CHARACTERS = 200
 _MAX_CAPTION_CHARACTERS = 1000
-_MAX_FILING_CHARACTERS = 100
+_MAX_FILING_CHARACTERS = 40
 _MIN_NOTE_CHARACTERS = 100
 _MIN_CHARACTERS_PER_LINK = 100
 # A date in a line with more text is a part of it.
@@ -196,7 +196,7 @@ def _is_title(element: html.HtmlElement, outline: Outline) -> bool:
 
 def _is_titled_box(element: html.HtmlElement) -> bool:
     """A sidebar of DocBook's or docutils': a box in the text with a title of its own."""
-    return len(element) > 0 and (element[0].get("class") or "") in ("titlepage", "sidebar-title")
+    return any(child.get("class") in ("titlepage", "sidebar-title") for child in islice(element, 2))
 
 
 def _is_filing(element: html.HtmlElement, outline: Outline) -> bool:

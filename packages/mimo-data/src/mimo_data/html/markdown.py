@@ -196,6 +196,9 @@ class _Writer:
             if not text.strip():
                 continue
             marker = f"{number}. " if ordered else "- "
+            if "\t" in text:
+                # Code with tabs keeps its columns behind a whole tab stop.
+                marker = marker.ljust(-len(marker) // 4 * -4)
             number += 1
             # A fence stands on a line of its own, for readers that look at line starts.
             first = marker.rstrip() + "\n" + " " * len(marker) if text.startswith("```") else marker
@@ -240,10 +243,13 @@ class _Writer:
         if len(element) and next(element.iter(CODE_TAG, FORMULA_TAG), None) is not None:
             self._children(element, depth)
             return
-        text = " ".join("".join(element.itertext()).split())
+        whole = "".join(element.itertext())
+        text = " ".join(whole.split())
         if text:
             fence = "``" if "`" in text else "`"
             self._protect(f"{fence}{text.translate(_FORGED)}{fence}")
+        elif whole:
+            self._inline.append(" ")
 
     def _script(self, element: etree._Element, depth: int) -> None:
         text = "\n\n".join(self._inner(element, depth))

@@ -30,6 +30,8 @@ class Block:
 
     kind: str
     text: str
+    indent: float = 0.0
+    """Of code, in characters from the page's margin: its text begins at its own left edge."""
 
 
 @dataclass(slots=True)
@@ -43,12 +45,15 @@ class _Marked:
     """The number of a displayed formula, without brackets."""
 
 
-def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, *, italic_letters: bool) -> list[Block]:
+def column_blocks(
+    rows: Sequence[Row], rules: Sequence[Rule], body_size: float, margin: float, *, italic_letters: bool
+) -> list[Block]:
     """Blocks of one column.
 
     Args:
         rules: horizontal ones longer than a word, of tables and separators.
         body_size: of most text of the file, in points.
+        margin: where the page's text begins, in points.
         italic_letters: see `labels_of`.
     """
     marked = _marked(rows, italic_letters=italic_letters)
@@ -77,9 +82,10 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
         if item.row.code and code.is_title(item.row, marked[end].row if end < len(marked) else None):
             pass
         elif item.row.code:
-            while end < len(marked) and marked[end].row.code and code.continues(marked[end - 1].row, marked[end].row):
-                end += 1
-            blocks.append(Block("code", code.fenced([m.row for m in marked[position:end]])))
+            group = code.listing([m.row for m in itertools.islice(marked, position, None)])
+            end = position + len(group)
+            text = code.fenced(group)
+            blocks.append(Block("code" if "\n" in text else "text", text, code.indent(group, margin)))
         elif item.display:
             while end < len(marked) and marked[end].display and _same_display(marked[end - 1], marked[end]):
                 end += 1
@@ -117,6 +123,9 @@ def column_blocks(rows: Sequence[Row], rules: Sequence[Rule], body_size: float, 
 
 def _marked(rows: Sequence[Row], *, italic_letters: bool) -> list[_Marked]:
     left, right = _edges(rows)
+    for last, row in itertools.pairwise(rows):
+        if row.code and not last.code and _ends_sentence(last, row, right):
+            row.code = False
     marked = []
     for row in rows:
         labels = "" if row.code else labels_of(row, italic_letters=italic_letters)
@@ -132,6 +141,18 @@ def _marked(rows: Sequence[Row], *, italic_letters: bool) -> list[_Marked]:
                 tag = ""
         marked.append(_Marked(row, labels, display, tag))
     return marked
+
+
+def _ends_sentence(last: Row, row: Row, right: float) -> bool:
+    """Whether a row of typewriter text is the end of the paragraph above."""
+    return (
+        last.x1 > right - 2 * last.size
+        and abs(row.x0 - last.x0) < 1
+        and row.y - last.y < 1.5 * last.size
+        and row.text.endswith((".", ",", ":", ";", ")"))
+        and not _SENTENCE_END.search(last.text)
+        and " " not in row.text
+    )
 
 
 def _edges(rows: Sequence[Row]) -> tuple[float, float]:
@@ -189,7 +210,8 @@ def _is_display(row: Row, labels: str, left: float, right: float) -> bool:
     centred = abs((row.x0 + row.x1) / 2 - (left + right) / 2) < 0.06 * (right - left)
     if indent < 1.2 * row.size:
         return row.x1 > left + 0.8 * (right - left) and not num_text and centred
-    return True
+    # What begins with a word is a sentence in an indented paragraph.
+    return centred or not labels.startswith("ttt")
 
 
 def _same_display(last: _Marked, item: _Marked) -> bool:

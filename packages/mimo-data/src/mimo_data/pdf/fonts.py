@@ -15,7 +15,8 @@ _MONOSPACED = re.compile(
     r"lettergothic",
     re.IGNORECASE,
 )
-_ITALIC_FLAG, _MONOSPACED_FLAG, _BOLD_FLAG = 2, 8, 16
+MONOSPACED_FLAG = 8
+_ITALIC_FLAG, _BOLD_FLAG = 2, 16
 _STYLES = (
     ("extension", re.compile(r"^(?:lm|cm)?(?:mathextension|ex\d)|^(?:tx|px|esint|mt)ex|mathextension", re.IGNORECASE)),
     ("blackboard", re.compile(r"^msbm|bbm|bbold|dsrom", re.IGNORECASE)),
@@ -54,6 +55,8 @@ _UNICODE_HEIGHTS = {
 _UNICODE_HEIGHTS |= {"(": 1.2, ")": 1.2, "[": 1.2, "]": 1.2, "{": 1.2, "}": 1.2, "√": 1.2, "∫": 2.22, "∑": 1.4}
 
 
+# Latin Modern's files write after a large symbol which of its sizes it is, as a variation selector.
+_INVISIBLE = frozenset("\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063") | set(map(chr, range(0xFE00, 0xFE10)))
 # Widths of big, Big, bigg and Bigg delimiters.
 _WIDTHS = (
     ("()", (0.458, 0.597, 0.736, 0.792)),
@@ -77,6 +80,8 @@ class Font:
 
     def read_named(self, text: str, width: float) -> tuple[str, float]:
         """As `read`, in a file that names the glyphs of the extension font: their size shows in their width, in ems."""
+        if text in _INVISIBLE:
+            return "", 0.0
         symbol = _PIECES.get(ord(text), text)
         steps = next((steps for symbols, steps in _WIDTHS if symbol in symbols), None)
         if steps is None:
@@ -96,9 +101,7 @@ class Font:
             return text, 1.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
-        return (
-            "" if text in "\u200b\u200c\u200d\ufeff\u2060\u2061\u2062\u2063" or (text < " " and text != "\t") else text
-        ), 0.0
+        return "" if text in _INVISIBLE or (text < " " and text != "\t") else text, 0.0
 
 
 @lru_cache(maxsize=4096)
@@ -106,7 +109,7 @@ def font_of(name: str, flags: int) -> Font:
     """What the name of a font, with or without its subset's prefix, says."""
     if len(name) > 7 and name[6] == "+":
         name = name[7:]
-    monospaced = bool(flags & _MONOSPACED_FLAG) or bool(_MONOSPACED.search(name))
+    monospaced = bool(flags & MONOSPACED_FLAG) or bool(_MONOSPACED.search(name))
     style = next((style for style, pattern in _STYLES if pattern.search(name)), "text")
     bold = bool(flags & _BOLD_FLAG) or bool(re.search(r"bold|^cmb|^sfb|black|heavy|-medi$|^cmmib", name, re.IGNORECASE))
     italic = bool(flags & _ITALIC_FLAG) or bool(re.search(r"ital|obliq|slant|^cmti|^cmsl|^sfti", name, re.IGNORECASE))

@@ -8,6 +8,7 @@ with scripts on the left and arrows with text on them come out as their glyphs i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,6 +34,7 @@ _AXIS = 0.25
 """Height of fraction bars over the baseline, in ems (0.25 in Computer Modern)."""
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
+_MODULUS = re.compile(r"(\\q?quad *)?(\()? *\\text\{ ?mod ?\}(.*)")
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
 
@@ -65,7 +67,15 @@ def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
     """LaTeX of one line of a formula; what is too long to be one comes out as its glyphs in a row."""
     if len(glyphs) > _MAX_GLYPHS:
         return join([latex_of(glyph.text, glyph.font) for glyph in glyphs])
-    return _row(_boxes(glyphs), list(rules), 0)
+    return _MODULUS.sub(_modulus, _row(_boxes(glyphs), list(rules), 0))
+
+
+def _modulus(found: re.Match[str]) -> str:
+    space, opened, rest = found.groups()
+    if not opened:
+        return rf"\mod{rest}" if space else rf"\bmod{rest}"
+    inside, closed, after = rest.rpartition(")")
+    return rf"\pmod{{{inside.strip()}}}{after}" if closed and not after.strip(" .,;") else found[0]
 
 
 def core(glyph: Glyph) -> tuple[float, float]:
@@ -115,7 +125,7 @@ def _row(boxes: list[_Box], rules: list[Rule], depth: int) -> str:
         return join([box.latex for box in boxes])
     boxes = _arrays(sorted(boxes, key=lambda box: box.x0), rules, depth)
     boxes = _fractions(boxes, rules, depth)
-    boxes = _accents(boxes)
+    boxes = _accents(_congruences(boxes))
     boxes = _words(sorted(boxes, key=lambda box: box.x0))
     boxes = _limits(boxes, depth)
     return _line(sorted(boxes, key=lambda box: box.x0), depth)
@@ -330,6 +340,16 @@ def _main(boxes: Sequence[_Box]) -> tuple[float, float]:
     return ys[len(ys) // 2], size
 
 
+def _congruences(boxes: list[_Box]) -> list[_Box]:
+    """A tilde over an equals sign, which TeX sets as two, is one sign."""
+    for tilde in [box for box in boxes if box.text == "∼"]:
+        under = next((b for b in boxes if b.text == "=" and abs(b.middle - tilde.middle) < 0.1 * b.size), None)
+        if under is not None:
+            under.latex, under.text = r"\cong", "≅"
+            boxes = [box for box in boxes if box is not tilde]
+    return boxes
+
+
 def _accents(boxes: list[_Box]) -> list[_Box]:
     marks = [box for box in boxes if box.text in ACCENTS or box.text == "̸"]
     for mark in marks:
@@ -398,9 +418,9 @@ def _words(boxes: list[_Box]) -> list[_Box]:
         done.append(box)
         if box.word:
             words.append(box)
-    for box in done:
+    for number, box in enumerate(done):
         if box.word and len(box.latex) > 1:
-            box.text, box.latex = box.latex, _named(box.latex)
+            box.text, box.latex = box.latex, _named(box.latex, applied=_is_applied(box, done[number + 1 :]))
         elif box.roman:
             box.latex = rf"\mathrm{{{box.latex}}}"
         # Rows are built of boxes that were parts of other rows; a word is read once.
@@ -421,9 +441,25 @@ def _words(boxes: list[_Box]) -> list[_Box]:
     return result
 
 
-def _named(word: str) -> str:
+def _is_applied(word: _Box, after: Sequence[_Box]) -> bool:
+    """Whether a bracket follows, after a subscript perhaps: the word is the name of a function."""
+    end = word.x1
+    for box in after:
+        if box.x0 - end > 0.1 * word.size:
+            return False
+        if box.text in ("(", "["):
+            return True
+        if box.size > 0.85 * word.size or box.y < word.y:
+            return False
+        end = box.x1
+    return False
+
+
+def _named(word: str, *, applied: bool) -> str:
     if word in FUNCTIONS:
         return f"\\{word}"
+    if applied and word.isalpha():
+        return rf"\operatorname{{{word}}}"
     if all(part in FUNCTIONS for part in word.split()):
         return " ".join(f"\\{part}" for part in word.split())
     return rf"\text{{{word}}}"

@@ -17,6 +17,7 @@ _IMPRINT = re.compile(
     r"@\w+\.",
     re.IGNORECASE,
 )
+_CONTINUED = re.compile(r"\(contin(?:ues|ued) (?:on|from) (?:the )?(?:next|previous) page\)", re.IGNORECASE)
 _MIN_REPEATS = 3
 
 
@@ -27,10 +28,14 @@ class Survey:
     heads: set[str] = field(default_factory=set)
     first_number: int | None = None
     body_size: float = 10.0
+    is_typed: bool = False
+    """Most of the file is in typewriter letters, its heads too."""
 
     def is_furniture(self, line: Line, height: float, page: int) -> bool:
         """Whether a line of the margin is no part of the text."""
-        if not in_margin(line, height):
+        if _CONTINUED.fullmatch(line.text):
+            return True
+        if not in_margin(line, height) or (line.code and not self.is_typed):
             return False
         if self.first_number is not None and _edge_number(line.text) == self.first_number + page:
             return True
@@ -42,18 +47,23 @@ def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
     heads: Counter[str] = Counter()
     offsets: Counter[int] = Counter()
     sizes: Counter[float] = Counter()
+    num_typed = num_characters = 0
     for index, (lines, height) in enumerate(pages):
         margin = [line for line in lines if in_margin(line, height)]
         heads.update({_key(line.text) for line in margin})
         offsets.update({number - index for line in margin if (number := _edge_number(line.text)) is not None})
         for line in lines:
-            if not line.code:
+            num_characters += len(line.text)
+            if line.code:
+                num_typed += len(line.text)
+            else:
                 sizes[round(line.size * 2) / 2] += len(line.text)
     common = offsets.most_common(1)
     return Survey(
         {text for text, count in heads.items() if count >= _MIN_REPEATS},
         common[0][0] if common and common[0][1] >= _MIN_REPEATS else None,
         sizes.most_common(1)[0][0] if sizes else 10.0,
+        2 * num_typed > num_characters,
     )
 
 

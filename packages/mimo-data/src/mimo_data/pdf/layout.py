@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.formulas import core
+from mimo_data.pdf.symbols import ARROWS
 from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 
 _MIN_LINES = 5
@@ -271,12 +272,14 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
         glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
         visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-    num_code = sum([glyph.font.monospaced for glyph in visible])
+    typed = visible[2:] if visible[0].font.is_math and [g.text for g in visible[:2]] == [",", "→"] else visible
+    typed = [glyph for glyph in typed if glyph.text not in ARROWS]
+    num_code = sum([glyph.font.monospaced for glyph in typed])
     num_bold = sum([glyph.font.bold for glyph in visible])
     return Row(
         glyphs, rules, min([glyph.x0 for glyph in visible]), max([glyph.x1 for glyph in visible]), y,
         min([glyph.top for glyph in visible]), max([glyph.bottom for glyph in visible]), size,
-        num_code >= 0.9 * len(visible) and visible[0].font.monospaced, num_bold >= 0.9 * len(visible),
+        bool(typed) and num_code >= 0.9 * len(typed) and typed[0].font.monospaced, num_bold >= 0.9 * len(visible),
         "".join([glyph.text for glyph in glyphs]).strip(),
     )  # fmt: skip
 

@@ -72,6 +72,7 @@ def _page(
     reader: Reader, number: int, seen: Survey, vision: Callable[[bytes], str] | None
 ) -> tuple[list[Block], Routing]:
     layer = reader.layer(number)
+    margin = min((piece.x0 for piece in layer.pieces), default=0.0)
     _drop_furniture(layer, number, seen)
     short, long = _rules(layer)
     italic_letters = not any(g.font.is_math for piece in layer.pieces for g in piece.glyphs)
@@ -84,7 +85,7 @@ def _page(
             for rules in (short, long)
         ]
         own = rows(column, _fraction_bars(near[0], column))
-        blocks += column_blocks(own, near[1], seen.body_size, italic_letters=italic_letters)
+        blocks += column_blocks(own, near[1], seen.body_size, margin, italic_letters=italic_letters)
     found = routing(layer, " ".join(block.text for block in blocks))
     if vision is not None and found.score >= VISION_SCORE:
         text = vision(reader.image(number)).strip()
@@ -93,7 +94,9 @@ def _page(
 
 
 def _drop_furniture(layer: Layer, number: int, seen: Survey) -> None:
-    lines = [Line(p.text, p.x0, p.y0, p.x1, p.y1, p.size, False) for p in layer.pieces]
+    lines = [
+        Line(p.text, p.x0, p.y0, p.x1, p.y1, p.size, all(g.font.monospaced for g in p.glyphs)) for p in layer.pieces
+    ]
     lone = lone_margins(lines, layer.height, seen.body_size)
     layer.pieces = [
         piece
@@ -166,13 +169,24 @@ def _append(blocks: list[Block], page: list[Block]) -> None:
     if last is not None and first is not None:
         old, new = blocks[last], page[first]
         if old.kind == new.kind == "code":
-            fence, _, body = new.text.partition("\n")
-            blocks[last] = Block("code", old.text.removesuffix(fence) + body)
+            blocks[last] = _joined(old, new)
             page = page[:first] + page[first + 1 :]
         elif old.kind == new.kind == "text" and _continues(old.text, new.text):
             blocks[last] = Block("text", join_lines(old.text, new.text))
             page = page[:first] + page[first + 1 :]
     blocks += page
+
+
+def _joined(old: Block, new: Block) -> Block:
+    """A listing that a page broke, its parts as far from the margin as they stand."""
+    shift = round(new.indent - old.indent)
+    lines = [
+        " " * max(0, moved) + line if line else line
+        for block, moved in ((old, -shift), (new, shift))
+        for line in block.text.split("\n")[1:-1]
+    ]
+    fence = max(block.text.partition("\n")[0] for block in (old, new))
+    return Block("code", "\n".join([fence, *lines, fence]), min(old.indent, new.indent))
 
 
 def _without_references(blocks: list[Block]) -> list[Block]:

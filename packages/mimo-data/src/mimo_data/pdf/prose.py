@@ -19,6 +19,7 @@ from mimo_data.pdf.textlayer import Glyph
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
 # f name of a function, comma, e ellipsis, c code, t other text, blank.
 _OPERANDS = "mxd)f"
+_MAX_NAME_LETTERS = 8
 _IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
 
@@ -105,8 +106,10 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
                 found[position] = "d"
             position += 1
             continue
-        if (word in FUNCTIONS and word not in ("max", "min", "dim", "inf", "sup", "arg", "deg")) or (
-            word in FUNCTIONS and end < len(glyphs) and found[end] in "x("
+        if (
+            (word in FUNCTIONS and word not in ("max", "min", "dim", "inf", "sup", "arg", "deg"))
+            or (word in FUNCTIONS and end < len(glyphs) and found[end] in "x(")
+            or _is_applied(glyphs, found, position, end)
         ):
             found[position:end] = "f" * len(word)
         elif len(word) == 1 and (
@@ -116,6 +119,20 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         ):
             found[position] = "m"
         position = end
+
+
+def _is_applied(glyphs: Sequence[Glyph], found: Sequence[str], start: int, end: int) -> bool:
+    """Whether an upright word is the name of a function: right after it stand a bracket and what it is taken of."""
+    while found[end : end + 1] == ["x"] and glyphs[end].y > glyphs[start].y:
+        end += 1
+    return (
+        1 < end - start <= _MAX_NAME_LETTERS
+        and found[end : end + 2] == ["(", "m"]
+        and glyphs[end].x0 - glyphs[end - 1].x1 < 0.1 * glyphs[end].size
+        and not glyphs[start].font.italic
+        and glyphs[start].text.isascii()
+        and (start == 0 or found[start - 1] != "t")
+    )
 
 
 def _in_italic_text(glyphs: Sequence[Glyph], position: int) -> bool:
@@ -166,7 +183,7 @@ def _reach_right(labels: str, position: int) -> int:
         elif label == " ":
             after = labels[position + 1 : position + 2]
             joined = (after in tuple("ro") and after) or (before in "ro(f" and after in tuple("mxdf(ro"))
-            if not joined and not (depth > 0 and after in tuple("mdf(")) and not (before == "," and depth > 0):
+            if not joined and not (depth > 0 and after in tuple("mdf()")) and not (before == "," and depth > 0):
                 return position
         elif label == ",":
             after = labels[position + 1 : position + 3].lstrip()[:1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 from mimo_data.latex import SYMBOLS
@@ -12,6 +11,8 @@ RELATIONS = frozenset("=<>≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉
 OPERATORS = frozenset("+-−±∓×÷·⋅∗*/∘◦∪∩∧∨⊕⊗⊖∖⋆†‡")
 BIG = frozenset("∑∏∐∫∬∮⋃⋂⨆⨁⨂⨀⨄⋀⋁")
 LIMITS = BIG - frozenset("∫∬∮")
+ARROWS = frozenset("⇒→↦⊣⊢≡")
+"""What manuals set in front of what a call returns or prints, in a font of mathematics."""
 OPEN = {"(": "(", "[": "[", "{": r"\{", "⟨": r"\langle", "⌊": r"\lfloor", "⌈": r"\lceil", "〈": r"\langle"}
 CLOSE = {")": ")", "]": "]", "}": r"\}", "⟩": r"\rangle", "⌋": r"\rfloor", "⌉": r"\rceil", "〉": r"\rangle"}
 BARS = {"|": "|", "∣": "|", "⏐": "|", "‖": r"\|", "∥": r"\|"}
@@ -30,7 +31,7 @@ PIECES = {
 
 # Beyond what Unicode says: signs that fonts of TeX have in the place of others, and brackets.
 _NAMES = SYMBOLS | {
-    "–": "-", "◦": r"\circ", "°": r"^\circ", "⨀": r"\bigodot", "ħ": r"\hbar", "\N{OHM SIGN}": r"\Omega",
+    "–": "-", "◦": r"\circ", "°": r"^\circ", "⨀": r"\bigodot", "ħ": r"\hbar", "ℎ": "h", "\N{OHM SIGN}": r"\Omega",
     "ﬁ": "fi", "ﬂ": "fl", "\\": r"\backslash", "▷": r"\triangleright", "◁": r"\triangleleft", "~": r"\sim",
     "^": r"\wedge", "⏞": r"\overbrace", "⏟": r"\underbrace", "⎷": r"\surd", **OPEN, **CLOSE, **BARS,
 }  # fmt: skip
@@ -74,5 +75,5 @@ def is_mathematical(text: str) -> bool:
 
 
 def braced(latex: str) -> str:
-    """As the argument of a script: bare when it is one character or one command."""
-    return latex if len(latex) == 1 or re.fullmatch(r"\\[A-Za-z]+", latex) else f"{{{latex}}}"
+    """As the argument of a script: bare when it is one character."""
+    return latex if len(latex) == 1 else f"{{{latex}}}"

@@ -8,13 +8,14 @@ process that may die.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimo_data.pdf.fonts import Font, font_of
+from mimo_data.pdf.fonts import MONOSPACED_FLAG, Font, font_of
 from mimo_data.pdf.symbols import BIG
 from mimo_data.run import DataError
 
@@ -22,6 +23,7 @@ _MAX_PAGES = 20_000
 """A file that claims more is refused: the claim costs its author nothing."""
 _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
+_MAX_NAME_LETTERS = 31
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 
@@ -135,6 +137,7 @@ class Reader:
         self._document = document
         self._flags = flags
         self._is_named: dict[int, bool] = {}
+        self._is_fixed: dict[int, bool] = {}
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -142,6 +145,7 @@ class Reader:
         try:
             page = self._document[number]
             content, height = page.get_text("dict", flags=self._flags), page.rect.height
+            fixed = self._fixed_fonts(number)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return [], 1.0
         lines = []
@@ -151,7 +155,7 @@ class Reader:
                 if spans and abs(line["dir"][0]) > 0.9:
                     text = "".join(span["text"] for span in line["spans"]).strip()
                     largest = max(spans, key=lambda span: len(span["text"]))
-                    code = font_of(largest["font"], largest["flags"]).monospaced
+                    code = font_of(largest["font"], largest["flags"]).monospaced or largest["font"] in fixed
                     x0, y0, x1, y1 = line["bbox"]
                     lines.append(Line(text, x0, y0, x1, y1, largest["size"], code))
         return lines, height
@@ -163,10 +167,10 @@ class Reader:
             layer = Layer(page.rect.width, page.rect.height)
             content = page.get_text("rawdict", flags=self._flags)
             log = page.get_bboxlog()
-            named = self._named_fonts(number)
+            named, fixed = self._named_fonts(number), self._fixed_fonts(number)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return Layer(1.0, 1.0)
-        _read_pieces(content, layer, named)
+        _read_pieces(content, layer, named, fixed)
         _read_paths(log, page.rotation_matrix, layer)
         return layer
 
@@ -174,7 +178,8 @@ class Reader:
         """TeX's extension fonts of a page whose characters the file names; others give places in the font."""
         named = set()
         for xref, _, _, name, *_ in self._document.get_page_fonts(number):
-            name = name.rpartition("+")[2]
+            # MuPDF's text has the first letters of a long name only.
+            name = name[:_MAX_NAME_LETTERS].rpartition("+")[2]
             if not font_of(name, 0).is_extension:
                 continue
             if xref not in self._is_named:
@@ -182,6 +187,26 @@ class Reader:
             if self._is_named[xref]:
                 named.add(name)
         return named
+
+    def _fixed_fonts(self, number: int) -> set[str]:
+        """Fonts of a page that have no telling name, as TeX's bitmaps, and whose letters are all of one width."""
+        fixed = set()
+        for xref, _, kind, name, *_ in self._document.get_page_fonts(number):
+            if kind == "Type3":
+                if xref not in self._is_fixed:
+                    self._is_fixed[xref] = _is_fixed(self._widths(xref))
+                if self._is_fixed[xref]:
+                    fixed.add(name)
+        return fixed
+
+    def _widths(self, xref: int) -> dict[str, float]:
+        """The width of each character of a simple font; a font of TeX's has ASCII in its places."""
+        kind, array = self._document.xref_get_key(xref, "Widths")
+        if kind == "xref":
+            array = self._document.xref_object(int(array.split()[0]))
+        first = self._document.xref_get_key(xref, "FirstChar")[1]
+        widths = re.findall(r"-?[\d.]+", array) if kind in ("xref", "array") and first.isdigit() else []
+        return {chr(code): float(width) for code, width in enumerate(widths, int(first) if widths else 0)}
 
     def image(self, number: int, *, longest_px: int = 1536) -> bytes:
         """Page `number` drawn as PNG."""
@@ -228,7 +253,14 @@ def open_pdf(data: bytes) -> Iterator[Reader]:
         yield Reader(document, flags)
 
 
-def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str]) -> None:
+def _is_fixed(widths: dict[str, float]) -> bool:
+    drawn = {letter: width for letter, width in widths.items() if width > 0}
+    if drawn.keys().isdisjoint("ijl.,") or drawn.keys().isdisjoint("mwMW"):
+        return False
+    return max(drawn.values()) < 1.01 * min(drawn.values())
+
+
+def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: set[str]) -> None:
     num_glyphs = num_hidden = 0
     for number, block in enumerate(content["blocks"]):
         for line in block.get("lines", ()):
@@ -237,7 +269,7 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str]) -> None
             glyphs: list[Glyph] = []
             for span in line["spans"]:
                 size = span["size"]
-                font = font_of(span["font"], span["flags"])
+                font = font_of(span["font"], span["flags"] | (MONOSPACED_FLAG if span["font"] in fixed else 0))
                 hidden = span.get("alpha", 255) == 0
                 for char in span["chars"]:
                     text = char["c"]
