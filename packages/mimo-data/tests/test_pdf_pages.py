@@ -346,3 +346,25 @@ def test_typewriter_words_at_the_end_of_a_paragraph_are_a_part_of_it():
     text = read(page)
     assert "line 3 `create_coloring().`" in text
     assert text.endswith("```\nx = 1\n```")
+
+
+def test_a_head_and_a_foot_that_rules_divide_from_the_text_are_no_text():
+    page = blank()
+    column(page, 72, 50, ["The name of a chapter"])
+    page.draw_line((72, 56), (500, 56), width=0.5)
+    column(page, 72, 100, [f"{WORDS} this page, and on the next one after it, line {n}." for n in range(6)])
+    page.draw_line((72, 740), (500, 740), width=0.5)
+    column(page, 72, 752, ["10.4. The name of a section"])
+    text = read(page)
+    assert "name of" not in text
+    assert "line 0." in text
+
+
+def test_the_first_row_of_a_table_at_the_top_of_a_page_is_no_head():
+    page = blank()
+    for y in (40, 56, 100):
+        page.draw_line((72, y), (400, y), width=0.5)
+    for row, cells in enumerate([("Model", "Score"), ("small", "1"), ("large", "2"), ("largest", "3")]):
+        for number, cell in enumerate(cells):
+            column(page, 72 + 200 * number, 52 + 14 * row, [cell])
+    assert "Model" in read(page)

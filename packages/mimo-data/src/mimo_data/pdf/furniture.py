@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mimo_data.pdf.textlayer import Line
+from mimo_data.pdf.textlayer import Line, Rule
 
 _NUMBER = re.compile(r"(?:page\s+)?(?:\d{1,5}|[ivxlc]{1,7}|[A-Z]-?\d{1,3})(?:\s*(?:of|/)\s*\d+)?", re.IGNORECASE)
 _EDGE_NUMBER = re.compile(r"^(\d{1,4})\s+\D|\D\s+(\d{1,4})$")
@@ -98,6 +98,30 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
                     or (len(group) <= 2 and gap > 2.5 * body_size and lines[i].size < 1.15 * body_size)
                 )
                 group = []
+    return found
+
+
+def ruled_margins(lines: list[Line], rules: Sequence[Rule], height: float) -> set[int]:
+    """Lines (by position in `lines`) of a head or foot that a rule over the text's width divides from it."""
+    if len(lines) < 3:
+        return set()
+    width = max(line.x1 for line in lines) - min(line.x0 for line in lines)
+    wide = [rule.y for rule in rules if rule.x1 - rule.x0 > 0.8 * width]
+    found: set[int] = set()
+    for from_top in (True, False):
+        outer = min(lines, key=lambda line: line.y0) if from_top else max(lines, key=lambda line: line.y1)
+        line_of = {i for i, line in enumerate(lines) if abs(line.y0 - outer.y0) < 0.3 * line.size}
+        rest = [line for i, line in enumerate(lines) if i not in line_of]
+        if not rest or not (outer.y1 < 0.125 * height if from_top else outer.y0 > 0.875 * height):
+            continue
+        # From the line's inner edge towards the text.
+        sign = 1 if from_top else -1
+        edge, text = (outer.y1, min(r.y0 for r in rest)) if from_top else (outer.y0, max(r.y1 for r in rest))
+        distances = [sign * (y - edge) for y in wide]
+        # Beside the first or last row of a table the next one follows closely, or a rule stands on the other side.
+        divides = any(-2 < d < min(1.2 * outer.size, sign * (text - edge) - 0.5 * outer.size) for d in distances)
+        if divides and not any(d < -0.8 * outer.size for d in distances):
+            found |= line_of
     return found
 
 

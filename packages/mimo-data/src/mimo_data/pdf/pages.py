@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.blocks import Block, column_blocks
-from mimo_data.pdf.furniture import Survey, lone_margins, survey
+from mimo_data.pdf.furniture import Survey, lone_margins, ruled_margins, survey
 from mimo_data.pdf.layout import columns, rows
 from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
@@ -97,7 +97,7 @@ def _drop_furniture(layer: Layer, number: int, seen: Survey) -> None:
     lines = [
         Line(p.text, p.x0, p.y0, p.x1, p.y1, p.size, all(g.font.monospaced for g in p.glyphs)) for p in layer.pieces
     ]
-    lone = lone_margins(lines, layer.height, seen.body_size)
+    lone = lone_margins(lines, layer.height, seen.body_size) | ruled_margins(lines, layer.rows, layer.height)
     layer.pieces = [
         piece
         for index, (piece, line) in enumerate(zip(layer.pieces, lines, strict=True))
