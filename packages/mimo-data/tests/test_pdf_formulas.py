@@ -249,6 +249,12 @@ def test_congruences_and_moduli_have_their_commands():
     assert found == "$$\na\\cong b\\pmod{n}\n$$"
 
 
+def test_a_remainder_has_its_operator():
+    word = [("CMR10", 10, 210 + 4.5 * number, 180, letter) for number, letter in enumerate("mod")]
+    after = [("CMMI10", 10, 226, 180, "n"), ("CMR10", 10, 236, 180, "="), ("CMMI10", 10, 244, 180, "b")]
+    assert display([("CMMI10", 10, 200, 180, "a"), *word, *after]) == "$$\na\\bmod n=b\n$$"
+
+
 def test_the_size_that_a_file_names_after_a_large_symbol_is_no_character():
     glyphs = [
         ("CMEX10", 10, 200, 172, "P\x01"), ("CMMI10", 7, 201, 190, "i"), ("CMMI10", 10, 212, 180, "x"),

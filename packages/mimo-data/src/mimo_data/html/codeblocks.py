@@ -112,8 +112,7 @@ def _block(element: etree._Element) -> etree._Element | None:
     """The element that holds the code when `element` is a code block, else None."""
     tag = element.tag
     if tag in _BOX_TAGS:
-        names = element.get("class") or ""
-        boxed = _names_box(names) and _is_code_box(element)
+        boxed = _names_box(element.get("class") or "") and _is_code_box(element)
         return element if boxed or _is_lines_of_code(element) else None
     if tag == "table":
         return _table_code(element)
@@ -150,13 +149,13 @@ def _holder_in_pre(pre: etree._Element) -> etree._Element:
     if len(editors) == 1:
         return editors[0]
     codes = [child for child in pre.iter("code") if child.getparent().tag != "code"]
-    if len(codes) == 1 and not _goes_on_outside(codes[0], pre):
+    if len(codes) == 1 and not _has_own_text(pre):
         outside = len("".join(pre.itertext()).strip()) - len("".join(codes[0].itertext()).strip())
         return codes[0] if outside < 40 else pre
     return pre
 
 
-def _goes_on_outside(code: etree._Element, pre: etree._Element) -> bool:
+def _has_own_text(pre: etree._Element) -> bool:
     """Text of the `pre` itself beside a `code` is more of the program, not its language or title."""
     return bool((pre.text or "").strip()) or any((child.tail or "").strip() for child in pre)
 

@@ -19,7 +19,8 @@ def _a_part(words: str) -> re.Pattern[str]:
 
 # One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
 _FURNITURE_PART = re.compile(
-    r"(?:^|[_-])(?:(?:left|right|side|top|main|sub|site|page|global)?nav|navbar|navigation|navheader|navfooter|menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|"
+    r"(?:^|[_-])(?:(?:left|right|side|top|main|sub|site|page|global)?nav|navbar|navigation|navheader|navfooter|"
+    r"menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|"
     r"footer|masthead|cookies?|consent|gdpr|sharedaddy|addtoany|sponsor(?:ed|s)?|ads|adsbygoogle|subscribe|subscription|"
     r"signup|sign-up|login|log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|"
     r"table-of-contents|skip-?link|skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|"

@@ -73,7 +73,7 @@ def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
 def _modulus(found: re.Match[str]) -> str:
     space, opened, rest = found.groups()
     if not opened:
-        return rf"\mod{rest}" if space else rf"\bmod{rest}"
+        return rf"\{'mod' if space else 'bmod'} {rest.lstrip()}"
     inside, closed, after = rest.rpartition(")")
     return rf"\pmod{{{inside.strip()}}}{after}" if closed and not after.strip(" .,;") else found[0]
 

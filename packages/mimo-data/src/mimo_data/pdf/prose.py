@@ -112,6 +112,12 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             or _is_applied(glyphs, found, position, end)
         ):
             found[position:end] = "f" * len(word)
+        elif (
+            word == "mod"
+            and "".join(found[:position]).rstrip()[-1:] in tuple("mxd)")
+            and "".join(found[end:]).lstrip()[:1] in tuple("mxd(")
+        ):
+            found[position:end] = "rrr"
         elif len(word) == 1 and (
             unicodedata.name(word, "").startswith("GREEK")
             or (italic_letters and glyphs[position].font.italic and not _in_italic_text(glyphs, position))

@@ -204,9 +204,9 @@ class Reader:
         kind, array = self._document.xref_get_key(xref, "Widths")
         if kind == "xref":
             array = self._document.xref_object(int(array.split()[0]))
-        first = self._document.xref_get_key(xref, "FirstChar")[1]
-        widths = re.findall(r"-?[\d.]+", array) if kind in ("xref", "array") and first.isdigit() else []
-        return {chr(code): float(width) for code, width in enumerate(widths, int(first) if widths else 0)}
+        first = re.fullmatch(r"\d{1,3}", self._document.xref_get_key(xref, "FirstChar")[1])
+        widths = re.findall(r"\d*\.?\d+", array)[:256] if first and kind in ("xref", "array") else []
+        return {chr(code): float(width) for code, width in enumerate(widths, int(first[0]) if first else 0)}
 
     def image(self, number: int, *, longest_px: int = 1536) -> bytes:
         """Page `number` drawn as PNG."""
