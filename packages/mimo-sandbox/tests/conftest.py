@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import pytest
 
@@ -23,6 +24,28 @@ class Judge:
     def python(self, source: str, stdin: str = "", expected: str = "") -> CaseResult:
         case = Case(id="only", stdin=stdin, expected=expected)
         return self.cases(Submission("python", source), [case]).results[0]
+
+
+@cache
+def missing_engine() -> str:
+    """Why no sandbox of the kind `docker` opens here; "" where one does."""
+
+    async def open_one() -> None:
+        async with Sandbox("docker", num_workers=1):
+            pass
+
+    try:
+        asyncio.run(open_one())
+    except SandboxUnavailable as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest) -> None:
+    """A test of the Docker backend skips, saying what is missing, where no engine answers."""
+    if request.node.get_closest_marker("docker") and (reason := missing_engine()):
+        pytest.skip(reason)
 
 
 @pytest.fixture(
