@@ -70,6 +70,7 @@ def column_blocks(
     }
     pitches = _pitches(rows)
     left, right = _edges(rows)
+    shown = [item.row for item in marked]
     blocks: list[Block] = []
     position = 0
     while position < len(marked):
@@ -82,8 +83,8 @@ def column_blocks(
         if item.row.code and code.is_title(item.row, marked[end].row if end < len(marked) else None):
             pass
         elif item.row.code:
-            group = code.listing([m.row for m in itertools.islice(marked, position, None)])
-            end = position + len(group)
+            end = code.listing_end(shown, position)
+            group = shown[position:end]
             text = code.fenced(group)
             blocks.append(Block("code" if "\n" in text else "text", text, code.indent(group, margin)))
         elif item.display:

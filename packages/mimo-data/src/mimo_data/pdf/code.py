@@ -19,22 +19,23 @@ _WORD = re.compile(r"[\w.-]+")
 _TYPEWRITER = str.maketrans("’‘“”−", '\'`""-')
 
 
-def listing(rows: Sequence[Row]) -> Sequence[Row]:
-    """The first of these rows, which is code, and those that go on with it."""
-    left = rows[0].x0
-    for number, (last, row) in enumerate(pairwise(rows), 1):
+def listing_end(rows: Sequence[Row], start: int) -> int:
+    """Where the listing ends that begins with row `start`."""
+    left = rows[start].x0
+    for number in range(start + 1, len(rows)):
+        last, row = rows[number - 1], rows[number]
         if not row.code:
             # Some manuals set an arrow on a line of its own.
             following = rows[number + 1 : number + 2]
             if not (following and following[0].code and ARROWS.issuperset(row.text)):
-                return rows[:number]
+                return number
         far = _FAR * row.size
         # A term stands left of the block that describes it, and so does the next one.
-        is_term = number == 1 and row.x0 - last.x0 > far and _WORD.fullmatch(last.text)
+        is_term = number == start + 1 and row.x0 - last.x0 > far and _WORD.fullmatch(last.text)
         if not _goes_on(last, row) or is_term or left - row.x0 > far:
-            return rows[:number]
+            return number
         left = min(left, row.x0)
-    return rows
+    return len(rows)
 
 
 def _goes_on(last: Row, row: Row) -> bool:

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from mimo_data.latex import FUNCTIONS, join
+from mimo_data.pdf.boxes import AXIS, Box, boxes_of
 from mimo_data.pdf.symbols import (
     ACCENTS,
-    BIG,
     CLOSE,
     LIMITS,
     OPEN,
     OPERATORS,
-    PIECES,
     RELATIONS,
     UNDER,
     WIDE,
@@ -30,44 +28,17 @@ from mimo_data.pdf.symbols import (
 )
 from mimo_data.pdf.textlayer import Glyph, Rule
 
-_AXIS = 0.25
-"""Height of fraction bars over the baseline, in ems (0.25 in Computer Modern)."""
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
 _MODULUS = re.compile(r"(\\q?quad *)?(\()? *\\text\{ ?mod ?\}(.*)")
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
 
-@dataclass(slots=True)
-class _Box:
-    """A glyph, or something built of several; `y` is its baseline."""
-
-    latex: str
-    x0: float
-    x1: float
-    y: float
-    top: float
-    bottom: float
-    size: float
-    text: str = ""
-    """The character, if it is one."""
-    word: bool = False
-    """Upright letters, as in names of functions and in words."""
-    roman: bool = False
-    """An upright letter among those of a mathematics font: its author asked for that."""
-    tall: bool = False
-    """Centred on the axis whatever its size."""
-
-    @property
-    def middle(self) -> float:
-        return (self.x0 + self.x1) / 2
-
-
 def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
     """LaTeX of one line of a formula; what is too long to be one comes out as its glyphs in a row."""
     if len(glyphs) > _MAX_GLYPHS:
         return join([latex_of(glyph.text, glyph.font) for glyph in glyphs])
-    return _MODULUS.sub(_modulus, _row(_boxes(glyphs), list(rules), 0))
+    return _MODULUS.sub(_modulus, _row(boxes_of(glyphs), list(rules), 0))
 
 
 def _modulus(found: re.Match[str]) -> str:
@@ -78,49 +49,7 @@ def _modulus(found: re.Match[str]) -> str:
     return rf"\pmod{{{inside.strip()}}}{after}" if closed and not after.strip(" .,;") else found[0]
 
 
-def core(glyph: Glyph) -> tuple[float, float]:
-    """The part of a glyph's height that no neighbouring line reaches into."""
-    if glyph.height:
-        return glyph.top, glyph.bottom
-    if glyph.text in BIG:
-        return glyph.y - 1.1 * glyph.size, glyph.y + 0.65 * glyph.size
-    return glyph.y - 0.5 * glyph.size, glyph.y
-
-
-def _boxes(glyphs: Sequence[Glyph]) -> list[_Box]:
-    boxes: list[_Box] = []
-    has_math_font = any(glyph.font.is_math for glyph in glyphs)
-    for glyph in glyphs:
-        if glyph.text.isspace():
-            continue
-        top, bottom, y = glyph.top, glyph.bottom, glyph.y
-        text = PIECES.get(glyph.text, glyph.text)
-        tall = glyph.height > 0 and text not in ACCENTS and text != "√"
-        if glyph.height:
-            y = (top + bottom) / 2 + _AXIS * glyph.size
-            if text == "√":
-                y = glyph.y + 0.7 * glyph.size
-        elif text in BIG:
-            top, bottom = core(glyph)
-        word = (
-            not glyph.font.is_math
-            and not glyph.font.italic
-            and text.isalpha()
-            and text < "\u0370"
-            and not glyph.font.bold
-        )
-        roman = has_math_font and word and text.isascii()
-        box = _Box(latex_of(text, glyph.font), glyph.x0, glyph.x1, y, top, bottom, glyph.size, text, word, roman, tall)
-        same = next((b for b in boxes if tall and b.tall and b.text == text and abs(b.x0 - box.x0) < 1.5), None)
-        if same and (glyph.text in PIECES or (text in "|‖⏐" and same.top - 1 < bottom and top < same.bottom + 1)):
-            same.top, same.bottom = min(same.top, top), max(same.bottom, bottom)
-            same.y = (same.top + same.bottom) / 2 + _AXIS * glyph.size
-        else:
-            boxes.append(box)
-    return boxes
-
-
-def _row(boxes: list[_Box], rules: list[Rule], depth: int) -> str:
+def _row(boxes: list[Box], rules: list[Rule], depth: int) -> str:
     if not boxes or depth > _MAX_DEPTH:
         return join([box.latex for box in boxes])
     boxes = _arrays(sorted(boxes, key=lambda box: box.x0), rules, depth)
@@ -131,7 +60,7 @@ def _row(boxes: list[_Box], rules: list[Rule], depth: int) -> str:
     return _line(sorted(boxes, key=lambda box: box.x0), depth)
 
 
-def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
+def _arrays(boxes: list[Box], rules: list[Rule], depth: int) -> list[Box]:
     """Rows between tall delimiters as matrices and cases; their rules are taken out of `rules`."""
     for number, left in enumerate(boxes):
         if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > 1.15 * left.size):
@@ -163,16 +92,16 @@ def _arrays(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
         if not latex:
             rules += kept
             continue
-        box = _Box(
+        box = Box(
             latex, left.x0, right.x1 if right else max(box.x1 for box in inside),
-            (left.top + left.bottom) / 2 + _AXIS * left.size, left.top, left.bottom, left.size, tall=True,
+            (left.top + left.bottom) / 2 + AXIS * left.size, left.top, left.bottom, left.size, tall=True,
         )  # fmt: skip
         rest = [other for other in boxes if other not in inside and other is not left and other is not right]
         return _arrays(sorted([*rest, box], key=lambda box: box.x0), rules, depth)
     return boxes
 
 
-def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], list[Rule]]]:
+def _box_rows(boxes: list[Box], rules: list[Rule]) -> list[tuple[list[Box], list[Rule]]]:
     spans = sorted(
         [
             (box.y - 0.5 * box.size, box.y, box, None) if not box.tall else (box.top, box.bottom, box, None)
@@ -181,7 +110,7 @@ def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], li
         + [(rule.y - rule.reach, rule.y + rule.reach, None, rule) for rule in rules],
         key=lambda span: span[0],
     )
-    rows: list[tuple[list[_Box], list[Rule]]] = []
+    rows: list[tuple[list[Box], list[Rule]]] = []
     reach = float("-inf")
     for top, bottom, box, rule in spans:
         if top > reach:
@@ -195,7 +124,7 @@ def _box_rows(boxes: list[_Box], rules: list[Rule]) -> list[tuple[list[_Box], li
     return rows
 
 
-def _binomial(rows: list[tuple[list[_Box], list[Rule]]], left: _Box, right: _Box | None, depth: int) -> str:
+def _binomial(rows: list[tuple[list[Box], list[Rule]]], left: Box, right: Box | None, depth: int) -> str:
     """Two rows between parentheses as far apart as a fraction's: TeX sets a vector's closer to each other."""
     if len(rows) != 2 or left.text != "(" or right is None or right.text != ")":
         return ""
@@ -206,7 +135,7 @@ def _binomial(rows: list[tuple[list[_Box], list[Rule]]], left: _Box, right: _Box
     return rf"\binom{{{_row(above, over, depth + 1)}}}{{{_row(below, under, depth + 1)}}}"
 
 
-def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], depth: int) -> str:
+def _array(rows: list[tuple[list[Box], list[Rule]]], pair: tuple[str, str], depth: int) -> str:
     size = max(box.size for boxes, _ in rows for box in boxes)
     cuts = _cuts([box for boxes, _ in rows for box in boxes], 0.6 * size) or _common_start(rows, size)
     lines = []
@@ -229,7 +158,7 @@ def _array(rows: list[tuple[list[_Box], list[Rule]]], pair: tuple[str, str], dep
     return f"\\left{left}\\begin{{array}}{{{'l' * (len(cuts) + 1)}}}\n{body}\n\\end{{array}}\\right{right}"
 
 
-def _cuts(boxes: list[_Box], gap: float) -> list[float]:
+def _cuts(boxes: list[Box], gap: float) -> list[float]:
     """Where a vertical line of at least `gap` width meets no box."""
     cuts: list[float] = []
     reach = None
@@ -240,7 +169,7 @@ def _cuts(boxes: list[_Box], gap: float) -> list[float]:
     return cuts
 
 
-def _common_start(rows: list[tuple[list[_Box], list[Rule]]], size: float) -> list[float]:
+def _common_start(rows: list[tuple[list[Box], list[Rule]]], size: float) -> list[float]:
     """Where a second cell starts at the same place in each row, however narrow the gap before it."""
     common: list[float] | None = None
     for boxes, _ in rows:
@@ -254,7 +183,7 @@ def _common_start(rows: list[tuple[list[_Box], list[Rule]]], size: float) -> lis
     return [min(common) - 0.1] if common else []
 
 
-def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
+def _fractions(boxes: list[Box], rules: list[Rule], depth: int) -> list[Box]:
     """Fractions, roots, over- and underlines, from the longest rule to the shortest."""
     rest = sorted(rules, key=lambda rule: rule.x0 - rule.x1)
     for number, rule in enumerate(rest):
@@ -295,7 +224,7 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
             used, inner_size = inside, max(box.size for box in inside)
             outside = max((box.size for box in boxes if box not in inside), default=inner_size)
             size = inner_size if inner_size > 0.9 * outside else inner_size / 0.7
-            y = rule.y + _AXIS * size
+            y = rule.y + AXIS * size
         elif below and min(box.top for box in below) - rule.y < 0.4 * below[0].size:
             latex = rf"\overline{{{_row(list(below), under, depth + 1)}}}"
             used = below
@@ -307,7 +236,7 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
         else:
             continue
         taken = set(map(id, used))
-        box = _Box(
+        box = Box(
             latex, min(rule.x0, *(box.x0 for box in used)), max(rule.x1, *(box.x1 for box in used)), y,
             min(box.top for box in used), max(box.bottom for box in used), size,
         )  # fmt: skip
@@ -319,19 +248,19 @@ def _fractions(boxes: list[_Box], rules: list[Rule], depth: int) -> list[_Box]:
     return boxes
 
 
-def _main_of(boxes: Sequence[_Box], rules: Sequence[Rule]) -> tuple[float, float]:
+def _main_of(boxes: Sequence[Box], rules: Sequence[Rule]) -> tuple[float, float]:
     """As `_main`, where the longest of the rules may be the bar of a fraction that is still to be built."""
     y, size = _main(boxes)
     longest = max(rules, key=lambda rule: rule.x1 - rule.x0, default=None)
     if longest is not None and any(box.y < longest.y and longest.x0 < box.middle < longest.x1 for box in boxes):
-        y = longest.y + _AXIS * size
+        y = longest.y + AXIS * size
     return y, size
 
 
-def _main(boxes: Sequence[_Box]) -> tuple[float, float]:
+def _main(boxes: Sequence[Box]) -> tuple[float, float]:
     """Baseline and size of the largest boxes."""
     size = max((box.size for box in boxes if not box.tall), default=max(box.size for box in boxes))
-    lines: dict[int, list[_Box]] = {}
+    lines: dict[int, list[Box]] = {}
     large = [box for box in boxes if box.size > 0.88 * size]
     for box in large:
         lines.setdefault(round(box.y), []).append(box)
@@ -340,7 +269,7 @@ def _main(boxes: Sequence[_Box]) -> tuple[float, float]:
     return ys[len(ys) // 2], size
 
 
-def _congruences(boxes: list[_Box]) -> list[_Box]:
+def _congruences(boxes: list[Box]) -> list[Box]:
     """A tilde over an equals sign, which TeX sets as two, is one sign."""
     for tilde in [box for box in boxes if box.text == "∼"]:
         under = next((b for b in boxes if b.text == "=" and abs(b.middle - tilde.middle) < 0.1 * b.size), None)
@@ -350,7 +279,7 @@ def _congruences(boxes: list[_Box]) -> list[_Box]:
     return boxes
 
 
-def _accents(boxes: list[_Box]) -> list[_Box]:
+def _accents(boxes: list[Box]) -> list[Box]:
     marks = [box for box in boxes if box.text in ACCENTS or box.text == "̸"]
     for mark in marks:
         others = [
@@ -387,10 +316,10 @@ def _accents(boxes: list[_Box]) -> list[_Box]:
     return boxes
 
 
-def _words(boxes: list[_Box]) -> list[_Box]:
+def _words(boxes: list[Box]) -> list[Box]:
     """Upright letters side by side become names of functions and words; three dots an ellipsis."""
-    done: list[_Box] = []
-    words: list[_Box] = []
+    done: list[Box] = []
+    words: list[Box] = []
     for box in boxes:
         # Limits below a name stand between its letters when ordered from left to right.
         last = next(
@@ -425,7 +354,7 @@ def _words(boxes: list[_Box]) -> list[_Box]:
             box.latex = rf"\mathrm{{{box.latex}}}"
         # Rows are built of boxes that were parts of other rows; a word is read once.
         box.word = box.roman = False
-    result: list[_Box] = []
+    result: list[Box] = []
     for box in done:
         result.append(box)
         three = result[-3:]
@@ -441,7 +370,7 @@ def _words(boxes: list[_Box]) -> list[_Box]:
     return result
 
 
-def _is_applied(word: _Box, after: Sequence[_Box]) -> bool:
+def _is_applied(word: Box, after: Sequence[Box]) -> bool:
     """Whether a bracket follows, after a subscript perhaps: the word is the name of a function."""
     end = word.x1
     for box in after:
@@ -465,7 +394,7 @@ def _named(word: str, *, applied: bool) -> str:
     return rf"\text{{{word}}}"
 
 
-def _limits(boxes: list[_Box], depth: int) -> list[_Box]:
+def _limits(boxes: list[Box], depth: int) -> list[Box]:
     """Small boxes right above and below a sum, a limit or a brace become its scripts."""
     for operator in [box for box in boxes if box.text in LIMITS or box.text in UNDER or box.text in "⏞⏟"]:
         if not operator.text:
@@ -497,10 +426,10 @@ def _limits(boxes: list[_Box], depth: int) -> list[_Box]:
     return boxes
 
 
-def _chain(operator: _Box, boxes: list[_Box]) -> list[_Box]:
+def _chain(operator: Box, boxes: list[Box]) -> list[Box]:
     """Boxes that hang together and touch the operator's width."""
     ordered = sorted(boxes, key=lambda box: box.x0)
-    chains: list[list[_Box]] = []
+    chains: list[list[Box]] = []
     for box in ordered:
         if chains and box.x0 - max(b.x1 for b in chains[-1]) < 0.4 * operator.size:
             chains[-1].append(box)
@@ -509,14 +438,14 @@ def _chain(operator: _Box, boxes: list[_Box]) -> list[_Box]:
     return next((c for c in chains if min(b.x0 for b in c) < operator.x1 and max(b.x1 for b in c) > operator.x0), [])
 
 
-def _line(boxes: list[_Box], depth: int) -> str:
+def _line(boxes: list[Box], depth: int) -> str:
     """Boxes from left to right; those off the baseline are scripts of the one before."""
     if not boxes:
         return ""
     main, size = _main(boxes)
     parts: list[str] = []
-    base: _Box | None = None
-    scripts: list[_Box] = []
+    base: Box | None = None
+    scripts: list[Box] = []
     end = boxes[0].x0
     boxes_on = 0
 
@@ -567,7 +496,7 @@ def _fenced(parts: list[str]) -> str:
     return join([part.lstrip("\x01\x02\x03") for part in parts])
 
 
-def _scripted(base: _Box | None, scripts: list[_Box], main: float, size: float, depth: int) -> str:
+def _scripted(base: Box | None, scripts: list[Box], main: float, size: float, depth: int) -> str:
     latex = base.latex if base else "{}"
     if base and base.tall and base.text in OPEN:
         latex = "\x01" + latex
@@ -579,7 +508,7 @@ def _scripted(base: _Box | None, scripts: list[_Box], main: float, size: float, 
         return latex
     primes = [box for box in scripts if box.text in ("′", "'", "’", "″")]
     rest = [box for box in scripts if box not in primes]
-    middle = main - _AXIS * size
+    middle = main - AXIS * size
     upper = [box for box in rest if _center(box) < middle and main - box.y > 0.05 * size]
     lower = [box for box in rest if box not in upper]
     if primes and base is None:
@@ -598,7 +527,7 @@ def _scripted(base: _Box | None, scripts: list[_Box], main: float, size: float, 
     return latex
 
 
-def _center(box: _Box) -> float:
+def _center(box: Box) -> float:
     return (box.top + box.bottom) / 2 if box.tall else box.y - 0.25 * box.size
 
 
@@ -615,7 +544,7 @@ def relation_positions(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> list[f
     """Left ends of the relations on a formula's baseline."""
     boxes = [
         box
-        for box in _boxes(glyphs)
+        for box in boxes_of(glyphs)
         if not any(rule.x0 - 1 < box.middle < rule.x1 + 1 for rule in rules) and not box.tall
     ]
     if not boxes:
@@ -624,7 +553,7 @@ def relation_positions(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> list[f
     if rules:
         # A formula that is hardly more than a fraction has little else on its baseline.
         longest = max(rules, key=lambda rule: rule.x1 - rule.x0)
-        near = [box.y for box in boxes if abs(box.y - longest.y - _AXIS * size) < 0.1 * size]
+        near = [box.y for box in boxes if abs(box.y - longest.y - AXIS * size) < 0.1 * size]
         main = near[0] if near else main
     return [
         box.x0 for box in boxes if box.text in RELATIONS and abs(box.y - main) < 0.15 * size and box.size > 0.88 * size

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mimo_data.pdf.formulas import core
+from mimo_data.pdf.boxes import core
 from mimo_data.pdf.symbols import ARROWS
 from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 

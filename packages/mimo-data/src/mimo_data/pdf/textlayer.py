@@ -145,7 +145,7 @@ class Reader:
         try:
             page = self._document[number]
             content, height = page.get_text("dict", flags=self._flags), page.rect.height
-            fixed = self._fixed_fonts(number)
+            fixed = self._fixed_fonts(self._document.get_page_fonts(number))
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return [], 1.0
         lines = []
@@ -167,17 +167,18 @@ class Reader:
             layer = Layer(page.rect.width, page.rect.height)
             content = page.get_text("rawdict", flags=self._flags)
             log = page.get_bboxlog()
-            named, fixed = self._named_fonts(number), self._fixed_fonts(number)
+            fonts = self._document.get_page_fonts(number)
+            named, fixed = self._named_fonts(fonts), self._fixed_fonts(fonts)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return Layer(1.0, 1.0)
         _read_pieces(content, layer, named, fixed)
         _read_paths(log, page.rotation_matrix, layer)
         return layer
 
-    def _named_fonts(self, number: int) -> set[str]:
+    def _named_fonts(self, fonts: list[Any]) -> set[str]:
         """TeX's extension fonts of a page whose characters the file names; others give places in the font."""
         named = set()
-        for xref, _, _, name, *_ in self._document.get_page_fonts(number):
+        for xref, _, _, name, *_ in fonts:
             # MuPDF's text has the first letters of a long name only.
             name = name[:_MAX_NAME_LETTERS].rpartition("+")[2]
             if not font_of(name, 0).is_extension:
@@ -188,10 +189,10 @@ class Reader:
                 named.add(name)
         return named
 
-    def _fixed_fonts(self, number: int) -> set[str]:
+    def _fixed_fonts(self, fonts: list[Any]) -> set[str]:
         """Fonts of a page that have no telling name, as TeX's bitmaps, and whose letters are all of one width."""
         fixed = set()
-        for xref, _, kind, name, *_ in self._document.get_page_fonts(number):
+        for xref, _, kind, name, *_ in fonts:
             if kind == "Type3":
                 if xref not in self._is_fixed:
                     self._is_fixed[xref] = _is_fixed(self._widths(xref))
