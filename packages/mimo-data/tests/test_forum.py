@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from mimo_data import extract_html
@@ -10,41 +13,12 @@ THANKS = "That was it, thank you!"
 POSTS = (("ada", "May 3, 2024", QUESTION), ("bob", "May 4, 2024", ANSWER), ("ada", "May 5, 2024", THANKS))
 THREAD = "\n\n---\n\n".join(f"**{author}**, {date}\n\n{text}" for author, date, text in POSTS)
 
-XENFORO = """<article class="message js-post" data-author="{author}"><div class="message-cell message-cell--user">
-<h4>{author}</h4><dl><dt>Joined</dt><dd>Jan 1, 2001</dd><dt>Messages</dt><dd>4,711</dd></dl></div>
-<div class="message-cell message-cell--main"><time datetime="2024-05-03T10:00:00">{date}</time> #1
-<article class="message-body js-selectToQuote"><div class="bbWrapper">{text}</div></article>
-<aside class="message-signature"><div class="bbWrapper">Sent from my abacus</div></aside>
-<a href="/report">Report</a> <a href="/reply">Reply</a></div></article>"""
-PHPBB = """<div id="p1" class="post"><dl class="postprofile"><dt><a href="./memberlist.php?u=7" class="username">
-{author}</a></dt><dd><strong>Posts:</strong> 4711</dd><dd><strong>Joined:</strong> Wed Feb 04, 2015 6:38 pm</dd></dl>
-<div class="postbody"><h3><a href="#p1">Re: Steps</a></h3><p class="author"><a title="Post">Post</a> {date}</p>
-<div class="content">{text}</div><div class="signature">Sent from my abacus</div></div></div>"""
-VBULLETIN = """<table id="post12"><tr><td class="thead">{date}</td><td class="thead">#1</td></tr><tr><td class="alt2">
-<a class="bigusername" href="member.php?u=7">{author}</a><div>Join Date: Mar 2016</div><div>Posts: 4711</div>
-</td><td id="td_post_12"><div id="post_message_12">{text}</div></td></tr></table>"""
-INVISION = """<article id="elComment_1"><aside class="cAuthorPane"><h3 class="cAuthorPane_author">
-<a href="/profile/7-x/">{author}</a></h3><ul><li>Members</li><li>4711 posts</li></ul></aside>
-<p>Posted <time datetime="2024-05-03">{date}</time></p>
-<div class="ipsComment_content"><div data-role="commentContent" class="ipsType_richText"><p>{text}</p></div>
-<ul><li>Quote</li></ul></div></article>"""
-DISCOURSE = """<div class="topic-body crawler-post"><div class="crawler-post-meta">
-<span class="creator" itemprop="author"><a href="/u/x"><span itemprop="name">{author}</span></a></span>
-<time itemprop="datePublished" class="post-time">{date}</time>
-<span itemprop="position">1</span></div><div class="post" itemprop="text"><p>{text}</p></div>
-<div class="post-likes">3 Likes</div></div>"""
-NEWS = """<tr class="athing comtr"><td><span class="comhead"><a href="user?id=x" class="hnuser">{author}</a>
-<span class="age">{date}</span> | <a href="#2">next</a></span>
-<div class="comment"><div class="commtext c00">{text}</div>
-<div class="reply">reply</div></div></td></tr>"""
-LAYOUTS = {
-    "XenForo": XENFORO,
-    "phpBB": PHPBB,
-    "vBulletin": VBULLETIN,
-    "Invision": INVISION,
-    "Discourse without scripts": DISCOURSE,
-    "rows of comments": f"<table>{NEWS}</table>",
-}
+LAYOUTS = tomllib.loads((Path(__file__).parent / "forum_layouts.toml").read_text())
+XENFORO = LAYOUTS["XenForo 2"]["post"]
+VBULLETIN = LAYOUTS["vBulletin 3"]["post"]
+INVISION = LAYOUTS["Invision 4"]["post"]
+MENU = "<div id='nav'><a href='/'>Index</a> <a href='/forums'>Forums</a> <a href='/help'>Help</a></div>"
+FOOT = "<div id='footer'>Powered by <a href='https://example.org'>Software</a>. All times are UTC.</div>"
 
 
 def page(*posts: str, before: str = "", after: str = "") -> str:
@@ -52,9 +26,13 @@ def page(*posts: str, before: str = "", after: str = "") -> str:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_posts_come_in_order_under_their_author_and_date_with_nothing_else(layout):
-    posts = [layout.format(author=author, date=date, text=text) for author, date, text in POSTS]
-    assert page(*posts) == THREAD
+@pytest.mark.parametrize("num_posts", [1, 3])
+def test_posts_come_in_order_under_their_author_and_date_with_nothing_else(layout, num_posts):
+    if num_posts == 1 and not layout.get("tells_of_itself", True):
+        pytest.skip("nothing on such a page says that its one post is a forum's")
+    posts = [layout["post"].format(author=author, date=date, text=text) for author, date, text in POSTS[:num_posts]]
+    markdown = page(*posts, before=MENU + layout.get("before", ""), after=layout.get("after", "") + FOOT)
+    assert markdown.split("\n\n---\n\n") == THREAD.split("\n\n---\n\n")[:num_posts]
 
 
 def test_replies_inside_of_a_reply_are_posts_of_their_own():
@@ -89,6 +67,38 @@ def test_remarks_below_answers_stay_only_with_mathematics_or_code():
     markdown = page(answer(QUESTION, "Nice one!", r"Or $x_1^2 \to y$."), answer(ANSWER))
     assert r"$x_1^2 \to y$" in markdown
     assert "Nice one" not in markdown
+
+
+def test_a_post_with_nothing_above_its_signature_is_left_out():
+    layout = LAYOUTS["phpBB 2"]
+    posts = [layout["post"].format(author=author, date=date, text=text) for author, date, text in POSTS]
+    smile = layout["post"].format(author="eve", date="May 6, 2024", text="<img src='smile.gif' alt=':-)'/>")
+    assert page(*posts, smile, before=layout["before"], after=layout["after"]) == THREAD
+
+
+def test_a_post_that_a_quotation_parts_is_one():
+    layout = LAYOUTS["phpBB 2"]
+    quotation = "</span><table><tr><td><b>ada wrote:</b></td></tr><tr><td class='quote'>{}</td></tr></table>"
+    parted = f"{ANSWER}{quotation.format(QUESTION)}<span class='postbody'>{THANKS}"
+    posts = [layout["post"].format(author=author, date=date, text=text) for author, date, text in POSTS[:1]]
+    posts.append(layout["post"].format(author="bob", date="May 4, 2024", text=parted))
+    markdown = page(*posts, before=layout["before"], after=layout["after"])
+    assert markdown.split("\n\n---\n\n") == [
+        f"**ada**, May 3, 2024\n\n{QUESTION}",
+        f"**bob**, May 4, 2024\n\n{ANSWER}\n\n{THANKS}",
+    ]
+
+
+def test_underscores_that_are_no_rule_above_a_signature_stay():
+    texts = (f"{QUESTION}<br>_________________________<br>{ANSWER}", THANKS)
+    posts = [XENFORO.format(author="ada", date="May 3, 2024", text=text) for text in texts]
+    assert ANSWER in page(*posts)
+
+
+def test_when_a_poster_joined_is_not_the_date_of_the_post():
+    layout = XENFORO.replace('<time datetime="2024-05-03T10:00:00">{date}</time>', "")
+    markdown = page(*(layout.format(author=author, date=date, text=text) for author, date, text in POSTS))
+    assert markdown.startswith(f"**ada**\n\n{QUESTION}")
 
 
 def test_a_quotation_of_an_earlier_post_goes_and_one_of_another_text_stays():

@@ -15,6 +15,7 @@ from lxml import etree
 
 from mimo_data.html.codetext import CODE_TAG as CODE_TAG
 from mimo_data.html.codetext import block_language, block_text, is_doxygen, is_gutter, is_prototype, names_line
+from mimo_data.html.messages import is_message, split_message
 
 _CODE_BOX = re.compile(
     r"(?:^|\s)(?:code|codebox|code-?block|codeblock|phpcode|bbcode_code|bbCodeCode|programlisting|source-?code|syntaxhighlighter|"
@@ -45,6 +46,9 @@ def mark_code(root: etree._Element) -> None:
             if (names is None or not _names_box(names)) and element not in stacks:
                 continue
         if element in done:
+            continue
+        if element.tag == "pre" and is_message(element):
+            split_message(element)
             continue
         holder = _block(element)
         if holder is None:

@@ -49,7 +49,7 @@ def main_content(body: html.HtmlElement, *, is_forum: bool = False) -> tuple[htm
         a part for the whole. A page without text has share 1.
     """
     outline = Outline(body)
-    posts = find_posts(outline)
+    posts = find_posts(outline, is_forum=is_forum)
     if not is_forum and (comments := comments_below_article(outline, posts)):
         for element in comments:
             element.drop_tree()

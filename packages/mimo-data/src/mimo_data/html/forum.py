@@ -1,19 +1,20 @@
 """Finds the posts of a thread and rebuilds the page as them: author and date in a line, then the post's own text.
 
 A thread is two or more bodies with forum names (`message-body`, `postbody`, `comment-text`, microdata `text`), whose
-surroundings name an author or a date, and which hold most of the page's text. That covers the common forum programs,
-question-and-answer sites and comment trees without knowing any by name; a thread without such names is left to the
-rules of `content.py`.
+surroundings name an author or a date, and which hold most of the page's text. One body is enough, and so is less text,
+where the page says that it is a forum's or a poster's profile stands beside it ("Joined: 2003, Posts: 13"). That covers
+the common forum programs, question-and-answer sites and comment trees without knowing any by name; a thread without
+such names is left to the rules of `content.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from enum import Enum, auto
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import NamedTuple
 
 from lxml import etree, html
@@ -23,11 +24,15 @@ from mimo_data.html.outline import Outline
 from mimo_data.html.quotes import has_raw_formula, remove_repeated_quotes
 
 _BODY = re.compile(
-    r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|usertext|usercontent)s?"
+    r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|email|usertext|usercontent)s?"
     r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg|copy))+(?:[-_]?\d+)?"
-    r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|commtext|md|md-div|postmsg|usercontent|markdown-body",
+    r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|postcolor|searchable|commtext|md|md-div|postmsg|usercontent|markdown-body",
     re.IGNORECASE,
 )
+# What holds one post, with its author: its text is what is named `content` in it.
+_HOLDER = re.compile(r"(?:forum-?)?(?:comment|reply|post-?row)|node-forum", re.IGNORECASE)
+# The text of a post in a forum, and elsewhere an article.
+_WEAK = frozenset(["post"])
 _INNER = frozenset(["content", "inner", "message", "text", "body"])
 _NOT_BODY = re.compile(
     r"signature|(?:\b|_|ips|bb)quote|editor|preview|composer|placeholder|excerpt|teaser|summary|snippet|line-clamp",
@@ -49,15 +54,16 @@ _NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|s
 _COMMENT = re.compile(r"comment[-_]?(?:text|copy|body)|\bc-comment", re.IGNORECASE)
 _COMMENT_NAME = re.compile(r"comment|reply|respon", re.IGNORECASE)
 _USER_NAME = re.compile(r"[\w-]*(?:user|nick|author|poster|screen)[-_]?name|hnuser|ipsusername", re.IGNORECASE)
-_AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)", re.IGNORECASE)
+_AUTHOR = re.compile(r"(?:[\w-]*[-_])?(?:author|user|creator|poster|fn)|name", re.IGNORECASE)
 _NOT_AUTHOR = re.compile(
-    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile|author|op|advertisement)s?",
+    r"(?:post|reply|quote|share|permalink|link|top|member|guest|moderator|admin|profile|author|op|follow|subscribe|advertisement)s?",
     re.IGNORECASE,
 )
 # A status beside the name; in front of it often its first letter.
 _STATUS = re.compile(r"\b(?:offline|online|this user)\b", re.IGNORECASE)
 _PROFILE = re.compile(
-    r"(?:^|[/?&=._-])(?:user|users|member|members|profile|profiles|u|people|author|memberlist|showuser)[/?=._-]|/[~@]\w",
+    r"(?:^|[/?&=._-])(?:user|users|uid|member|members|profile|profiles|u|people|author|memberlist|showuser)[/?=._-]"
+    r"|/[~@]\w|\baction=profile\b",
     re.IGNORECASE,
 )
 _DATE_NAME = re.compile(r"date|time|posted|timestamp|\bage\b|\bago\b|\bwhen\b", re.IGNORECASE)
@@ -69,10 +75,25 @@ _DATE = re.compile(
     r"(?:,?(?: at| \||\s*»|\s*-)? \d\d?:\d\d(?::\d\d)?(?: ?[ap]m\b)?)?",
     re.IGNORECASE,
 )
+# What a forum tells of a poster: since when there, and with how many posts.
+_SINCE = re.compile(
+    r"\bjoin(?:ed|\s+date)\b|\bregist|\bmember since\b|\binscri|\bbeigetreten|\bдата регистрации|注册|登録",
+    re.IGNORECASE,
+)
+_NUM_POSTS = re.compile(
+    r"\b(?:posts|messages|beiträge|mensajes|сообщени[йяе]|messaggi|berichten|mensagens)\W{0,3}\d"
+    r"|\d\W{0,3}\b(?:posts|messages|beiträge)\b",
+    re.IGNORECASE,
+)
+# What phpBB writes above a signature.
+_SIGNATURE_RULE = re.compile(r"\s*_{17}\s*")
 _JOINED = re.compile(r"join|regist|since|last (?:seen|activ|visit|edit)|edited|modified", re.IGNORECASE)
 _MAX_NAME_CHARACTERS = 60
 # A name is near: what else the page holds is not looked through again and again.
 _MAX_ELEMENTS_AROUND = 1000
+_MAX_LEVELS_TO_NAME = 4
+# From where author and date are found.
+_MAX_LEVELS_TO_PROFILE = 4
 # A shorter text without author and date among others that have them is a button or a teaser.
 _MIN_UNNAMED_CHARACTERS = 200
 # Of the text that comments stand below.
@@ -83,8 +104,12 @@ _MIN_LEAD_CHARACTERS = 200
 
 class _Name(Enum):
     BODY = auto()
+    WEAK = auto()
+    """A post's text only on a page that says that it is a forum's, and when nothing in it has a better name."""
+    HOLDER = auto()
+    """Not a post's text, but holds one."""
     INNER = auto()
-    """A post's text only inside of something that has the name of a body."""
+    """A post's text only inside of something that has the name of a body or of a holder."""
     ASIDE = auto()
     """Not a part of the thread, with all in it."""
 
@@ -94,22 +119,27 @@ class Post(NamedTuple):
 
     author: str
     date: str
+    has_profile: bool
     body: html.HtmlElement
 
 
-def find_posts(outline: Outline) -> list[Post]:
-    """What may be the posts of a thread, in the order of the page."""
+def find_posts(outline: Outline, *, is_forum: bool) -> list[Post]:
+    """What may be the posts of a thread, in the order of the page.
+
+    Args:
+        outline: of the page's body.
+        is_forum: the page says so.
+    """
     text = outline.text
-    bodies = [body for body in _bodies(outline) if text(body)]
+    bodies = [body for body in _bodies(outline, is_forum=is_forum) if text(body)]
     # Of remarks below the posts of a question-and-answer site only those with mathematics or code are kept.
     answers = {body for body in bodies if not _COMMENT.search(f"{body.get('class')} {body.get('id')}")}
     if len(answers) > 1:
         bodies = [body for body in bodies if body in answers or outline.marked(body) or has_raw_formula(body)]
-    if len(bodies) < 2:
-        return []
-    posts = [Post(*_author_and_date(body, record), body) for body, record in zip(bodies, _records(bodies), strict=True)]
+    posts = [Post(*_poster(body, record), body) for body, record in zip(bodies, _records(bodies), strict=True)]
     named = [post for post in posts if post.author or post.date]
-    if 2 * len(named) < len(posts) or len(named) < 2:
+    is_forum = is_forum or any(post.has_profile for post in posts)
+    if 2 * len(named) < len(posts) or len(named) < (1 if is_forum else 2):
         return []
     return [post for post in posts if post.author or post.date or text(post.body) > _MIN_UNNAMED_CHARACTERS]
 
@@ -121,7 +151,9 @@ def comments_below_article(outline: Outline, posts: list[Post]) -> list[html.Htm
     """
     comments = [post.body for post in posts if _is_comment(post.body)]
     others = [post.body for post in posts if not _is_comment(post.body)]
-    if not comments or len(others) > 1 or any(outline.marked(body) or has_raw_formula(body) for body in comments):
+    if not comments or len(others) > 1 or others[:1] not in ([], [posts[0].body]):
+        return []
+    if any(outline.marked(body) or has_raw_formula(body) for body in comments):
         return []
     article = others[0] if others else _article(outline, _upwards(comments))
     if article is None or outline.good(article) < _MIN_ARTICLE_CHARACTERS:
@@ -150,7 +182,9 @@ def _article(outline: Outline, holders: set[html.HtmlElement]) -> html.HtmlEleme
 
 
 def _is_comment(body: html.HtmlElement) -> bool:
-    return _COMMENT_NAME.search(f"{body.get('class')} {body.get('id')}") is not None
+    around = islice(chain([body], body.iterancestors()), _MAX_LEVELS_TO_NAME)
+    named = next((element for element in around if _names(element) in (_Name.BODY, _Name.HOLDER)), body)
+    return _COMMENT_NAME.search(f"{named.get('class')} {named.get('id')}") is not None
 
 
 def with_holders(posts: list[Post]) -> set[html.HtmlElement]:
@@ -171,10 +205,14 @@ def _upwards(elements: Iterable[html.HtmlElement]) -> set[html.HtmlElement]:
 def is_thread(outline: Outline, posts: list[Post]) -> bool:
     """Whether the posts are the page: no element has more text outside of links beside them, as an article would.
 
+    Only a forum's posts have a profile beside them.
+
     Args:
         outline: furniture removed.
     """
     holders = with_holders(posts)
+    if any(post.has_profile for post in posts):
+        return True
     within = sum(outline.text(post.body) for post in posts)
     bodies = {post.body for post in posts}
     return all(
@@ -186,8 +224,10 @@ def is_thread(outline: Outline, posts: list[Post]) -> bool:
 
 def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
     """The posts, each under a line with its author and date, and the page's text above the first."""
-    bodies = {post.body: post for post in posts}
     holders = with_holders(posts)
+    for post in posts:
+        _remove_signature(post.body)
+    bodies = {post.body: post for post in posts if _has_text(post.body) or outline.marked(post.body)}
     remove_repeated_quotes(bodies)
     content = html.Element("div")
     # `len` of an element counts its children one by one.
@@ -214,6 +254,28 @@ def thread(outline: Outline, posts: list[Post]) -> html.HtmlElement:
     return content
 
 
+def _has_text(element: html.HtmlElement) -> bool:
+    return any(text.strip() for text in element.itertext())
+
+
+def _remove_signature(body: html.HtmlElement) -> None:
+    """Drops what stands below a rule of underscores."""
+    for element in body.iter():
+        for text, is_tail in ((element.text, False), (element.tail, True)):
+            if not text or not _SIGNATURE_RULE.fullmatch(text) or (is_tail and element is body):
+                continue
+            if is_tail:
+                element.tail = None
+            else:
+                element.text = None
+                element[:] = []
+            while element is not body:
+                for sibling in list(element.itersiblings()):
+                    sibling.getparent().remove(sibling)
+                element = element.getparent()
+            return
+
+
 def _is_aside(element: html.HtmlElement) -> bool:
     """A signature, a notice to visitors or a column of related threads."""
     names = f"{element.get('class') or ''} {element.get('id') or ''}"
@@ -237,15 +299,16 @@ def _is_lead(element: html.HtmlElement, outline: Outline) -> bool:
 
 
 class _Candidate:
-    """An element with the name of a post's body, and those next inside of it."""
+    """An element with the name of a post's body, or of what holds one, and those next inside of it."""
 
-    def __init__(self, element: html.HtmlElement) -> None:
+    def __init__(self, element: html.HtmlElement, name: _Name) -> None:
         self.element = element
+        self.name = name
         self.inner: list[_Candidate] = []
         self.signature = re.sub(r"\d+", "", f"{element.tag} {element.get('class') or ''}")
 
 
-def _bodies(outline: Outline) -> list[html.HtmlElement]:
+def _bodies(outline: Outline, *, is_forum: bool) -> list[html.HtmlElement]:
     """Elements named like a post's body; of nested ones the innermost that hold most of the text."""
     outermost: list[_Candidate] = []
     candidates: list[_Candidate] = []
@@ -260,8 +323,8 @@ def _bodies(outline: Outline) -> list[html.HtmlElement]:
         if element.tag in ("nav", "footer") or (name is _Name.ASIDE):
             number = outline.end(number)
             continue
-        if name is _Name.BODY or (name is _Name.INNER and around):
-            candidate = _Candidate(element)
+        if name in (_Name.BODY, _Name.HOLDER) or (name is _Name.WEAK and is_forum) or (name is _Name.INNER and around):
+            candidate = _Candidate(element, name)
             candidates.append(candidate)
             (around[-1][1].inner if around else outermost).append(candidate)
             around.append((outline.end(number), candidate))
@@ -274,15 +337,40 @@ def _bodies(outline: Outline) -> list[html.HtmlElement]:
         if candidate.inner:
             own[candidate.signature] += outline.text(candidate.element)
             inside[candidate.signature] += sum(outline.text(inner.element) for inner in candidate.inner)
-    bodies = []
+    # What holds several spans.
+    parents = Counter(candidate.element.getparent() for candidate in outermost if candidate.element.tag == "span")
+    spans = {parent for parent, number in parents.items() if number > 1}
+    bodies: list[html.HtmlElement] = []
     pending = outermost[::-1]
     while pending:
         candidate = pending.pop()
-        if candidate.inner and inside[candidate.signature] >= 0.5 * own[candidate.signature]:
+        if candidate.name is _Name.HOLDER or (candidate.name is _Name.WEAK and candidate.inner):
+            better = [inner for inner in candidate.inner if inner.name is not _Name.INNER]
+            pending.extend(reversed(better or candidate.inner))
+        elif candidate.inner and (
+            inside[candidate.signature] >= 0.5 * own[candidate.signature] or _is_profile(_outside(candidate))
+        ):
             pending.extend(reversed(candidate.inner))
+        elif candidate.element.tag == "span" and (parent := candidate.element.getparent()) in spans:
+            # The parts of one post, with quotations between them.
+            if parent not in bodies[-1:]:
+                bodies.append(parent)
         else:
             bodies.append(candidate.element)
     return bodies
+
+
+def _outside(candidate: _Candidate) -> list[html.HtmlElement]:
+    """The elements in a candidate that stand outside of those inside."""
+    inner = {inner.element for inner in candidate.inner}
+    found: list[html.HtmlElement] = []
+    stack = [candidate.element]
+    while stack and len(found) < _MAX_ELEMENTS_AROUND:
+        element = stack.pop()
+        if element not in inner:
+            found.append(element)
+            stack.extend(reversed(element))
+    return found
 
 
 def _names(element: html.HtmlElement) -> _Name | None:
@@ -311,6 +399,10 @@ def _name(names: str) -> _Name | None:
             return _Name.BODY
         if not _INNER.isdisjoint(words):
             return _Name.INNER
+        if any(_HOLDER.fullmatch(word) for word in words):
+            return _Name.HOLDER
+        if not _WEAK.isdisjoint(words):
+            return _Name.WEAK
     return _Name.ASIDE if _ASIDE.search(names) or "hidden" in words else None
 
 
@@ -344,21 +436,33 @@ def _records(bodies: list[html.HtmlElement]) -> list[_Record]:
     return records
 
 
-def _author_and_date(body: html.HtmlElement, record: _Record) -> tuple[str, str]:
-    """Looked for around the body, nearest first."""
+def _poster(body: html.HtmlElement, record: _Record) -> tuple[str, str, bool]:
+    """Author and date, and whether a profile stands beside the body; looked for around it, nearest first."""
     author = date = ""
+    has_profile = False
     element = body
-    while element is not record.whole and not (author and date):
+    levels_left = _MAX_LEVELS_TO_PROFILE
+    while element is not record.whole and levels_left:
         parent = element.getparent()
         around = _below(child for child in parent if child is not element)
         author = author or _author(parent, around)
         date = date or _date(around)
+        has_profile = has_profile or _is_profile(around)
         element = parent
+        if author and date:
+            levels_left = 0 if has_profile else levels_left - 1
     if not (author and date):
         around = _below(record.above)
         author = author or _author(record.whole, around)
         date = date or _date(around)
-    return author, date
+        has_profile = has_profile or _is_profile(around)
+    return author, date, has_profile
+
+
+def _is_profile(elements: Iterable[html.HtmlElement]) -> bool:
+    pieces = (piece for element in elements for piece in (element.text, element.tail) if piece)
+    text = " ".join(" ".join(pieces).split())
+    return _SINCE.search(text) is not None and _NUM_POSTS.search(text) is not None
 
 
 def _below(elements: Iterable[html.HtmlElement]) -> list[html.HtmlElement]:
@@ -419,8 +523,9 @@ def _clean_date(text: str) -> str:
 
 def _label(element: html.HtmlElement) -> str:
     """What stands beside a date and says what it is the date of."""
-    parent = element.getparent()
-    return f"{element.text or ''} {'' if parent is None else parent.text or ''}"
+    parent, before = element.getparent(), element.getprevious()
+    named = "" if before is None or before.tag != "dt" else before.text
+    return f"{element.text or ''} {'' if parent is None else parent.text or ''} {named or ''}"
 
 
 def _line(element: html.HtmlElement) -> str:

@@ -19,7 +19,7 @@ _QUOTE_NAME = re.compile(r"(?:^|[\s_-])(?:ips|bb)?quote(?:$|[\s_-])", re.IGNOREC
 # Boxes that say what they are in their first words only.
 _BOX_NAME = re.compile(r"(?:^|\s)(?:alt2|panel)(?:$|\s)")
 _BOX_TITLE = re.compile(r"\s*(?:quote:|originally posted by\b)", re.IGNORECASE)
-_QUOTE_TAGS = ("blockquote", "div", "td", "aside", "fieldset")
+_QUOTE_TAGS = ("blockquote", "div", "table", "td", "aside", "fieldset")
 # Stack Exchange sets each post between `\begingroup` and `\endgroup`.
 _RAW_FORMULA = re.compile(r"(?!\$\\(?:begin|end)group)\$[^$]*[\\^_{][^$]*\$|\\[(\[]|\\begin\{")
 _WORD = re.compile(r"\w+")
@@ -48,7 +48,10 @@ def remove_repeated_quotes(bodies: Iterable[html.HtmlElement]) -> None:
             if num_repeated >= _MIN_REPEATED_SHARE * num_runs and not _holds_formula_or_code(quote):
                 own += words[position:start]
                 position = end
-                quote.drop_tree()
+                tail = quote.tail
+                quote.clear()
+                # What it parted stays parted.
+                quote.tag, quote.tail = "div", tail
         seen.update(_runs([*own, *words[position:]]))
 
 
@@ -92,6 +95,9 @@ def _words(text: str | None) -> list[str]:
 
 
 def _is_quote(element: html.HtmlElement) -> bool:
+    """A table is one with its title, where a cell is."""
+    if element.tag == "table":
+        return any(_QUOTE_NAME.search(cell.get("class") or "") for cell in element.iter("td"))
     names = element.get("class")
     if element.tag == "blockquote" or (names and _QUOTE_NAME.search(names)):
         return True
