@@ -30,17 +30,20 @@ for member in packages/*/; do deptry --config "$member/pyproject.toml" "$member/
 uv lock --check
 
 step "tests"
+together() {
+    pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10 "$@" | tee -a "$logs/all"
+}
 if [ "$quick" = --quick ]; then
-    pytest -q -n 2 --dist loadfile -m "not slow and not gpu" | tee "$logs/all"
+    together -m "not slow and not gpu"
     not_run
     exit
 fi
-# The pipeline first: it is the longest file.
-pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" --durations 15 tests/test_pipeline.py tests packages |
-    tee "$logs/all"
+# The pipeline first: it is the longest file. Of the members below, what is neither slow nor Docker's runs alone.
+together -m "not gpu" tests/test_pipeline.py tests packages/mimo-data
+together -m "not gpu and (slow or docker)" packages/mimo-{sandbox,model,rl,train,eval}
 
 step "each member alone, and vLLM"
-# Without the extras that bring an engine; tests of those say so and skip.
+# mimo-data without the extras that bring an engine; tests of those say so and skip.
 declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local" [mimo-model]="--extra=serve --extra=cuda"
     [mimo-sandbox]="--extra=server --extra=client")
 alone() {
