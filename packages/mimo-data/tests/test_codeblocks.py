@@ -180,6 +180,30 @@ def test_how_a_function_is_declared_is_code():
     assert part_of(markdown) == "```\ntemplate<int N>\ndouble f (double x, int * n)\n```\n\nHalves x."
 
 
+@pytest.mark.parametrize(
+    ("block", "language"),
+    [
+        ("<div class='mw-geshi'><div class='cpp source-cpp'><pre class='de1'>int x;</pre></div></div>", "cpp"),
+        ("<pre class='rust fn'>fn f();</pre>", "rust"),
+        (
+            "<div class='doctest highlight-default'><div class='highlight'><pre>&gt;&gt;&gt; 1</pre></div></div>",
+            "pycon",
+        ),
+        ("<div class='text source-text'><pre>output</pre></div>", ""),
+    ],
+)
+def test_the_language_is_what_the_page_says(block, language):
+    assert part_of(page(block)).startswith(f"```{language}\n")
+
+
+def test_declarations_by_mediawikis_highlighter_are_code():
+    spans = "<span class='mw-geshi cpp source-cpp'>template&lt; class T &gt;<br>void f( T );</span>"
+    table = f"<table><tr><td><div>{spans}</div></td><td></td><td>(since C++11)</td></tr></table>"
+    markdown = page(f"{table}<p>It calls <span class='mw-geshi cpp source-cpp'>g(x)</span>.</p>")
+    assert "```cpp\ntemplate< class T >\nvoid f( T );\n```\n\n(since C++11)" in markdown
+    assert "It calls `g(x)`." in markdown
+
+
 def test_a_slide_s_fragment_is_no_code():
     assert "```" not in page("<div class='fragment'>One line\n<div>and another</div></div>")
 

@@ -36,6 +36,10 @@ _INDENTED_LINE = re.compile(r"\n[ \t]{2,}\S")
 def mark_code(root: etree._Element) -> None:
     """Replaces each code block below `root` by `<x-code text=… language=…>`, in place."""
     tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
+    for span in root.iter("span"):
+        # MediaWiki's highlighter inside a line.
+        if (span.get("class") or "").startswith("mw-geshi"):
+            span.tag = "code"
     candidates = list(root.iter(*tags))
     stacks = _stacks_of_lines(candidates)
     done: set[etree._Element] = set()

@@ -29,7 +29,7 @@ _LINE = re.compile(
     r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)"
 )
 _LANGUAGE = re.compile(
-    r"(?:^|\s)(?:language|lang|highlight-source|highlight|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
+    r"(?:^|\s)(?:language|lang|highlight-source|highlight|source|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
     re.IGNORECASE,
 )
 _NOT_LANGUAGES = frozenset([
@@ -271,7 +271,10 @@ def _own_language(element: etree._Element) -> str:
         name = match[1].lower().rstrip(";")
         if name not in _NOT_LANGUAGES:
             return name
-    if _HIGHLIGHTER.search(names):
+    # Sphinx's sessions of a Python interpreter.
+    if "doctest" in names.split():
+        return "pycon"
+    if element.tag in ("pre", "code") or _HIGHLIGHTER.search(names):
         for name in names.lower().split():
             if name.removeprefix("lang-") in _BARE_LANGUAGES:
                 return name.removeprefix("lang-")

@@ -5,6 +5,8 @@ A thread is rebuilt from its posts instead (`forum.py`). A formula or a code blo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lxml import html
 
 from mimo_data.html.codeblocks import CODE_TAG
@@ -14,13 +16,7 @@ from mimo_data.html.furniture import remove_furniture
 from mimo_data.html.leads import remove_led_away
 from mimo_data.html.outline import Outline
 
-_MAIN = (
-    ".//*[@itemprop='articleBody']",
-    ".//main",
-    ".//*[@role='main']",
-    ".//article",
-    ".//*[@id='content' or @id='main-content' or @id='main' or @id='bodyContent' or @id='mw-content-text']",
-)
+_MAIN_IDS = frozenset(["content", "main-content", "main", "bodyContent", "mw-content-text"])
 # Of the page's text, for one element of its kind and for the largest of several; and of the formulas and code.
 _MIN_SHARE_OF_THE_ONLY = 0.3
 _MIN_SHARE_OF_THE_LARGEST = 0.7
@@ -73,8 +69,7 @@ def _named_main(outline: Outline) -> html.HtmlElement:
     """The element that the page itself calls its main part, if it holds enough of the text."""
     body = outline.elements[0]
     whole = max(1, outline.good(body))
-    for path in _MAIN:
-        found = body.xpath(path)
+    for found in _called_main(body):
         largest = max(found, key=outline.good, default=body)
         share = _MIN_SHARE_OF_THE_ONLY if len(found) == 1 else _MIN_SHARE_OF_THE_LARGEST
         if (
@@ -84,6 +79,15 @@ def _named_main(outline: Outline) -> html.HtmlElement:
         ):
             return largest
     return body
+
+
+def _called_main(body: html.HtmlElement) -> Iterator[list[html.HtmlElement]]:
+    # From the attributes to their elements: asking each element for its attributes takes twenty times as long.
+    yield [element for element in body.xpath(".//@itemprop/..") if element.get("itemprop") == "articleBody"]
+    yield list(body.iter("main"))
+    yield [element for element in body.xpath(".//@role/..") if element.get("role") == "main"]
+    yield list(body.iter("article"))
+    yield [element for element in body.xpath(".//@id/..") if element.get("id") in _MAIN_IDS]
 
 
 def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
