@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lxml import etree, html
 
 from mimo_data.html.codeblocks import CODE_TAG
@@ -104,3 +106,13 @@ class Outline:
     def marked(self, element: html.HtmlElement) -> int:
         """How many formulas and code blocks stand below an element."""
         return self._marked[self.number[element]]
+
+
+def upwards(elements: Iterable[html.HtmlElement]) -> set[html.HtmlElement]:
+    """The elements and everything that they stand in."""
+    found: set[html.HtmlElement] = set()
+    for element in elements:
+        while element is not None and element not in found:
+            found.add(element)
+            element = element.getparent()
+    return found
