@@ -190,10 +190,39 @@ def test_how_a_function_is_declared_is_code():
             "pycon",
         ),
         ("<div class='text source-text'><pre>output</pre></div>", ""),
+        ("<div class='highlight highlight-source-js notranslate'><pre>let x</pre></div>", "js"),
+        ("<pre class='shiki' language='js'><code language='js'>let x</code></pre>", "js"),
+        ("<pre class='syntaxhighlighter-pre' data-syntaxhighlighter-params='brush: js; gutter: false'>let</pre>", "js"),
     ],
 )
 def test_the_language_is_what_the_page_says(block, language):
     assert part_of(page(block)).startswith(f"```{language}\n")
+
+
+def test_a_gist_says_its_language_and_not_where_it_is_from():
+    rows = "".join(
+        f"<tr><td class='blob-num' data-line-number='{number}'></td><td class='blob-code'>{line}</td></tr>"
+        for number, line in NUMBERED
+    )
+    table = f"<table class='highlight tab-size js-file-line-container'>{rows}</table>"
+    meta = "<div class='gist-meta'><a href='x'>view raw</a> hosted with love by <a href='y'>GitHub</a></div>"
+    gist = f"<div class='gist'><div class='blob-wrapper data type-python'>{table}</div>{meta}</div>"
+    assert part_of(page(gist)) == f"```python\n{CODE}\n```"
+
+
+def test_the_label_above_a_block_of_vitepress_is_its_language_only():
+    block = f"<div class='language-python vp-adaptive-theme'><span class='lang'>python</span><pre>{CODE}</pre></div>"
+    assert part_of(page(block)) == f"```python\n{CODE}\n```"
+
+
+def test_crayon_s_spaces_are_kept_beside_an_empty_line():
+    lines = "".join(f"<div class='crayon-line'>{line or '&nbsp;'}</div>" for line in LINES)
+    nums = "".join(f"<div class='crayon-num'>{number}</div>" for number, _ in NUMBERED)
+    crayon = (
+        f"<table class='crayon-table'><tr><td class='crayon-nums'>{nums}</td>"
+        f"<td class='crayon-code'><div class='crayon-pre'>{lines}</div></td></tr></table>"
+    )
+    assert part_of(page(crayon)) == f"```\n{CODE}\n```"
 
 
 def test_declarations_by_mediawikis_highlighter_are_code():

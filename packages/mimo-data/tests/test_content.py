@@ -43,6 +43,19 @@ def test_tabs_that_are_not_on_top_stay():
     assert "macOS." in markdown
 
 
+@pytest.mark.parametrize(
+    "name", ["anchor anchorWithStickyNavbar_LWe7", "hide-from-toc no-link", "no_toc", "toc-ignore", "ez-toc-section"]
+)
+def test_a_heading_is_no_menu_for_what_it_is_to_one(name):
+    assert f"## Setting up\n\n0. {PROSE}" in body(
+        f"<main><h1>Title</h1><h2 class='{name}'>Setting up</h2>{TEXT}</main>"
+    )
+
+
+def test_the_title_of_a_table_of_contents_goes():
+    assert "Contents" not in body(f"<main><h1>Title</h1><h2 class='toc-title'>Contents</h2>{TEXT}</main>")
+
+
 def test_hidden_elements_go():
     markdown = body(
         f"<main>{TEXT}<div hidden>one</div><div popover>two</div><div style='display: none'>three</div></main>"

@@ -36,9 +36,12 @@ _INDENTED_LINE = re.compile(r"\n[ \t]{2,}\S")
 def mark_code(root: etree._Element) -> None:
     """Replaces each code block below `root` by `<x-code text=… language=…>`, in place."""
     tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
-    for span in root.iter("span"):
+    for span in list(root.iter("span")):
+        names = span.get("class")
+        if names == "lang" and _is_vitepress(span.getparent()):
+            span.drop_tree()
         # MediaWiki's highlighter inside a line.
-        if (span.get("class") or "").startswith("mw-geshi"):
+        elif names and names.startswith("mw-geshi"):
             span.tag = "code"
     candidates = list(root.iter(*tags))
     stacks = _stacks_of_lines(candidates)
@@ -71,6 +74,11 @@ def mark_code(root: etree._Element) -> None:
         if fragment:
             fragments.append(element)
     _join_fragments(fragments)
+
+
+def _is_vitepress(element: etree._Element | None) -> bool:
+    """A block below a label with its language."""
+    return element is not None and (element.get("class") or "").startswith("language-")
 
 
 def _stacks_of_lines(candidates: list[etree._Element]) -> set[etree._Element]:

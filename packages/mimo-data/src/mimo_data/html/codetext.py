@@ -29,13 +29,16 @@ _LINE = re.compile(
     r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)"
 )
 _LANGUAGE = re.compile(
-    r"(?:^|\s)(?:language|lang|highlight-source|highlight|source|brush|sourceCode|src)[-:_ ]+([A-Za-z][\w+#.-]*)",
+    r"(?:^|\s)(?:language|lang|highlight-source|highlight|source|brush|sourceCode|src|data\stype)[-:_ ]+"
+    r"(?!highlight-|language-|lang-|source-)([A-Za-z][\w+#.-]*)",
     re.IGNORECASE,
 )
+# Confluence.
+_BRUSH = re.compile(r"\bbrush: *([\w+#-]+)")
 _NOT_LANGUAGES = frozenset([
     "none", "nohighlight", "plain", "plaintext", "text", "txt", "highlight", "wrap", "wrapper", "hljs", "default",
     "code", "block", "line", "lines", "table", "notranslate", "js-highlight", "toolbar", "inverse", "undefined",
-    "auto", "null",
+    "auto", "null", "tab-size",
 ])  # fmt: skip
 _BARE_LANGUAGES = frozenset([
     "bash", "c", "clojure", "cpp", "cs", "csharp", "css", "dart", "diff", "elixir", "erlang", "go", "groovy",
@@ -62,7 +65,7 @@ def block_text(holder: etree._Element) -> str:
         text = etree.tostring(holder, method="text", encoding="unicode", with_tail=False)
     else:
         lines = sum(1 for child in holder.iter("span") if _is_line(child))
-        text = _Collector(by_line=lines > 1, keeps_spaces=is_doxygen(holder)).collect(holder, preserved)
+        text = _Collector(by_line=lines > 1, keeps_spaces=_keeps_spaces(holder)).collect(holder, preserved)
     text = _FORBIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ").replace("\u200b", ""))
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     text = re.sub(r"\A\s*\n", "", text).rstrip()
@@ -82,6 +85,11 @@ def _is_plain(element: etree._Element) -> bool:
         and element.get("data-line-number") is None
         and element.get("aria-hidden") is None
     )
+
+
+def _keeps_spaces(holder: etree._Element) -> bool:
+    """Doxygen's and Crayon's elements, which a style sheet shows as `pre`."""
+    return is_doxygen(holder) or holder.find(".//*[@class='crayon-pre']") is not None
 
 
 def is_doxygen(element: etree._Element) -> bool:
@@ -232,7 +240,14 @@ def _is_furniture(element: etree._Element) -> bool:
 
 
 _HIGHLIGHTER = re.compile(r"hljs|sourceCode|chroma|hl |prettyprint|highlight")
-_LANGUAGE_ATTRIBUTES = ("data-lang", "data-language", "data-code-language", "data-enlighter-language", "lang")
+_LANGUAGE_ATTRIBUTES = (
+    "data-lang",
+    "data-language",
+    "data-code-language",
+    "data-enlighter-language",
+    "language",
+    "lang",
+)
 
 
 def block_language(holder: etree._Element, element: etree._Element) -> str:
@@ -264,6 +279,8 @@ def _own_language(element: etree._Element) -> str:
             attribute != "lang" and re.fullmatch(r"[a-z][\w+#.-]*", value) and value not in _NOT_LANGUAGES
         ):
             return value
+    if match := _BRUSH.search(element.get("data-syntaxhighlighter-params") or ""):
+        return match[1].lower()
     names: str = element.get("class") or ""
     if names == "RktBlk":
         return "racket"

@@ -55,6 +55,8 @@ _NUMBERED = re.compile(
     r"\s*(?:fig|tab|listing|scheme|chart|exhibit|algorithm|example|abb|tabelle)\w*\.?\s*\d", re.IGNORECASE
 )
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
+# How a heading stands to menus elsewhere: `hide-from-toc`, `no_toc`, `ez-toc-section`, `anchorWithStickyNavbar_LWe7`.
+_OF_A_HEADING = re.compile(r"(?<!\S)(?!toc[-_]?(?:title|head))\S*(?:toc[-_]|[-_]toc(?!\S)|anchor)\S*", re.IGNORECASE)
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title, or is the name of what is described.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
@@ -166,6 +168,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     names = element.get("class") or "" if "class" in attributes else ""
     if "id" in attributes and tag not in _TITLED_TAGS and not _SECTION.search(names):
         names = f"{names} {element.get('id')}"
+    if tag in _HEADINGS:
+        names = _OF_A_HEADING.sub("", names)
     if tag == "aside":
         if says_content(names):
             return False

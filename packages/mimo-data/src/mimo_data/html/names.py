@@ -27,7 +27,7 @@ _FURNITURE_PART = re.compile(
     r"editsection|noprint|headerlink|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|feedback|similar|popular|"
     r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|paywall|"
     r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
-    r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|"
+    r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|gist-meta|"
     r"(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
     re.IGNORECASE,
 )
