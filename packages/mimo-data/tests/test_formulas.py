@@ -131,6 +131,11 @@ INLINE = {
     "dollars": "$x^2$",
     "forum tag": "[itex]x^2[/itex]",
     "WordPress source": "$latex x^2$",
+    "a script's span with its drawing": f"<span class='math-inline'><span class='katex'>{MATHML}</span></span>",
+    "Mathpix": (
+        f"<span class='math-inline'><mathml style='display: none'>{BARE_MATHML}</mathml><latex style='display: none'>"
+        "x^2</latex><mjx-container jax='SVG'><svg></svg></mjx-container></span>"
+    ),
 }
 
 
@@ -153,6 +158,9 @@ DISPLAY = {
     "Pandoc": "<span class='math display'>x^2</span>",
     "Discourse": "<div class='math'>x^2</div>",
     "GitLab": "<pre class='code math js-render-math' data-math-style='display'>x^2</pre>",
+    "GitLab, code in it": "<pre class='code math js-render-math' data-math-style='display'><code>x^2</code></pre>",
+    "Substack": '<div class=\'latex-rendered\' data-attrs=\'{"persistentExpression":"x^2","id":"A"}\'></div>',
+    "Mathpix": f"<div class='math-block'><mathml>{BARE_MATHML}</mathml><latex>x^2</latex></div>",
     "brackets": r"\[x^2\]",
     "dollars": "$$x^2$$",
     "Codeforces": "$$$$$$x^2$$$$$$",

@@ -181,11 +181,14 @@ def _holder_in_code(code: etree._Element) -> etree._Element | None:
         inner = list(islice(code.iter("pre"), 2))
         if inner:
             return _holder_in_pre(inner[0]) if len(inner) == 1 else None
+    around = next(code.iterancestors("pre"), None)
+    if around is not None and _MATHEMATICS.search(around.get("class") or ""):
+        return None
     names = code.get("class")
     if names and re.search(r"(?:^|\s)(?:block|bbcode_code|code-?block)(?:$|\s)", names):
         return code
     if (
-        next(code.iterancestors("pre"), None) is not None
+        around is not None
         or (len(code) and code.find(".//br") is not None)
         or "display:block" in (code.get("style") or "").replace(" ", "")
     ):

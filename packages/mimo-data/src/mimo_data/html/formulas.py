@@ -8,6 +8,7 @@ images of LaTeX services or with LaTeX as their text, `data-…` attributes. Raw
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -332,7 +333,11 @@ def _wrapped(element: etree._Element) -> Formula | None:
 
 
 def _code_math(element: etree._Element) -> Formula | None:
-    """Markdown's ```` ```math ```` blocks and `` $`…`$ `` as GitLab and remark leave them for a script."""
+    """Markdown's ```` ```math ```` blocks and `` $`…`$ `` as GitLab, remark and Mathpix leave them for a script."""
+    if (source := element.find("latex")) is not None:
+        return Formula("".join(source.itertext()), "block" in (element.get("class") or ""))
+    if any(child.tag not in ("code", "span") or _rules_of(child.get("class") or "") for child in element):
+        return None
     style = element.get("data-math-style") or element.get("class") or ""
     text = "".join(element.itertext())
     return Formula(text, "display" in style or element.tag == "pre") if text.strip() else None
@@ -349,6 +354,14 @@ def _raw(element: etree._Element) -> Formula | None:
         or "true" in (element.get("data-display"), element.get("display"))
     )
     return Formula(text, display)
+
+
+def _substack(element: etree._Element) -> Formula | None:
+    try:
+        source = json.loads(element.get("data-attrs") or "")["persistentExpression"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return Formula(str(source), True)
 
 
 def _quill(element: etree._Element) -> Formula | None:
@@ -421,9 +434,10 @@ _CLASS_RULES: dict[str, _Rule] = {
         ("arithmatex", "math-container", "tex2jax_process", "mathjax", "mathjax-tex", "math-tex"), _wrapped
     ),
     "ql-formula": _quill,
+    "latex-rendered": _substack,
     **dict.fromkeys(("mathquill-rendered-math", "mq-math-mode"), _mathquill),
     "math": _pandoc,
-    **dict.fromkeys(("math-inline", "math-display", "js-render-math", "language-math"), _code_math),
+    **dict.fromkeys(("math-inline", "math-block", "math-display", "js-render-math", "language-math"), _code_math),
 }
 
 
