@@ -210,8 +210,12 @@ def test_a_gist_says_its_language_and_not_where_it_is_from():
     assert part_of(page(gist)) == f"```python\n{CODE}\n```"
 
 
-def test_the_label_above_a_block_of_vitepress_is_its_language_only():
-    block = f"<div class='language-python vp-adaptive-theme'><span class='lang'>python</span><pre>{CODE}</pre></div>"
+@pytest.mark.parametrize(
+    "label",
+    ["<span class='lang'>python</span>", "<div class='example-header'><span class='language-name'>python</span></div>"],
+)
+def test_a_label_above_a_block_that_is_its_language_goes(label):
+    block = f"<div class='language-python vp-adaptive-theme'>{label}<pre>{CODE}</pre></div>"
     assert part_of(page(block)) == f"```python\n{CODE}\n```"
 
 

@@ -56,6 +56,14 @@ def test_the_title_of_a_table_of_contents_goes():
     assert "Contents" not in body(f"<main><h1>Title</h1><h2 class='toc-title'>Contents</h2>{TEXT}</main>")
 
 
+def test_the_titles_of_tabs_in_a_row_of_their_own_go():
+    tabs = "<input type='radio' id='t1'><input type='radio' id='t2'>"
+    row = "<div><label for='t1'>npm</label><label for='t2'>Yarn</label></div>"
+    markdown = body(f"<main>{TEXT}<div>{tabs}{row}<p>With npm. {PROSE}</p><p>With Yarn. {PROSE}</p></div></main>")
+    assert f"With npm. {PROSE}\n\nWith Yarn. {PROSE}" in markdown
+    assert "npmYarn" not in markdown
+
+
 def test_hidden_elements_go():
     markdown = body(
         f"<main>{TEXT}<div hidden>one</div><div popover>two</div><div style='display: none'>three</div></main>"

@@ -38,7 +38,7 @@ def mark_code(root: etree._Element) -> None:
     tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
     for span in list(root.iter("span")):
         names = span.get("class")
-        if names == "lang" and _is_vitepress(span.getparent()):
+        if names in ("lang", "language-name") and _is_frame(span.getparent()):
             span.drop_tree()
         # MediaWiki's highlighter inside a line.
         elif names and names.startswith("mw-geshi"):
@@ -76,9 +76,9 @@ def mark_code(root: etree._Element) -> None:
     _join_fragments(fragments)
 
 
-def _is_vitepress(element: etree._Element | None) -> bool:
-    """A block below a label with its language."""
-    return element is not None and (element.get("class") or "").startswith("language-")
+def _is_frame(element: etree._Element | None) -> bool:
+    """Of a block below a label with its language: VitePress's and MDN's."""
+    return element is not None and (element.get("class") or "").startswith(("language-", "example-header"))
 
 
 def _stacks_of_lines(candidates: list[etree._Element]) -> set[etree._Element]:

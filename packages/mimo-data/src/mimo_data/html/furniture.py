@@ -80,6 +80,10 @@ def remove_silent(body: html.HtmlElement) -> None:
             if length > _MAX_BUTTON_CHARACTERS:
                 button.tag = "div"
                 break
+    # The titles of tabs, away from what they open.
+    for row in {label.getparent() for label in body.iterdescendants("label")} - {body}:
+        if len(row) > 1 and all(child.tag in ("label", "input") for child in row):
+            row.drop_tree()
     etree.strip_elements(body, *_DROPPED_TAGS, with_tail=False)
 
 
