@@ -40,3 +40,10 @@ def test_a_formula_in_a_message_is_one():
 
 def test_any_other_pre_is_code():
     assert extract_html(f"<p>{PROSE}</p><pre>{CODE}</pre>").endswith("    return 1 / n\n\n\nstep(3)\n```")
+
+
+def test_a_message_of_blanks_is_read_once():
+    text = f"Hello.\n{' ' * 400_000}\n{' ' * 400_000}x\n" + "\n" * 200_000 + "Goodbye."
+    markdown = extract_html(BUGZILLA.format(text=text))
+    assert "Hello." in markdown
+    assert markdown.endswith("Goodbye.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
+from itertools import groupby
 
 from lxml import etree
 
@@ -52,16 +53,19 @@ def split_message(pre: etree._Element) -> None:
 
 def _stretches(text: str) -> Iterator[tuple[bool, str]]:
     """Prose and code in turn, each with whether it is code."""
-    start = 0
+    stretch: list[str] = []
     in_code = in_patch = False
-    for match in re.finditer(r"(?:[^\n]*\S[^\n]*\n?)+", text):
-        paragraph = match[0]
-        lines = paragraph.splitlines()
-        in_patch = bool(_PATCH.match(paragraph)) or (in_patch and all(map(_PATCH_LINE.match, lines)))
-        is_code = in_patch or all(map(_INDENTED.match, lines))
-        if is_code is not in_code:
-            if stretch := text[start : match.start()].strip("\n"):
-                yield in_code, stretch
-            start, in_code = match.start(), is_code
-    if stretch := text[start:].strip("\n"):
-        yield in_code, stretch
+    # The lines of a paragraph, or those between two.
+    for is_blank, group in groupby(text.split("\n"), key=lambda line: not line.strip()):
+        lines = list(group)
+        if not is_blank:
+            in_patch = bool(_PATCH.match("\n".join(lines[:2]))) or (in_patch and all(map(_PATCH_LINE.match, lines)))
+            is_code = in_patch or all(map(_INDENTED.match, lines))
+            if is_code is not in_code and stretch:
+                yield in_code, "\n".join(stretch).strip("\n")
+                stretch = []
+            in_code = is_code
+        if stretch or not is_blank:
+            stretch += lines
+    if stretch:
+        yield in_code, "\n".join(stretch).strip("\n")

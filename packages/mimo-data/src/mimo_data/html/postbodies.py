@@ -42,6 +42,8 @@ _ASIDE = re.compile(
 _NOTICE = re.compile(r"(?:\b|_)(?:notices?|announcements?|rules|welcome|banner|summary)(?:\b|_)", re.IGNORECASE)
 _COMMENT_NAME = re.compile(r"comment|reply|respon", re.IGNORECASE)
 _MAX_LEVELS_TO_NAME = 4
+# Of posts of one layout, to see whether a profile stands in them.
+_MAX_EXAMPLES = 4
 
 
 class _Name(Enum):
@@ -91,10 +93,18 @@ def find_bodies(outline: Outline, *, is_forum: bool) -> list[html.HtmlElement]:
     # Posts of one layout are treated alike, so that a short post with much around it keeps its own text only.
     own: dict[str, int] = defaultdict(int)
     inside: dict[str, int] = defaultdict(int)
+    alike: dict[str, list[_Candidate]] = defaultdict(list)
     for candidate in candidates:
         if candidate.inner:
             own[candidate.signature] += outline.text(candidate.element)
             inside[candidate.signature] += sum(outline.text(inner.element) for inner in candidate.inner)
+            alike[candidate.signature].append(candidate)
+    entered = {
+        signature
+        for signature, examples in alike.items()
+        if inside[signature] >= 0.5 * own[signature]
+        or any(is_profile(_outside(example)) for example in examples[:_MAX_EXAMPLES])
+    }
     # What holds several spans.
     parents = Counter(candidate.element.getparent() for candidate in outermost if candidate.element.tag == "span")
     spans = {parent for parent, number in parents.items() if number > 1}
@@ -105,9 +115,7 @@ def find_bodies(outline: Outline, *, is_forum: bool) -> list[html.HtmlElement]:
         if candidate.name is _Name.HOLDER or (candidate.name is _Name.WEAK and candidate.inner):
             better = [inner for inner in candidate.inner if inner.name is not _Name.INNER]
             pending.extend(reversed(better or candidate.inner))
-        elif candidate.inner and (
-            inside[candidate.signature] >= 0.5 * own[candidate.signature] or is_profile(_outside(candidate))
-        ):
+        elif candidate.inner and candidate.signature in entered:
             pending.extend(reversed(candidate.inner))
         elif candidate.element.tag == "span" and (parent := candidate.element.getparent()) in spans:
             # The parts of one post, with quotations between them.
