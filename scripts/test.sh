@@ -31,7 +31,7 @@ uv lock --check
 
 step "tests"
 together() {
-    pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10 "$@" | tee -a "$logs/all"
+    pytest -q -n 2 --dist loadfile --durations 10 "$@" | tee -a "$logs/all"
 }
 if [ "$quick" = --quick ]; then
     together -m "not slow and not gpu"
@@ -39,7 +39,7 @@ if [ "$quick" = --quick ]; then
     exit
 fi
 # The pipeline first: it is the longest file. Of the members below, what is neither slow nor Docker's runs alone.
-together -m "not gpu" tests/test_pipeline.py tests packages/mimo-data
+together -m "not gpu" --no-loadscope-reorder tests/test_pipeline.py tests packages/mimo-data
 together -m "not gpu and (slow or docker)" packages/mimo-{sandbox,model,rl,train,eval}
 
 step "each member alone, and vLLM"
