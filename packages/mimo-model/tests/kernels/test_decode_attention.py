@@ -117,6 +117,7 @@ def test_there_are_parts_enough_for_two_programs_a_processor():
     assert num_splits(1, 8, 100, 132) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize(("num_tokens", "max_registers"), [(1, 128), (4, 128), (8, 168)])
 def test_at_mimo_7b_shapes_nothing_spills_and_two_programs_fit_a_processor(

@@ -127,6 +127,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("layer", ["o", "gate_up", "down"])
 def test_one_token_of_mimo_7b_spills_nothing_and_streams_asynchronously(compile_kernel, capability, layer):
@@ -152,6 +153,7 @@ def test_one_token_of_mimo_7b_spills_nothing_and_streams_asynchronously(compile_
     assert "LDGSTS.E.BYPASS.128" in compiled.sass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize(("layer", "num_rows"), [("qkv", 4), ("gate_up", 8), ("down", 4), ("head", 16)])
 def test_a_few_tokens_of_mimo_7b_spill_nothing_and_use_the_tensor_cores(compile_kernel, capability, layer, num_rows):

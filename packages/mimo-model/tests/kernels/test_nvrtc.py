@@ -167,6 +167,7 @@ def _needs_cuda_core():
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_needs_cuda_core")
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize("num_rows", [1, 4])

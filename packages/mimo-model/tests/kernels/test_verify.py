@@ -232,6 +232,7 @@ def test_tokens_are_distributed_as_the_model_says_whatever_drafted_them(temperat
     assert _p_value_of_two_tokens(200_000, temperature=temperature, top_p=top_p, top_k=top_k) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_at_the_vocabulary_of_mimo_7b_nothing_spills(compile_kernel, capability):
     vocab_size, num_chunks = 151_665, 149
