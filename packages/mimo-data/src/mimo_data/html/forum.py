@@ -68,7 +68,7 @@ def comments_below_article(outline: Outline, posts: list[Post]) -> list[html.Htm
     """
     comments = [post.body for post in posts if is_comment(post.body)]
     others = [post.body for post in posts if not is_comment(post.body)]
-    if not comments or len(others) > 1 or others[:1] not in ([], [posts[0].body]):
+    if not comments or len(others) > 1 or (others and others[0] is not posts[0].body):
         return []
     if any(outline.marked(body) or has_raw_formula(body) for body in comments):
         return []

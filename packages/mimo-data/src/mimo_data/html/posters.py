@@ -72,14 +72,14 @@ def records(bodies: list[html.HtmlElement]) -> list[Record]:
                 break
             element = element.getparent()
     shared = upwards(meetings)
-    records = []
+    found = []
     for body in bodies:
         whole = body
         while (parent := whole.getparent()) is not None and parent not in shared:
             whole = parent
         above = takewhile(lambda sibling: sibling not in owner, whole.itersiblings(preceding=True))
-        records.append(Record(whole, list(islice(above, MAX_ELEMENTS_AROUND))[::-1]))
-    return records
+        found.append(Record(whole, list(islice(above, MAX_ELEMENTS_AROUND))[::-1]))
+    return found
 
 
 def poster(body: html.HtmlElement, record: Record) -> tuple[str, str, bool]:
