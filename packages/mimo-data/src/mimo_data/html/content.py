@@ -5,7 +5,7 @@ A thread is rebuilt from its posts instead (`forum.py`). A formula or a code blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lxml import html
 
@@ -33,12 +33,13 @@ _MAX_LEVELS = 3
 _MIN_PROSE_AROUND = 0.1
 
 
-def main_content(body: html.HtmlElement, *, is_forum: bool = False) -> tuple[html.HtmlElement, float]:
+def main_content(body: html.HtmlElement, *, is_forum: Callable[[], bool]) -> tuple[html.HtmlElement, float]:
     """The element that holds the content, its furniture removed (the tree is changed), and how sure that is.
 
     Args:
         body: without what is never text, see `remove_silent`.
-        is_forum: the page says so: what looks like comments below an article are replies.
+        is_forum: whether the page says so: what looks like comments below an article are replies. Asked only when
+            something has the name of a post.
 
     Returns:
         The element, and its share of the page's text outside of links: a small one means that the rules took
@@ -46,12 +47,12 @@ def main_content(body: html.HtmlElement, *, is_forum: bool = False) -> tuple[htm
     """
     outline = Outline(body)
     posts = find_posts(outline, is_forum=is_forum)
-    if not is_forum and (comments := comments_below_article(outline, posts)):
+    if posts and not is_forum() and (comments := comments_below_article(outline, posts)):
         for element in comments:
             element.drop_tree()
         outline, posts = Outline(body), []
     whole = remove_furniture(outline, with_holders(posts))
-    if posts and (is_forum or is_thread(outline, posts)):
+    if posts and (is_forum() or is_thread(outline, posts)):
         return thread(outline, posts), 1.0
     remove_led_away(outline)
     main = _named_main(outline)

@@ -10,6 +10,7 @@ such names is left to the rules of `content.py`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from lxml import etree, html
@@ -40,12 +41,12 @@ class Post(NamedTuple):
     body: html.HtmlElement
 
 
-def find_posts(outline: Outline, *, is_forum: bool) -> list[Post]:
+def find_posts(outline: Outline, *, is_forum: Callable[[], bool]) -> list[Post]:
     """What may be the posts of a thread, in the order of the page.
 
     Args:
         outline: of the page's body.
-        is_forum: the page says so.
+        is_forum: whether the page says so.
     """
     text = outline.text
     bodies = [body for body in find_bodies(outline, is_forum=is_forum) if text(body)]
@@ -55,8 +56,9 @@ def find_posts(outline: Outline, *, is_forum: bool) -> list[Post]:
         bodies = [body for body in bodies if body in answers or outline.marked(body) or has_raw_formula(body)]
     posts = [Post(*poster(body, record), body) for body, record in zip(bodies, records(bodies), strict=True)]
     named = [post for post in posts if post.author or post.date]
-    is_forum = is_forum or any(post.has_profile for post in posts)
-    if 2 * len(named) < len(posts) or len(named) < (1 if is_forum else 2):
+    if 2 * len(named) < len(posts) or not named:
+        return []
+    if len(named) == 1 and not is_forum() and not any(post.has_profile for post in posts):
         return []
     return [post for post in posts if post.author or post.date or text(post.body) > _MIN_UNNAMED_CHARACTERS]
 

@@ -13,66 +13,67 @@ from mimo_data.html.formulas import FORMULA_TAG
 class Outline:
     """Sums over the subtrees of a page.
 
-    Elements are numbered in document order, so that a subtree is a range of numbers: what a removal changes is
-    summed again without looking at the page.
+    Elements are numbered in document order, so that a subtree is a range of numbers: a removal
+    changes the sums of what stands above it only.
     """
 
     def __init__(self, root: html.HtmlElement) -> None:
         self.elements: list[html.HtmlElement] = list(root.iter(etree.Element))
         self.number: dict[html.HtmlElement, int] = {}
         size = len(self.elements)
-        # Local names: a page has thousands of elements, and this loop is a tenth of its time.
-        numbers, parents, own_text, tails = self.number, [0] * size, [0] * size, [0] * size
-        is_link, is_marked = [0] * size, [0] * size
+        # Local names: a page has thousands of elements, and these loops are a tenth of its time.
+        numbers, parents, texts, tails = self.number, [0] * size, [0] * size, [0] * size
+        is_link, marked = [False] * size, [0] * size
         for number, element in enumerate(self.elements):
             numbers[element] = number
             tag = element.tag
             if tag == "a":
-                is_link[number] = 1
+                is_link[number] = True
             if tag == CODE_TAG:
-                text, is_marked[number] = element.get("text"), 1
+                text, marked[number] = element.get("text"), 1
             elif tag == FORMULA_TAG:
-                text, is_marked[number] = element.get("latex"), 1
+                text, marked[number] = element.get("latex"), 1
             else:
                 text = element.text
             if text:
-                own_text[number] = len(text.strip())
+                texts[number] = len(text.strip())
             if number:
                 parents[number] = numbers[element.getparent()]
                 if tail := element.tail:
                     tails[number] = len(tail.strip())
-        ends = list(range(1, size + 1))
+        ends, links, num_links = list(range(1, size + 1)), [0] * size, [*map(int, is_link)]
         for number in range(size - 1, 0, -1):
-            if ends[parents[number]] < ends[number]:
-                ends[parents[number]] = ends[number]
-        self._parents, self._own_text, self._tails, self._ends = parents, own_text, tails, ends
-        self._is_link, self._is_marked = is_link, is_marked
-        self._sum()
-
-    def _sum(self) -> None:
-        self._text = self._own_text.copy()
-        self._num_links = self._is_link.copy()
-        self._marked = self._is_marked.copy()
-        self._links = [0] * len(self.elements)
-        text, links, parents, tails = self._text, self._links, self._parents, self._tails
-        num_links, marked, is_link = self._num_links, self._marked, self._is_link
-        for number in range(len(self.elements) - 1, 0, -1):
             parent = parents[number]
-            text[parent] += text[number] + tails[number]
-            links[parent] += text[number] if is_link[number] else links[number]
+            if ends[parent] < ends[number]:
+                ends[parent] = ends[number]
+            texts[parent] += texts[number] + tails[number]
+            links[parent] += texts[number] if is_link[number] else links[number]
             num_links[parent] += num_links[number]
             marked[parent] += marked[number]
+        self._parents, self._ends, self._is_link = parents, ends, is_link
+        self._text, self._links, self._num_links, self._marked = texts, links, num_links, marked
 
     def remove(self, numbers: list[int]) -> None:
         """Takes subtrees out of the page and of the sums; the text after each stays."""
         for number in numbers:
             self.elements[number].drop_tree()
-            end = self._ends[number]
-            nothing = [0] * (end - number)
-            self._own_text[number:end] = self._is_link[number:end] = self._is_marked[number:end] = nothing
-            self._tails[number + 1 : end] = nothing[1:]
-        if numbers:
-            self._sum()
+            text, num_links, marked = self._text[number], self._num_links[number], self._marked[number]
+            links = self._linked(number)
+            above = number
+            while above:
+                above = self._parents[above]
+                linked = self._linked(above)
+                self._text[above] -= text
+                self._links[above] -= links
+                self._num_links[above] -= num_links
+                self._marked[above] -= marked
+                links = linked - self._linked(above)
+            inside = slice(number, self._ends[number])
+            for sums in (self._text, self._links, self._num_links, self._marked):
+                sums[inside] = [0] * (inside.stop - number)
+
+    def _linked(self, number: int) -> int:
+        return self._text[number] if self._is_link[number] else self._links[number]
 
     def end(self, number: int) -> int:
         """The number after those of the elements inside of an element."""
@@ -92,8 +93,7 @@ class Outline:
 
     def links(self, element: html.HtmlElement) -> int:
         """Characters of text in links."""
-        number = self.number[element]
-        return self._text[number] if self._is_link[number] else self._links[number]
+        return self._linked(self.number[element])
 
     def good(self, element: html.HtmlElement) -> int:
         """Characters of text outside of links."""

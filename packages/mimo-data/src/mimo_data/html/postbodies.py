@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from enum import Enum, auto
 from functools import lru_cache
 from itertools import chain, islice
@@ -68,7 +69,7 @@ class _Candidate:
         self.signature = re.sub(r"\d+", "", f"{element.tag} {element.get('class') or ''}")
 
 
-def find_bodies(outline: Outline, *, is_forum: bool) -> list[html.HtmlElement]:
+def find_bodies(outline: Outline, *, is_forum: Callable[[], bool]) -> list[html.HtmlElement]:
     """Elements named like a post's body; of nested ones the innermost that hold most of the text."""
     outermost: list[_Candidate] = []
     candidates: list[_Candidate] = []
@@ -83,7 +84,11 @@ def find_bodies(outline: Outline, *, is_forum: bool) -> list[html.HtmlElement]:
         if element.tag in ("nav", "footer") or (name is _Name.ASIDE):
             number = outline.end(number)
             continue
-        if name in (_Name.BODY, _Name.HOLDER) or (name is _Name.WEAK and is_forum) or (name is _Name.INNER and around):
+        if (
+            name in (_Name.BODY, _Name.HOLDER)
+            or (name is _Name.WEAK and is_forum())
+            or (name is _Name.INNER and around)
+        ):
             candidate = _Candidate(element, name)
             candidates.append(candidate)
             (around[-1][1].inner if around else outermost).append(candidate)
