@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=1
 command -v chromedriver >/dev/null || echo "test: no chromedriver here; the tests of mimo-model's chat page skip"
 
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+trap 'kill $(jobs -pr) 2>/dev/null || true; rm -rf "$logs"' EXIT
 
 step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
 
@@ -21,25 +21,32 @@ not_run() {
 step "lint"
 ruff check .
 ruff format --check .
-step "types"
-mypy
+mypy > "$logs/types" 2>&1 &
+mypy_pid=$!
 step "import contracts"
 lint-imports
 step "dependencies"
 for member in packages/*/; do deptry --config "$member/pyproject.toml" "$member/src"; done
 uv lock --check
 
-step "tests"
+step "tests, and types beside them"
 together() {
     pytest -q -n 2 --dist loadfile --durations 10 "$@" | tee -a "$logs/all"
 }
+types() {
+    step "types"
+    wait "$mypy_pid" || { cat "$logs/types"; exit 1; }
+    cat "$logs/types"
+}
 if [ "$quick" = --quick ]; then
     together -m "not slow and not gpu"
+    types
     not_run
     exit
 fi
 # The pipeline first: it is the longest file. Of the members below, what is neither slow nor Docker's runs alone.
 together -m "not gpu" --no-loadscope-reorder tests/test_pipeline.py tests packages/mimo-data
+types
 together -m "not gpu and (slow or docker)" packages/mimo-{sandbox,model,rl,train,eval}
 
 step "each member alone, and vLLM"
