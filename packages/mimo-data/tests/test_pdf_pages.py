@@ -76,7 +76,10 @@ def test_cells_below_each_other_are_a_table(ruled):
     )
 
 
-def test_a_head_over_several_columns_stands_in_each():
+@pytest.mark.parametrize(
+    "ends", [[(175, 370)], [(180, 220), (260, 300), (340, 380)]], ids=["one rule", "a rule a column"]
+)
+def test_a_head_over_several_columns_stands_in_each(ends):
     page = blank()
     for y, row in (
         (160, ("", "2023", "2024", "2025")),
@@ -86,7 +89,8 @@ def test_a_head_over_several_columns_stands_in_each():
         for place, cell in enumerate(row):
             column(page, 100 + 80 * place, y, [cell])
     column(page, 255, 146, ["Year ended"])
-    page.draw_line((175, 149), (370, 149), width=0.5)
+    for x0, x1 in ends:
+        page.draw_line((x0, 149), (x1, 149), width=0.5)
     page.draw_line((95, 164), (370, 164), width=0.5)
     assert "|  | Year ended | Year ended | Year ended |" in read(page)
 
@@ -368,3 +372,43 @@ def test_the_first_row_of_a_table_at_the_top_of_a_page_is_no_head():
         for number, cell in enumerate(cells):
             column(page, 72 + 200 * number, 52 + 14 * row, [cell])
     assert "Model" in read(page)
+
+
+def test_a_letter_set_close_to_a_ligature_stays_behind_it():
+    page = blank()
+    font = pymupdf.Font("tiro")
+    writer = pymupdf.TextWriter(page.rect)
+    _, end = writer.append((72, 100), "The ﬁ", font=font, fontsize=10)
+    writer.append((end.x - 0.05, 100), "nal value of the series", font=font, fontsize=10)
+    writer.write_text(page)
+    assert read(page) == "The final value of the series"
+
+
+def test_cells_that_span_two_rows_stand_in_the_first():
+    page = blank()
+    for y, row in (
+        (160, ("enc", "dec", "language", "simple", "all")),
+        (176, ("", "", "OTSL", "0.965", "0.955")),
+        (181, ("6", "5", "", "", "")),
+        (186, ("", "", "HTML", "0.969", "0.955")),
+        (202, ("", "", "OTSL", "0.938", "0.927")),
+        (207, ("4", "2", "", "", "")),
+        (212, ("", "", "HTML", "0.952", "0.938")),
+    ):
+        for place, cell in enumerate(row):
+            column(page, 100 + 80 * place, y, [cell] if cell else [], size=9)
+    assert read(page).splitlines()[2:] == [
+        "| 6 | 5 | OTSL | 0.965 | 0.955 |",
+        "|  |  | HTML | 0.969 | 0.955 |",
+        "| 4 | 2 | OTSL | 0.938 | 0.927 |",
+        "|  |  | HTML | 0.952 | 0.938 |",
+    ]
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(30, False), (8, True)], ids=["a page's number", "a heading's"])
+def test_a_head_with_the_page_number_is_no_text_even_far_from_the_edge(gap, kept):
+    page = blank()
+    column(page, 80, 120, ["3"], size=9)
+    column(page, 85 + gap, 120, ["Reading pages in their order"], size=9)
+    column(page, 80, 150, [f"{WORDS} this page, line {n}." for n in range(12)])
+    assert ("Reading pages" in read(page)) is kept

@@ -19,6 +19,8 @@ _IMPRINT = re.compile(
 )
 _CONTINUED = re.compile(r"\(contin(?:ues|ued) (?:on|from) (?:the )?(?:next|previous) page\)", re.IGNORECASE)
 _MIN_REPEATS = 3
+_MAX_MARGIN = 0.2
+"""Of the page's height, as in books set on paper that is too large for them."""
 
 
 @dataclass
@@ -80,6 +82,7 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
         found.add(last)
     for from_top in (True, False):
         order = sorted(range(len(lines)), key=lambda i: lines[i].y0 if from_top else -lines[i].y1)
+        found.update(_numbered_row(lines, order, height, body_size, from_top=from_top))
         group: list[int] = []
         for position, following in itertools.pairwise(order):
             line, other = lines[position], lines[following]
@@ -99,6 +102,21 @@ def lone_margins(lines: list[Line], height: float, body_size: float) -> set[int]
                 )
                 group = []
     return found
+
+
+def _numbered_row(lines: list[Line], order: list[int], height: float, body_size: float, *, from_top: bool) -> list[int]:
+    """The outermost row of a page when its number stands in it, apart from a title; margins may be wide."""
+    outer = lines[order[0]]
+    row = [i for i in order if abs(lines[i].y0 - outer.y0) < 0.3 * outer.size]
+    if len(row) != 2 or not any(_NUMBER.fullmatch(lines[i].text) for i in row):
+        return []
+    left, right = sorted((lines[i] for i in row), key=lambda line: line.x0)
+    following = lines[order[2]]
+    gap = following.y0 - outer.y1 if from_top else outer.y0 - following.y1
+    is_edge = outer.y1 < _MAX_MARGIN * height if from_top else outer.y0 > (1 - _MAX_MARGIN) * height
+    # The number of a heading is nearer to it, and both are large.
+    is_apart = right.x0 - left.x1 > 1.5 * outer.size and max(left.size, right.size) < 1.05 * body_size
+    return row if is_edge and is_apart and gap > outer.size else []
 
 
 def ruled_margins(lines: list[Line], rules: Sequence[Rule], height: float) -> set[int]:

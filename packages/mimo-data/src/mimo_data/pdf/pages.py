@@ -21,6 +21,8 @@ _REFERENCES = re.compile(
     r"#*\s*(?:[\dA-Z]{1,2}\.?\s+)?(?:references(?: and notes)?|bibliography|literature cited|works cited)\s*[.:]?\s*$",
     re.IGNORECASE,
 )
+# Points; bars of fractions side by side are seldom alike to the point, and shorter.
+_MIN_RULE_OF_HEAD = 30
 _ASIDE = ("note", "caption")
 _END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
 
@@ -119,7 +121,8 @@ def _rules(layer: Layer) -> tuple[list[Rule], list[Rule]]:
 
 def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
     """Rules that cover something right below them: bars of fractions and roots, no frames and separators."""
-    kept = []
+    kept: list[Rule] = []
+    bare: list[Rule] = []
     for rule in rules:
         above: list[float] = []
         below: list[float] = []
@@ -138,9 +141,18 @@ def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
                     rule.reach = max(rule.reach, 0.5 * glyph.size)
                 elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
                     above += [glyph.x0, glyph.x1]
+        if not (above and below):
+            bare.append(rule)
         if below and _is_bar(rule, above, below, rules, column):
             kept.append(rule)
-    return kept
+    return [rule for rule in kept if not _is_of_heads(rule, rules, bare)]
+
+
+def _is_of_heads(rule: Rule, rules: Sequence[Rule], bare: Sequence[Rule]) -> bool:
+    """One of several alike over the columns of a table, some of which have nothing on one side."""
+    length = rule.x1 - rule.x0
+    alike = [r for r in rules if abs(r.y - rule.y) < 0.5 and abs(r.x1 - r.x0 - length) < 1]
+    return length > _MIN_RULE_OF_HEAD and len(alike) > 2 and any(other in bare for other in alike)
 
 
 def _is_bar(rule: Rule, above: list[float], below: list[float], rules: Sequence[Rule], column: Sequence[Piece]) -> bool:

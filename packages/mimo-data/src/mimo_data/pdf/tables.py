@@ -17,6 +17,9 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 _GAP = 0.9
 """White space between two cells, in ems."""
 
+_MAX_OVERLAP = 0.85
+"""Lines of text that are nearer, in ems, would overlap if one stood below the other."""
+
 
 @dataclass(slots=True)
 class _Cell:
@@ -47,7 +50,7 @@ def find_tables(
             start += 1
             continue
         begin, end = start, _end(rows, cells, start, rules)
-        # A head over several columns stands alone on its line, with a rule below that says how far it goes.
+        # A head over several columns stands alone on its line, with rules below that say how far it goes.
         floor = found[-1][1] if found else 0
         while start > floor and len(cells[start - 1]) == 1 and _is_head(rows[start - 1], rows[start], rules):
             start -= 1
@@ -61,13 +64,11 @@ def find_tables(
 
 
 def _is_head(row: Row, following: Row, rules: Sequence[Rule]) -> bool:
-    return following.y - row.y < 3 * row.size and any(
-        row.y < rule.y < following.y
-        and rule.x0 < row.x0
-        and rule.x1 > row.x1
-        and rule.x1 - rule.x0 > 1.3 * (row.x1 - row.x0)
-        for rule in rules
-    )
+    below = [rule for rule in rules if row.y < rule.y < following.y]
+    if not below or following.y - row.y >= 3 * row.size:
+        return False
+    left, right = min(rule.x0 for rule in below), max(rule.x1 for rule in below)
+    return left < row.x0 and right > row.x1 and right - left > 1.3 * (row.x1 - row.x0)
 
 
 def _cells(row: Row) -> list[_Cell]:
@@ -217,6 +218,10 @@ def _joined(lines: list[list[str]], rows: Sequence[Row], rules: Sequence[Rule]) 
     into: dict[int, int] = {}
     for i, line in enumerate(lines):
         if sum(map(bool, line)) != 1 or len(line) < 3:
+            # Cells of a row that stand lower than others, because they span it and the next.
+            is_near = i > 0 and i - 1 not in into and rows[i].y - rows[i - 1].y < _MAX_OVERLAP * rows[i].size
+            if is_near and not any(a and b for a, b in zip(lines[i - 1], line, strict=True)):
+                into[i] = i - 1
             continue
         above = rows[i].y - rows[i - 1].y if i and i - 1 in full and not ruled(i - 1, i) else 1e9
         below = rows[i + 1].y - rows[i].y if i + 1 in full and not ruled(i, i + 1) else 1e9

@@ -275,6 +275,7 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: 
                 for char in span["chars"]:
                     text = char["c"]
                     box = char["bbox"]
+                    x0, x1 = box[0], box[2]
                     height = 0.0
                     # Nearly all characters are plain ones: the rest of this loop is about others.
                     if char["synthetic"]:
@@ -283,11 +284,14 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: 
                         if text == "\ufffd" or "\ue000" <= text <= "\uf8ff" or (text < " " and not font.is_extension):
                             layer.num_unknown += not (font.is_extension or "\uf8e5" <= text <= "\uf8fe")
                         if font.is_extension and span["font"] in named:
-                            text, height = font.read_named(text, (box[2] - box[0]) / max(size, 0.1))
+                            text, height = font.read_named(text, (x1 - x0) / max(size, 0.1))
                         else:
                             text, height = font.read(text)
+                    if x1 - x0 < 0.01 and glyphs and abs(glyphs[-1].x1 - x0) < 0.01 and text.isalpha():
+                        # The second letter of a ligature comes without a width: the next may be set before it.
+                        glyphs[-1].x1 = x0 = (glyphs[-1].x0 + x1) / 2
                     if text:
-                        glyphs.append(Glyph(text, box[0], box[2], char["origin"][1], size, font, height))
+                        glyphs.append(Glyph(text, x0, x1, char["origin"][1], size, font, height))
                 num_hidden += len(span["chars"]) if hidden else 0
             num_glyphs += len(glyphs)
             if num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
