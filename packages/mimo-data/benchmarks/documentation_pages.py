@@ -100,6 +100,9 @@ def truth(data: bytes) -> dict[str, list[str]]:
     etree.strip_elements(root, "script", "style", "button", "nav", with_tail=False)
     for line_end in root.iter("br"):
         line_end.tail = f"\n{line_end.tail or ''}"
+    # As its style sheet writes it.
+    for kind in root.xpath("//span[@class='classifier']"):
+        kind.text = f" : {kind.text or ''}"
     for mark in root.xpath("//span[@class='lineno' or @class='linenos']|//*[@class='headerlink' or @class='ttc']"):
         mark.drop_tree()
     listings = [str(block.text_content()) for block in root.iter("pre")]

@@ -29,6 +29,19 @@ def test_structure_becomes_markdown():
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("means<em> </em>this, <b> <a href='/y'>that</a></b>", "means this, **that**"),
+        ("<strong>K</strong><span class='classifier'>array of floats</span>", "**K** : array of floats"),
+        ("Runtime<span class='stab portability'><code>rt</code></span>", "Runtime `rt`"),
+    ],
+    ids=["blanks that are set bold", "Sphinx's types", "rustdoc's marks"],
+)
+def test_words_stay_apart(written, text):
+    assert part_of(page(f"<p>{written}</p>")) == text
+
+
 def test_furniture_is_left_out():
     markdown = extract_html(
         "<body><header>Site</header><nav><a href=/>Home</a></nav><div class='left-sidebar'>Related pages</div>"

@@ -34,6 +34,8 @@ _AROUND_LINE_END = re.compile(r"\s*\n\s*")
 _ODD_SPACE = re.compile(r"[\t\r\n\f\xa0]|  ")
 _DISPLAY = re.compile(r"\$\$([^$]+)\$\$")
 _RAW_DELIMITER = re.compile(r"\\[()\[\]]|\$")
+# What Sphinx's and rustdoc's style sheets set between a name and its type or mark.
+_WRITTEN_BEFORE = {"classifier": " : ", **dict.fromkeys(("stab portability", "stab unstable", "stab deprecated"), " ")}
 _FORGED = str.maketrans("", "", DOLLAR + PROTECTED)
 # A list, a quotation or a table counts for more than one level: each takes several calls.
 _MAX_DEPTH = 240
@@ -268,6 +270,11 @@ class _Writer:
         else:
             self._protect(("^" if raised else "_") + (text if len(text) == 1 else f"({text})"))
 
+    def _span(self, element: etree._Element, depth: int) -> None:
+        if (before := _WRITTEN_BEFORE.get(element.get("class") or "")) and self._inline:
+            self._inline.append(before)
+        self._children(element, depth)
+
     def _bold(self, element: etree._Element, depth: int) -> None:
         self._emphasis(element, depth, "**")
 
@@ -278,7 +285,8 @@ class _Writer:
         if len(element) and next(element.iter(*_BLOCKS, CODE_TAG, "br"), None) is not None:
             self._children(element, depth)
             return
-        outer, self._inline = self._inline, []
+        # Not empty: a blank that begins the element counts, as what stands before it may have none.
+        outer, self._inline = self._inline, [""]
         self._children(element, depth)
         text = "".join(self._inline)
         self._inline = outer
@@ -338,6 +346,7 @@ _RULES: dict[object, Callable[[_Writer, etree._Element, int], None]] = {
     **dict.fromkeys(("em", "i"), _Writer._italic),
     CODE_TAG: _Writer._code,
     FORMULA_TAG: _Writer._formula,
+    "span": _Writer._span,
     "br": _Writer._line_end,
     "blockquote": _Writer._quote,
     "table": _Writer._table,
