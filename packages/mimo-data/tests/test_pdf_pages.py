@@ -412,3 +412,24 @@ def test_a_head_with_the_page_number_is_no_text_even_far_from_the_edge(gap, kept
     column(page, 85 + gap, 120, ["Reading pages in their order"], size=9)
     column(page, 80, 150, [f"{WORDS} this page, line {n}." for n in range(12)])
     assert ("Reading pages" in read(page)) is kept
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["the file says so", "silently"])
+@pytest.mark.parametrize("angle", [0, 90, 180, 270])
+def test_a_page_on_its_side_is_read_as_if_it_stood_upright(angle, declared):
+    upright = blank()
+    column(upright, 72, 80, [f"{WORDS} this page, line {n}." for n in range(8)])
+    for number, row in enumerate([("Name", "Tokens", "Share"), ("web", "3.71T", "95%"), ("code", "83.0B", "2%")]):
+        for place, cell in enumerate(row):
+            column(upright, 100 + 90 * place, 260 + 14 * number, [cell])
+    for y in (248, 264, 292):
+        upright.draw_line((95, y), (340, y), width=0.5)
+    expected = read(upright)
+    turned = pymupdf.open()
+    size = (800, 600) if angle % 180 else (600, 800)
+    page = turned.new_page(width=size[0], height=size[1])
+    page.show_pdf_page(page.rect, upright.parent, 0, rotate=angle)
+    if declared:
+        page.set_rotation(angle)
+    assert "| web | 3.71T | 95% |" in expected
+    assert read(page) == expected

@@ -1,7 +1,7 @@
 """A PDF file's pages as glyphs, rules and images: the only module that uses PyMuPDF, whose licence is the AGPL.
 
-That is why PDF is an extra of its own (`pip install 'mimo-data[pdf]'`). Text that is not horizontal is left
-out. A crash inside MuPDF's C code is not caught here; whoever reads files of strangers runs this in a
+That is why PDF is an extra of its own (`pip install 'mimo-data[pdf]'`). Text that runs another way than most of
+its page is left out. A crash inside MuPDF's C code is not caught here; whoever reads files of strangers runs this in a
 process that may die.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from mimo_data.pdf.fonts import MONOSPACED_FLAG, Font, font_of
 from mimo_data.pdf.symbols import BIG
+from mimo_data.pdf.turn import Turn, set_upright
 from mimo_data.run import DataError
 
 _MAX_PAGES = 20_000
@@ -144,7 +145,8 @@ class Reader:
         """The lines of page `number`, from 0, and its height: a third of the time of its `layer`."""
         try:
             page = self._document[number]
-            content, height = page.get_text("dict", flags=self._flags), page.rect.height
+            content = page.get_text("dict", flags=self._flags)
+            turn = set_upright(content)
             fixed = self._fixed_fonts(self._document.get_page_fonts(number))
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return [], 1.0
@@ -152,27 +154,28 @@ class Reader:
         for block in content["blocks"]:
             for line in block.get("lines", ()):
                 spans = [span for span in line["spans"] if not span["text"].isspace()]
-                if spans and abs(line["dir"][0]) > 0.9:
+                if spans and line["dir"][0] > 0.9:
                     text = "".join(span["text"] for span in line["spans"]).strip()
                     largest = max(spans, key=lambda span: len(span["text"]))
                     code = font_of(largest["font"], largest["flags"]).monospaced or largest["font"] in fixed
                     x0, y0, x1, y1 = line["bbox"]
                     lines.append(Line(text, x0, y0, x1, y1, largest["size"], code))
-        return lines, height
+        return lines, turn.height
 
     def layer(self, number: int) -> Layer:
         """What page `number`, from 0, draws; empty when the page is damaged."""
         try:
             page = self._document[number]
-            layer = Layer(page.rect.width, page.rect.height)
             content = page.get_text("rawdict", flags=self._flags)
+            turn = set_upright(content)
             log = page.get_bboxlog()
             fonts = self._document.get_page_fonts(number)
             named, fixed = self._named_fonts(fonts), self._fixed_fonts(fonts)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return Layer(1.0, 1.0)
+        layer = Layer(turn.width, turn.height)
         _read_pieces(content, layer, named, fixed)
-        _read_paths(log, page.rotation_matrix, layer)
+        _read_paths(log, turn, layer)
         return layer
 
     def _named_fonts(self, fonts: list[Any]) -> set[str]:
@@ -265,7 +268,7 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: 
     num_glyphs = num_hidden = 0
     for number, block in enumerate(content["blocks"]):
         for line in block.get("lines", ()):
-            if abs(line["dir"][0]) < 0.9:
+            if line["dir"][0] < 0.9:
                 continue
             glyphs: list[Glyph] = []
             for span in line["spans"]:
@@ -274,8 +277,7 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: 
                 hidden = span.get("alpha", 255) == 0
                 for char in span["chars"]:
                     text = char["c"]
-                    box = char["bbox"]
-                    x0, x1 = box[0], box[2]
+                    x0, _, x1, _ = char["bbox"]
                     height = 0.0
                     # Nearly all characters are plain ones: the rest of this loop is about others.
                     if char["synthetic"]:
@@ -325,14 +327,10 @@ def _piece(glyphs: list[Glyph], block: int) -> Piece:
     return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text, level)
 
 
-def _read_paths(log: list[Any], rotation: Any, layer: Layer) -> None:
-    import pymupdf
-
+def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
     area = 0.0
     for kind, box in log[:_MAX_PATHS]:
-        x0, y0, x1, y1 = box
-        if rotation.a != 1:
-            x0, y0, x1, y1 = pymupdf.Rect(box) * rotation  # type: ignore[no-untyped-call]
+        x0, y0, x1, y1 = turn.box(box)
         if kind == "fill-image":
             area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
         elif kind.endswith("path"):
