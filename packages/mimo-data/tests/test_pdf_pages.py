@@ -44,6 +44,23 @@ def test_three_columns_are_read_one_after_the_other_below_a_title_over_all():
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("table_y", [80, 560], ids=["below a table", "above a table"])
+def test_columns_are_read_one_after_the_other_beside_a_table_over_both(table_y):
+    page = blank()
+    for row in range(16):
+        for place in range(9):
+            column(page, 60 + 55 * place, table_y + 11 * row, [f"{row}.{place}"], size=9)
+    column(page, 100, table_y + 190, ["Table 1. What was measured, over both of the columns of this page."])
+    text_y = 300 if table_y < 300 else 80
+    for line in range(20):
+        for x, name in ((50, "First"), (320, "Second")):
+            column(page, x, text_y + 12 * line, [f"{name} column, its line {line}, {WORDS[:24]}"])
+    text = read(page)
+    places = [text.index(f"{name} column, its line {line},") for name in ("First", "Second") for line in range(20)]
+    assert places == sorted(places)
+    assert "| 3.0 | 3.1 |" in text
+
+
 def test_rows_of_cards_are_read_row_by_row():
     page = blank()
     for row in range(2):

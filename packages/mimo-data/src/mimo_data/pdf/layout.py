@@ -17,6 +17,12 @@ from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 
 _MIN_LINES = 5
 """A column has at least so many lines."""
+_MIN_GAP = 0.9
+"""Ems of white between a wide table or figure and columns of text."""
+_MIN_WIDE_GAP = 2.6
+"""Ems of white that divide a page, as between rows of cards."""
+_MIN_LINE = 25
+"""Characters; lines of text in columns are longer on average."""
 _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
@@ -41,11 +47,42 @@ class Row:
 
 def columns(pieces: Sequence[Piece], width: float, *, depth: int = 0) -> list[list[Piece]]:
     """Pieces by column and band, in reading order."""
+    if not pieces:
+        return []
     gutter = _gutter(pieces, width) if depth < 4 and len(pieces) >= 2 * _MIN_LINES else None
     if gutter is None:
-        return [list(pieces)] if pieces else []
+        parts = _with_columns_apart(pieces, width) if depth < 2 else []
+        return [column for part in parts for column in columns(part, width, depth=depth + 1)] or [list(pieces)]
     # A white band over the whole width, as between rows of cards, divides before columns do.
-    return [column for band in _bands(pieces) for column in _divided(band, gutter, width, depth)]
+    return [column for band in _bands(pieces, _MIN_WIDE_GAP) for column in _divided(band, gutter, width, depth)]
+
+
+def _with_columns_apart(pieces: Sequence[Piece], width: float) -> list[list[Piece]]:
+    """The upper and the lower part of a page of which one is in two columns, below or above a wide table or figure."""
+    bands = _bands(pieces, _MIN_GAP)
+    parts = [
+        ([p for band in bands[:end] for p in band], [p for band in bands[end:] for p in band])
+        for end in range(1, len(bands))
+    ]
+    # The largest part first, so that it has all of the columns.
+    for upper, lower in parts:
+        if _is_in_two(lower, width):
+            return [upper, lower]
+    for upper, lower in reversed(parts):
+        if _is_in_two(upper, width):
+            return [upper, lower]
+    return []
+
+
+def _is_in_two(pieces: Sequence[Piece], width: float) -> bool:
+    """Whether two columns of text, alike, stand beside each other; columns of a table seldom are."""
+    gutter = _gutter(pieces, width) if len(pieces) >= 2 * _MIN_LINES else None
+    if gutter is None:
+        return False
+    left, right = [p for p in pieces if p.x1 <= gutter + 1], [p for p in pieces if p.x0 >= gutter - 1]
+    widths = [max(p.x1 for p in side) - min(p.x0 for p in side) for side in (left, right)]
+    is_text = all(sum(len(p.text) for p in side) > _MIN_LINE * len(side) for side in (left, right))
+    return is_text and len(left) + len(right) == len(pieces) and min(widths) > 0.85 * max(widths)
 
 
 def _divided(pieces: Sequence[Piece], gutter: float, width: float, depth: int) -> list[list[Piece]]:
@@ -80,10 +117,10 @@ def _divided(pieces: Sequence[Piece], gutter: float, width: float, depth: int) -
     return ordered
 
 
-def _bands(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces divided where nothing stands for the height of three lines."""
+def _bands(pieces: Sequence[Piece], gap: float) -> list[list[Piece]]:
+    """Pieces divided where nothing stands for a height of `gap` ems."""
     sizes = sorted(piece.size for piece in pieces)
-    least = 2.6 * sizes[len(sizes) // 2]
+    least = gap * sizes[len(sizes) // 2]
     bands: list[list[Piece]] = []
     reach = float("-inf")
     for piece in sorted(pieces, key=lambda piece: piece.y0):
