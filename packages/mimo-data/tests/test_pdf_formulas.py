@@ -157,6 +157,36 @@ def test_rows_between_tall_brackets_are_a_matrix():
     assert found == "$$\nA=\\begin{bmatrix}\na & b \\\\\nc & d\n\\end{bmatrix}\n$$"
 
 
+def test_dots_below_each_other_or_in_a_slant_are_one_sign():
+    found = display([
+        ("CMEX10", 10, 180, 162, " "),
+        ("CMMI10", 10, 190, 168, "a"),
+        *(("CMR10", 10, 190, 174 + 4 * n, ".") for n in range(3)),
+        *(("CMR10", 10, 204 + 4 * n, 174 + 4 * n, ".") for n in range(3)),
+        ("CMMI10", 10, 190, 194, "b"), ("CMMI10", 10, 212, 194, "c"),
+        ("CMEX10", 10, 220, 162, "!"),
+    ])  # fmt: skip
+    assert r"\vdots & \ddots" in found
+
+
+def test_the_bar_before_an_arrow_makes_a_mapping():
+    found = display([
+        ("CMMI10", 10, 190, 180, "x"), ("CMSY10", 10, 198, 180, "7"), ("CMSY10", 10, 203, 180, "\xa1"),
+        ("CMMI10", 10, 212, 180, "y"),
+    ])  # fmt: skip
+    assert found == "$$\nx\\mapsto y\n$$"
+
+
+@pytest.mark.parametrize("point", ["CMMI10", "CMR10"])
+def test_a_number_with_a_point_is_whole_at_the_start_of_a_formula(point):
+    glyphs = [
+        ("CMR10", 10, 72, 180, "about"), ("CMR10", 10, 102, 180, "1"), (point, 10, 107, 180, "."),
+        ("CMR10", 10, 112, 180, "65"), ("CMSY10", 10, 125, 180, "\x00"), ("CMMI10", 10, 133, 180, "X"),
+        ("CMR10", 10, 143, 180, "as"), ("CMR10", 10, 158, 180, "given"),
+    ]  # fmt: skip
+    assert display(glyphs) == "about $1.65-X$ as given"
+
+
 @pytest.mark.parametrize(
     ("below", "latex"), [(188.5, r"\binom{n}{k}"), (186, "\\begin{pmatrix}\nn \\\\\nk\n\\end{pmatrix}")]
 )

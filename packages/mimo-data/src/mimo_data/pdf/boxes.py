@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from mimo_data.pdf.textlayer import Glyph
 
 AXIS = 0.25
 """Height of fraction bars over the baseline, in ems (0.25 in Computer Modern)."""
+
+_MAX_DOTS = 30
+"""In one formula; more are leaders or a drawing."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,31 @@ def boxes_of(glyphs: Sequence[Glyph]) -> list[Box]:
         if same and (glyph.text in PIECES or (text in "|‖⏐" and same.top - 1 < bottom and top < same.bottom + 1)):
             same.top, same.bottom = min(same.top, top), max(same.bottom, bottom)
             same.y = (same.top + same.bottom) / 2 + AXIS * glyph.size
+        elif text == "→" and any(b.text == "↦" and abs(b.x1 - box.x0) < 0.2 * box.size for b in boxes[-1:]):
+            boxes[-1].x1 = box.x1
         else:
             boxes.append(box)
-    return boxes
+    return _with_ellipses(boxes)
+
+
+def _with_ellipses(boxes: list[Box]) -> list[Box]:
+    """Three dots below each other, straight or in a slant, are one sign; those in a row become one later."""
+    dots = sorted((box for box in boxes if box.text == "."), key=lambda box: box.y)
+    taken: set[int] = set()
+    found: list[Box] = []
+    for first, second, third in itertools.combinations(dots, 3) if len(dots) <= _MAX_DOTS else ():
+        size = first.size
+        steps = [(b.x0 - a.x0, b.y - a.y) for a, b in ((first, second), (second, third))]
+        (right, down), (right_again, down_again) = steps
+        is_even = abs(right - right_again) < 0.1 * size and abs(down - down_again) < 0.1 * size
+        if not is_even or not 0.2 * size < down < 0.6 * size or taken & set(map(id, (first, second, third))):
+            continue
+        if abs(right) < 0.1 * size:
+            latex, text = r"\vdots", "⋮"
+        elif 0.2 * size < right < 0.8 * size:
+            latex, text = r"\ddots", "⋱"
+        else:
+            continue
+        taken.update(map(id, (first, second, third)))
+        found.append(Box(latex, first.x0, third.x1, third.y, first.top, third.bottom, size, text))
+    return [*(box for box in boxes if id(box) not in taken), *found]

@@ -41,6 +41,7 @@ _HEIGHTS = (
     (0x46, 0x58, 1.0), (0x58, 0x60, 1.4), (0x60, 0x61, 1.0), (0x61, 0x62, 1.4), (0x62, 0x68, 0.3), (0x68, 0x70, 1.8),
     (0x70, 0x71, 1.2), (0x71, 0x72, 1.8), (0x72, 0x73, 2.4), (0x73, 0x75, 3.0), (0x75, 0x80, 0.6),
 )  # fmt: skip
+_CMSY = re.compile(r"^cmb?sy\d|mathsymbols", re.IGNORECASE)
 # Adobe's private characters for pieces of tall delimiters, which some fonts name.
 _PIECES = {
     0xF8E6: "⏐", 0xF8EB: "⎛", 0xF8EC: "⎜", 0xF8ED: "⎝", 0xF8EE: "⎡", 0xF8EF: "⎢", 0xF8F0: "⎣", 0xF8F1: "⎧",
@@ -99,6 +100,9 @@ class Font:
             return symbol, _UNICODE_HEIGHTS.get(symbol, 1.0)
         if self.style == "symbol" and text == "√":
             return text, 1.0
+        if text == "7" and _CMSY.search(self.name):
+            # Its code: the bar before the arrow of a mapping, which no Unicode character is.
+            return "↦", 0.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
         return "" if text in _INVISIBLE or (text < " " and text != "\t") else text, 0.0

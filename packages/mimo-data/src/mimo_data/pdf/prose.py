@@ -91,6 +91,11 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             found[run.start() : run.end()] = "t" * len(part)
     position = 0
     while position < len(glyphs):
+        if glyphs[position].text == "." and found[max(0, position - 1) : position + 2] in (
+            ["d", ",", "d"],
+            ["d", "t", "d"],
+        ):
+            found[position] = "d"
         if found[position] != "t":
             if found[position] == "a":
                 found[position] = "m" if any(c in "mx" for c in found[max(0, position - 2) : position + 3]) else "t"
@@ -101,9 +106,6 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             end += 1
         word = "".join(glyph.text for glyph in glyphs[position:end])
         if not word:
-            near = found[position - 1 : position + 2]
-            if glyphs[position].text == "." and near == ["d", "t", "d"]:
-                found[position] = "d"
             position += 1
             continue
         if (
