@@ -127,6 +127,35 @@ def test_small_glyphs_above_and_below_a_sum_are_its_limits():
     assert found == "$$\ny=\\sum_{i=0}^nx_i\n$$"
 
 
+def test_limits_belong_to_the_nearest_of_sums_side_by_side():
+    found = display([
+        ("CMEX10", 10, 200, 170, "X"), ("CMMI10", 7, 197, 192, "i"),
+        ("CMR10", 7, 201, 192, "=0"), ("CMMI10", 7, 203, 167.5, "m"),
+        ("CMEX10", 10, 212, 170, "X"), ("CMMI10", 7, 210, 192, "j"),
+        ("CMR10", 7, 214, 192, "=0"), ("CMMI10", 7, 215, 167.5, "n"),
+        ("CMMI10", 10, 224, 180, "a"),
+    ])  # fmt: skip
+    assert found == "$$\n\\sum_{i=0}^m\\sum_{j=0}^na\n$$"
+
+
+def test_a_superscript_of_a_subscript_may_stand_on_the_baseline():
+    found = display([
+        ("CMMI10", 10, 190, 180, "F"), ("CMMI10", 7, 196, 181.5, "p"), ("CMMI10", 5, 200, 179.5, "n"),
+        ("CMR10", 10, 208, 180, "="), ("CMMI10", 10, 218, 180, "G"),
+    ])  # fmt: skip
+    assert found == "$$\nF_{p^n}=G\n$$"
+
+
+def test_a_root_between_lines_of_words_keeps_its_bar():
+    glyphs = [
+        ("CMR10", 10, 72, 168, "Words above reach down to the bar"),
+        ("CMR10", 10, 72, 180, "where"), ("CMSY10", 10, 102, 171.6, "p"), ("CMMI10", 10, 107, 180, "x"),
+        ("CMR10", 10, 116, 180, "is"), ("CMR10", 10, 130, 180, "what"), ("CMR10", 10, 155, 180, "was"),
+        ("CMR10", 10, 175, 180, "meant"),
+    ]  # fmt: skip
+    assert r"$\sqrt{x}$ is what was meant" in display(glyphs, [(107, 112.2, 171.5)])
+
+
 def test_an_accent_stands_over_its_letter():
     found = display([
         ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"),

@@ -396,9 +396,9 @@ def _named(word: str, *, applied: bool) -> str:
 
 def _limits(boxes: list[Box], depth: int) -> list[Box]:
     """Small boxes right above and below a sum, a limit or a brace become its scripts."""
-    for operator in [box for box in boxes if box.text in LIMITS or box.text in UNDER or box.text in "⏞⏟"]:
-        if not operator.text:
-            continue
+    operators = [box for box in boxes if box.text in LIMITS or box.text in UNDER or (box.text and box.text in "⏞⏟")]
+    middles = [operator.middle for operator in operators]
+    for number, operator in enumerate(operators):
         tall = operator.text in LIMITS
         top = operator.top if tall else operator.y - 0.75 * operator.size
         bottom = operator.bottom if tall else operator.y + 0.1 * operator.size
@@ -409,8 +409,10 @@ def _limits(boxes: list[Box], depth: int) -> list[Box]:
             and box.size < 0.85 * operator.size
             and not (box.tall and box.size > 0.85 * operator.size)
         ]
-        below = _chain(operator, [box for box in small if box.y - 0.45 * box.size > bottom - 0.12 * operator.size])
-        above = _chain(operator, [box for box in small if box.y < top + 0.15 * operator.size])
+        others = middles[:number] + middles[number + 1 :]
+        below = [box for box in small if box.y - 0.45 * box.size > bottom - 0.12 * operator.size]
+        above = [box for box in small if box.y < top + 0.15 * operator.size]
+        below, above = (_chain(operator, others, near) for near in (below, above))
         if not below and not above:
             continue
         latex = operator.latex
@@ -426,16 +428,20 @@ def _limits(boxes: list[Box], depth: int) -> list[Box]:
     return boxes
 
 
-def _chain(operator: Box, boxes: list[Box]) -> list[Box]:
-    """Boxes that hang together and touch the operator's width."""
-    ordered = sorted(boxes, key=lambda box: box.x0)
+def _chain(operator: Box, others: Sequence[float], boxes: list[Box]) -> list[Box]:
+    """Boxes that hang together and touch the operator's width, those nearer to one of the others' middles aside."""
     chains: list[list[Box]] = []
-    for box in ordered:
+    for box in sorted(boxes, key=lambda box: box.x0):
         if chains and box.x0 - max(b.x1 for b in chains[-1]) < 0.4 * operator.size:
             chains[-1].append(box)
         else:
             chains.append([box])
-    return next((c for c in chains if min(b.x0 for b in c) < operator.x1 and max(b.x1 for b in c) > operator.x0), [])
+    chain = next((c for c in chains if min(b.x0 for b in c) < operator.x1 and max(b.x1 for b in c) > operator.x0), [])
+    start, end = min((box.x0 for box in chain), default=0.0), max((box.x1 for box in chain), default=0.0)
+    rivals = [middle for middle in others if start < middle < end]
+    return [
+        box for box in chain if all(abs(box.middle - operator.middle) <= abs(box.middle - rival) for rival in rivals)
+    ]
 
 
 def _line(boxes: list[Box], depth: int) -> str:
@@ -460,6 +466,9 @@ def _line(boxes: list[Box], depth: int) -> str:
         small = box.size < 0.88 * size
         off = not (box.tall and not small) and (abs(rise) > (0.08 if small else 0.3) * size)
         if box.text in ("′", "'", "’", "″") and base is not None:
+            off = True
+        if scripts and box.size < 0.85 * max(script.size for script in scripts):
+            # A superscript of a subscript may stand on the formula's own baseline.
             off = True
         if off and (base is not None or boxes_on == 0):
             scripts.append(box)

@@ -23,6 +23,8 @@ _MIN_WIDE_GAP = 2.6
 """Ems of white that divide a page, as between rows of cards."""
 _MIN_LINE = 25
 """Characters; lines of text in columns are longer on average."""
+_MIN_LETTERS = 12
+"""On one baseline: more are a line of words."""
 _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
@@ -270,18 +272,23 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
     baseline = glyphs[0].y
     if all(abs(glyph.y - baseline) < 5 for glyph in glyphs):
         return [(glyphs, rules)]
+    size = max(glyph.size for glyph in glyphs if not glyph.text.isspace())
     letters: dict[float, int] = {}
     for glyph in glyphs:
-        if not glyph.font.is_math and glyph.text.isalpha():
+        if not glyph.font.is_math and glyph.text.isalpha() and glyph.size > 0.9 * size:
             y = round(glyph.y, 1)
             letters[y] = letters.get(y, 0) + 1
-    anchors = sorted(y for y, count in letters.items() if count >= 12)
     lines: list[float] = []
-    for y in anchors:
+    for y in sorted(y for y, count in letters.items() if count >= _MIN_LETTERS):
         if not lines or y - lines[-1] > 5:
             lines.append(y)
         elif letters[y] > letters[lines[-1]]:
             lines[-1] = y
+    if lines:
+        # Fewer letters are a line when no part of a fraction stands so far from the others.
+        for y in sorted(letters):
+            if letters[y] > 1 and all(abs(y - line) > 1.05 * size for line in lines):
+                lines.append(y)
     if len(lines) < 2:
         return [(glyphs, rules)]
     parts: list[tuple[list[Glyph], list[Rule]]] = [([], []) for _ in lines]
@@ -290,11 +297,22 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
         return min(range(len(lines)), key=lambda i: abs(lines[i] - y))
 
     for glyph in glyphs:
-        middle = (glyph.top + glyph.bottom) / 2 + 0.25 * glyph.size if glyph.height else glyph.y
-        parts[nearest(middle)][0].append(glyph)
+        parts[nearest(_middle(glyph))][0].append(glyph)
     for rule in rules:
-        parts[nearest(rule.y + 2.5)][1].append(rule)
+        root = next((glyph for glyph in glyphs if is_bar_of(rule, glyph)), None)
+        parts[nearest(rule.y + 2.5 if root is None else _middle(root))][1].append(rule)
+    parts.sort(key=lambda part: min((glyph.y for glyph in part[0]), default=0.0))
     return [part for part in parts if any(not glyph.text.isspace() for glyph in part[0])]
+
+
+def _middle(glyph: Glyph) -> float:
+    """The baseline of what stands beside it."""
+    return (glyph.top + glyph.bottom) / 2 + 0.25 * glyph.size if glyph.height else glyph.y
+
+
+def is_bar_of(rule: Rule, root: Glyph) -> bool:
+    """Whether a rule begins where a root's sign ends."""
+    return root.text == "√" and abs(root.x1 - rule.x0) < 0.3 * root.size and abs(root.top - rule.y) < root.size
 
 
 def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mimo_data.pdf.blocks import Block, column_blocks
 from mimo_data.pdf.furniture import Survey, lone_margins, ruled_margins, survey
-from mimo_data.pdf.layout import columns, rows
+from mimo_data.pdf.layout import columns, is_bar_of, rows
 from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
 from mimo_data.pdf.textlayer import Layer, Line, Piece, Reader, Rule, open_pdf
@@ -163,11 +163,7 @@ def _is_bar(rule: Rule, above: list[float], below: list[float], rules: Sequence[
     width = rule.x1 - rule.x0
     if width < 60:
         return max(below) - min(below) > 0.3 * width or (bool(above) and centred)
-    return (bool(above) and centred) or any(
-        glyph.text == "√" and abs(glyph.x1 - rule.x0) < 0.3 * glyph.size and abs(glyph.top - rule.y) < glyph.size
-        for piece in column
-        for glyph in piece.glyphs
-    )
+    return (bool(above) and centred) or any(is_bar_of(rule, glyph) for piece in column for glyph in piece.glyphs)
 
 
 def _is_centred(rule: Rule, ends: list[float]) -> bool:
