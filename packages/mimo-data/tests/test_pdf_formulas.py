@@ -164,6 +164,15 @@ def test_an_accent_stands_over_its_letter():
     assert found == "$$\n\\bar u=\\alpha\n$$"
 
 
+@pytest.mark.parametrize("extension", ["", "<28> <0028>\n<62> <02C6>", "<42> <F8EC>"], ids=["codes", "names", "pieces"])
+def test_a_wide_accent_of_the_extension_font_stands_over_its_letter(extension):
+    found = display([
+        ("CMEX10", 10, 190, 180, "b"), ("CMMI10", 10, 190, 180, "x"), ("CMR10", 10, 198, 180, "="),
+        ("CMMI10", 10, 206, 180, "y"),
+    ], extension=extension)  # fmt: skip
+    assert found == ("$$\n\\hat x=y\n$$" if "02C6" in extension else "$$\n\\widehat x=y\n$$")
+
+
 @pytest.mark.parametrize("extension", ["", "<12> <0028>\n<13> <0029>"])
 def test_tall_delimiters_come_in_pairs_whether_the_file_names_them_or_not(extension):
     found = display(
@@ -236,6 +245,18 @@ def test_rows_after_a_tall_brace_are_cases():
         ("CMMI10", 10, 238, 186, ">"), ("CMR10", 10, 246, 186, "0"),
     ])  # fmt: skip
     assert found == "$$\na=\\begin{cases}\n1, & x<0 \\\\\n5, & x>0\n\\end{cases}\n$$"
+
+
+def test_cases_may_have_words_of_any_length():
+    found = display([
+        ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 166, "\x1a"),
+        ("CMR10", 10, 204, 174, "1,"), ("CMR10", 10, 220, 174, "if"), ("CMMI10", 10, 233, 174, "x"),
+        ("CMMI10", 10, 241, 174, "<"), ("CMR10", 10, 249, 174, "0"),
+        ("CMR10", 10, 204, 186, "5,"), ("CMR10", 10, 220, 186, "in all of the other cases"),
+    ])  # fmt: skip
+    assert found == (
+        "$$\na=\\begin{cases}\n1, & \\text{if }x<0 \\\\\n5, & \\text{in all of the other cases}\n\\end{cases}\n$$"
+    )
 
 
 def test_relations_below_each_other_are_aligned_and_numbers_kept_as_tags():

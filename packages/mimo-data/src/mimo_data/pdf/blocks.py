@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mimo_data.pdf import code
 from mimo_data.pdf.formulas import formula, relation_positions
-from mimo_data.pdf.layout import Row, row_of
+from mimo_data.pdf.layout import Row, brace_of_cases, row_of
 from mimo_data.pdf.prose import join_lines, labels_of, text_of
 from mimo_data.pdf.symbols import OPERATORS
 from mimo_data.pdf.tables import find_tables
@@ -197,7 +197,9 @@ def _is_display(row: Row, labels: str, left: float, right: float) -> bool:
     num_math = sum(label in "mxr" for label in labels)
     if not num_math or len(labels.replace(" ", "")) < 2:
         return False
-    words = re.findall(r"t{3,}", labels)
+    brace = brace_of_cases(row.glyphs)
+    before = labels if brace is None else labels[: row.glyphs.index(brace)]
+    words = re.findall(r"t{3,}", before)
     num_text = sum(map(len, words))
     num_all = len(labels.replace(" ", ""))
     if num_text > 0.4 * num_all or (num_text > 12 and num_text > num_math):

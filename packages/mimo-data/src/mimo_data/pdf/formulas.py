@@ -31,6 +31,7 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
 _MODULUS = re.compile(r"(\\q?quad *)?(\()? *\\text\{ ?mod ?\}(.*)")
+_TEXT = r"\text{"
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
 
@@ -478,6 +479,12 @@ def _line(boxes: list[Box], depth: int) -> str:
         gap = box.x0 - end
         if boxes_on and gap > 0.75 * size:
             parts.append(r"\qquad" if gap > 1.75 * size else r"\quad")
+        elif gap > 0.2 * size and base is not None and not {base.text, box.text} & (RELATIONS | OPERATORS):
+            # LaTeX drops the blanks around words.
+            if parts[-1].startswith(_TEXT) and parts[-1].endswith("}"):
+                parts[-1] = f"{parts[-1][:-1]} }}"
+            elif box.latex.startswith(_TEXT):
+                box.latex = f"{_TEXT} {box.latex.removeprefix(_TEXT)}"
         base = box
         boxes_on += 1
         end = box.x1

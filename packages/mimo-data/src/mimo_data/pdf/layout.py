@@ -25,6 +25,8 @@ _MIN_LINE = 25
 """Characters; lines of text in columns are longer on average."""
 _MIN_LETTERS = 12
 """On one baseline: more are a line of words."""
+_MIN_HEIGHT_OF_CASES = 1.7
+"""Ems."""
 _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
@@ -273,8 +275,11 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
     if all(abs(glyph.y - baseline) < 5 for glyph in glyphs):
         return [(glyphs, rules)]
     size = max(glyph.size for glyph in glyphs if not glyph.text.isspace())
+    brace = brace_of_cases(glyphs)
     letters: dict[float, int] = {}
     for glyph in glyphs:
+        if brace is not None and glyph.x0 >= brace.x1:
+            continue
         if not glyph.font.is_math and glyph.text.isalpha() and glyph.size > 0.9 * size:
             y = round(glyph.y, 1)
             letters[y] = letters.get(y, 0) + 1
@@ -303,6 +308,15 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
         parts[nearest(rule.y + 2.5 if root is None else _middle(root))][1].append(rule)
     parts.sort(key=lambda part: min((glyph.y for glyph in part[0]), default=0.0))
     return [part for part in parts if any(not glyph.text.isspace() for glyph in part[0])]
+
+
+def brace_of_cases(glyphs: Sequence[Glyph]) -> Glyph | None:
+    """The leftmost brace, or its first piece, that is tall enough to have lines of words to its right."""
+    pieces = sorted((g for g in glyphs if g.height and g.text in "{⎧⎨⎩⎪"), key=lambda piece: piece.x0)
+    near = [piece for piece in pieces if piece.x0 - pieces[0].x0 < 0.3 * piece.size]
+    if not near or max(p.bottom for p in near) - min(p.top for p in near) < _MIN_HEIGHT_OF_CASES * near[0].size:
+        return None
+    return near[0]
 
 
 def _middle(glyph: Glyph) -> float:

@@ -20,7 +20,7 @@ ACCENTS = {
     "¯": r"\bar", "ˉ": r"\bar", "ˆ": r"\hat", "˜": r"\tilde", "˙": r"\dot", "¨": r"\ddot", "ˇ": r"\check",
     "˘": r"\breve", "´": r"\acute", "ˊ": r"\acute", "`": r"\grave", "˚": r"\mathring", "⃗": r"\vec",
     "\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar", "\u0305": r"\overline", "\u0307": r"\dot",
-    "\u0308": r"\ddot",
+    "\u0308": r"\ddot", "\u1dcd": r"\widehat", "\u0360": r"\widetilde",
 }  # fmt: skip
 WIDE = {r"\hat": r"\widehat", r"\tilde": r"\widetilde", r"\bar": r"\overline"}
 UNDER = frozenset(["lim", "liminf", "limsup", "max", "min", "sup", "inf", "det", "gcd", "Pr", "argmax", "argmin"])

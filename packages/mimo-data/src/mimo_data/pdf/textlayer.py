@@ -25,6 +25,8 @@ _MAX_PAGES = 20_000
 _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
 _MAX_NAME_LETTERS = 31
+# Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
+_NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)>|<22(?:11|0F|2B)>", re.IGNORECASE)
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 
@@ -187,10 +189,14 @@ class Reader:
             if not font_of(name, 0).is_extension:
                 continue
             if xref not in self._is_named:
-                self._is_named[xref] = self._document.xref_get_key(xref, "ToUnicode")[0] != "null"
+                self._is_named[xref] = _NAMED.search(self._cmap(xref)) is not None
             if self._is_named[xref]:
                 named.add(name)
         return named
+
+    def _cmap(self, font: int) -> bytes:
+        kind, stream = self._document.xref_get_key(font, "ToUnicode")
+        return self._document.xref_stream(int(stream.split()[0])) or b"" if kind == "xref" else b""
 
     def _fixed_fonts(self, fonts: list[Any]) -> set[str]:
         """Fonts of a page that have no telling name, as TeX's bitmaps, and whose letters are all of one width."""
