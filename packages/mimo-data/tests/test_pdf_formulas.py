@@ -225,6 +225,16 @@ def test_a_number_with_a_point_is_whole_at_the_start_of_a_formula(point):
     assert display(glyphs) == "about $1.65-X$ as given"
 
 
+def test_a_matrix_alone_may_have_a_superscript():
+    found = display([
+        ("CMEX10", 10, 196, 166, "\x12"),
+        ("CMMI10", 10, 204, 174, "a"), ("CMMI10", 10, 219, 174, "b"),
+        ("CMMI10", 10, 204, 186, "c"), ("CMMI10", 10, 219, 186, "d"), ("CMEX10", 10, 226, 166, "\x13"),
+        ("CMSY10", 7, 232, 168, "\x00"), ("CMR10", 7, 236, 168, "1"), ("CMMI10", 10, 242, 180, "x"),
+    ])  # fmt: skip
+    assert found == "$$\n\\begin{pmatrix}\na & b \\\\\nc & d\n\\end{pmatrix}^{-1}x\n$$"
+
+
 @pytest.mark.parametrize(
     ("below", "latex"), [(188.5, r"\binom{n}{k}"), (186, "\\begin{pmatrix}\nn \\\\\nk\n\\end{pmatrix}")]
 )

@@ -260,7 +260,9 @@ def _main_of(boxes: Sequence[Box], rules: Sequence[Rule]) -> tuple[float, float]
 
 def _main(boxes: Sequence[Box]) -> tuple[float, float]:
     """Baseline and size of the largest boxes."""
-    size = max((box.size for box in boxes if not box.tall), default=max(box.size for box in boxes))
+    # TeX sets tall delimiters from one size of font, also in scripts; a matrix seldom stands in one.
+    sizes = [box.size for box in boxes if not box.tall or box.latex.startswith(r"\begin")]
+    size = max(sizes, default=max(box.size for box in boxes))
     lines: dict[int, list[Box]] = {}
     large = [box for box in boxes if box.size > 0.88 * size]
     for box in large:

@@ -26,7 +26,7 @@ _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
 _MAX_NAME_LETTERS = 31
 # Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
-_NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)>|<22(?:11|0F|2B)>", re.IGNORECASE)
+_NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)|<22(?:11|0F|2B)", re.IGNORECASE)
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 
