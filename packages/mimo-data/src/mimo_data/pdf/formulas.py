@@ -30,7 +30,7 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
-_MODULUS = re.compile(r"(\\q?quad *)?(\()? *\\text\{ ?mod ?\}(.*)")
+_MODULUS = re.compile(r"(\\q?quad *)?(\()? *\\text\{ ?mod ?\}")
 _TEXT = r"\text{"
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
@@ -39,15 +39,35 @@ def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
     """LaTeX of one line of a formula; what is too long to be one comes out as its glyphs in a row."""
     if len(glyphs) > _MAX_GLYPHS:
         return join([latex_of(glyph.text, glyph.font) for glyph in glyphs])
-    return _MODULUS.sub(_modulus, _row(boxes_of(glyphs), list(rules), 0))
+    return _with_moduli(_row(boxes_of(glyphs), list(rules), 0))
 
 
-def _modulus(found: re.Match[str]) -> str:
-    space, opened, rest = found.groups()
-    if not opened:
-        return rf"\{'mod' if space else 'bmod'} {rest.lstrip()}"
-    inside, closed, after = rest.rpartition(")")
-    return rf"\pmod{{{inside.strip()}}}{after}" if closed and not after.strip(" .,;") else found[0]
+def _with_moduli(latex: str) -> str:
+    """With the word "mod" as the operator that it is, and each modulus in parentheses as its argument."""
+    parts: list[str] = []
+    while found := _MODULUS.search(latex):
+        space, opened = found.groups()
+        rest = latex[found.end() :].lstrip()
+        end = _closing(rest) if opened else -1
+        if opened and end < 0:
+            parts.append(latex[: found.end()])
+        elif opened:
+            parts += [latex[: found.start()], rf"\pmod{{{rest[:end].strip()}}}"]
+            rest = rest[end + 1 :]
+        else:
+            parts += [latex[: found.start()], rf"\{'mod' if space else 'bmod'} "]
+        latex = rest
+    return "".join([*parts, latex])
+
+
+def _closing(latex: str) -> int:
+    """Where the parenthesis that is open at the start is closed; -1 for nowhere."""
+    depth = 1
+    for position, sign in enumerate(latex):
+        depth += (sign == "(") - (sign == ")")
+        if not depth:
+            return position
+    return -1
 
 
 def _row(boxes: list[Box], rules: list[Rule], depth: int) -> str:
