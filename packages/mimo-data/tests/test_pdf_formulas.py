@@ -15,7 +15,7 @@ Glyphs = tuple[str, float, float, float, str]
 
 _ENCODINGS = {
     "CMR10": "175 /macron",
-    "CMMI10": "11 /alpha 12 /beta 25 /pi",
+    "CMMI10": "11 /alpha 12 /beta 25 /pi 59 /comma",
     "CMSY10": "0 /minus 24 /similar 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
     "CMEX10": "",
     "CMTT10": "",
@@ -367,3 +367,38 @@ def test_an_arrow_of_another_font_in_a_listing_moves_nothing():
         [("CMTT10", 10, 72, 180, "f(1)"), arrow, ("CMTT10", 10, 92, 192, "2"), ("CMTT10", 10, 72, 204, "g")]
     )
     assert found == "```\nf(1)\n  → 2\ng\n```"
+
+
+@pytest.mark.parametrize(
+    ("glyphs", "written"),
+    [
+        (
+            [("CMR10", 10, 102, 180, "("), ("CMMI10", 10, 107, 180, "x"), ("CMMI10", 10, 112, 180, ";"),
+             ("CMMI10", 10, 119, 180, "y"), ("CMR10", 10, 124, 180, ")")],
+            "take $(x,y)$ as",
+        ),
+        (
+            [("CMMI10", 10, 102, 180, "f"), ("CMR10", 10, 110, 180, ":"), ("CMMI10", 10, 118, 180, "X"),
+             ("CMSY10", 10, 126, 180, "\xa1"), ("CMMI10", 10, 134, 180, "Y")],
+            r"take $f:X\to Y$ as",
+        ),
+        (
+            [("CMMI10", 10, 102, 180, "a"), ("CMR10", 10, 110, 180, "="), ("CMMI10", 10, 118, 180, "b"),
+             ("CMR10", 10, 127, 180, "(mod"), ("CMMI10", 10, 149, 180, "n"), ("CMR10", 10, 154, 180, ")")],
+            r"take $a=b\pmod{n}$ as",
+        ),
+        (
+            [("CMMI10", 10, 102, 180, "f"), ("CMR10", 10, 110, 180, ":="), ("CMMI10", 10, 123, 180, "X")],
+            "take $f:=X$ as",
+        ),
+        (
+            [("CMR10", 10, 102, 180, "(with"), ("CMMI10", 10, 130, 180, "x"), ("CMMI10", 10, 135, 180, ";"),
+             ("CMMI10", 10, 144, 180, "y"), ("CMR10", 10, 149, 180, ")")],
+            "take (with $x$, $y$) as",
+        ),
+    ],
+    ids=["a pair", "a mapping", "a modulus", "a definition", "an aside"],
+)  # fmt: skip
+def test_what_stands_in_one_pair_of_brackets_or_beside_a_relation_is_one_formula(glyphs, written):
+    glyphs = [("CMR10", 10, 72, 180, "take"), *glyphs, ("CMR10", 10, 160, 180, "as"), ("CMR10", 10, 175, 180, "given")]
+    assert written in display(glyphs)

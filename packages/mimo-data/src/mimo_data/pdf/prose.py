@@ -79,6 +79,8 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         # A spaced ellipsis beside a comma or an operator is one of mathematics.
         if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
             found[run.start() : run.end()] = "e" * (run.end() - run.start())
+    for relation in re.finditer(r"(?<=[mxd)] )(?:[:|∣](?= )|:(?==))|:(?==)", _aligned(glyphs, found)):
+        found[relation.start()] = "o"
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
         part = glyphs[run.start() : run.end()]
@@ -116,10 +118,14 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             found[position:end] = "f" * len(word)
         elif (
             word == "mod"
-            and "".join(found[:position]).rstrip()[-1:] in tuple("mxd)")
+            and (before := re.search(r"[mxd)] *(?:\( *)?$", "".join(found[:position]))) is not None
             and "".join(found[end:]).lstrip()[:1] in tuple("mxd(")
         ):
             found[position:end] = "rrr"
+            # The blank before a parenthesis does not end the formula.
+            found[before.start() + 1 : position] = [
+                "r" if label == " " else label for label in found[before.start() + 1 : position]
+            ]
         elif len(word) == 1 and (
             unicodedata.name(word, "").startswith("GREEK")
             or (italic_letters and glyphs[position].font.italic and not _in_italic_text(glyphs, position))
@@ -127,6 +133,11 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         ):
             found[position] = "m"
         position = end
+
+
+def _aligned(glyphs: Sequence[Glyph], found: Sequence[str]) -> str:
+    """The labels, with signs in the place of theirs that may be relations."""
+    return "".join(g.text if g.text in tuple(":|∣=") else label for g, label in zip(glyphs, found, strict=True))
 
 
 def _is_applied(glyphs: Sequence[Glyph], found: Sequence[str], start: int, end: int) -> bool:
@@ -165,7 +176,8 @@ def formula_spans(labels: str) -> list[tuple[int, int]]:
             position += 1
             continue
         start = _reach_left(labels, position, spans[-1][1] if spans else 0)
-        end = _reach_right(labels, position)
+        opened = labels.count("(", start, position) - labels.count(")", start, position)
+        end = _reach_right(labels, position, opened)
         start, end = _trimmed(labels, start, end)
         if start < end and re.search(r"[mxr]", labels[start:end]):
             if spans and start < spans[-1][1]:
@@ -175,8 +187,7 @@ def formula_spans(labels: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _reach_right(labels: str, position: int) -> int:
-    depth = 0
+def _reach_right(labels: str, position: int, depth: int) -> int:
     while position < len(labels):
         label = labels[position]
         before = labels[position - 1] if position else " "
