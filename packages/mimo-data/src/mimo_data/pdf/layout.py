@@ -276,23 +276,25 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
         return [(glyphs, rules)]
     size = max(glyph.size for glyph in glyphs if not glyph.text.isspace())
     brace = brace_of_cases(glyphs)
-    letters: dict[float, int] = {}
+    letters: dict[float, list[Glyph]] = {}
     for glyph in glyphs:
-        if brace is not None and glyph.x0 >= brace.x1:
-            continue
-        if not glyph.font.is_math and glyph.text.isalpha() and glyph.size > 0.9 * size:
-            y = round(glyph.y, 1)
-            letters[y] = letters.get(y, 0) + 1
+        if glyph.text.isalpha() and glyph.size > 0.9 * size and (brace is None or glyph.x0 < brace.x1):
+            letters.setdefault(round(glyph.y, 1), []).append(glyph)
+    of_words = {y: sum(not glyph.font.is_math for glyph in found) for y, found in letters.items()}
     lines: list[float] = []
-    for y in sorted(y for y, count in letters.items() if count >= _MIN_LETTERS):
+    for y in sorted(y for y, count in of_words.items() if count >= _MIN_LETTERS):
         if not lines or y - lines[-1] > 5:
             lines.append(y)
-        elif letters[y] > letters[lines[-1]]:
+        elif of_words[y] > of_words[lines[-1]]:
             lines[-1] = y
     if lines:
-        # Fewer letters are a line when no part of a fraction stands so far from the others.
-        for y in sorted(letters):
-            if letters[y] > 1 and all(abs(y - line) > 1.05 * size for line in lines):
+        # What has fewer is a line when no part of a fraction or matrix stands so far from the others.
+        has_rows = any(glyph.height * glyph.size > _MIN_HEIGHT_OF_CASES * size for glyph in glyphs)
+        width = max(glyph.x1 for glyph in glyphs) - min(glyph.x0 for glyph in glyphs)
+        for y, found in sorted(letters.items()):
+            extent = max(glyph.x1 for glyph in found) - min(glyph.x0 for glyph in found)
+            is_wide = len(found) > 4 and extent > 0.25 * width and not has_rows
+            if (of_words[y] > 1 or is_wide) and all(abs(y - line) > 1.05 * size for line in lines):
                 lines.append(y)
     if len(lines) < 2:
         return [(glyphs, rules)]

@@ -19,6 +19,8 @@ from mimo_data.pdf.textlayer import Glyph
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
 # f name of a function, comma, e ellipsis, c code, t other text, blank.
 _OPERANDS = "mxd)f"
+_MAX_THIN_SPACE = 0.2
+"""Ems; words are further apart."""
 _MAX_NAME_LETTERS = 8
 _IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
@@ -81,6 +83,11 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             found[run.start() : run.end()] = "e" * (run.end() - run.start())
     for relation in re.finditer(r"(?<=[mxd)] )(?:[:|∣](?= )|:(?==))|:(?==)", _aligned(glyphs, found)):
         found[relation.start()] = "o"
+    for blank in re.finditer(r"(?<=[mx]) (?=\()", "".join(found)):
+        # TeX sets a thin space before a tall parenthesis.
+        before, after = glyphs[blank.start() - 1], glyphs[blank.end()]
+        if after.x0 - before.x1 < _MAX_THIN_SPACE * before.size:
+            found[blank.start()] = "o"
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
         part = glyphs[run.start() : run.end()]
