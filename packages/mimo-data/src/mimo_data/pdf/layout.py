@@ -63,6 +63,9 @@ def columns(pieces: Sequence[Piece], width: float, *, depth: int = 0) -> list[li
 
 def _with_columns_apart(pieces: Sequence[Piece], width: float) -> list[list[Piece]]:
     """The upper and the lower part of a page of which one is in two columns, below or above a wide table or figure."""
+    middle = (min(p.x0 for p in pieces) + max(p.x1 for p in pieces)) / 2
+    if min(sum(p.x1 < middle for p in pieces), sum(p.x0 > middle for p in pieces)) < _MIN_LINES:
+        return []
     bands = _bands(pieces, _MIN_GAP)
     parts = [
         ([p for band in bands[:end] for p in band], [p for band in bands[end:] for p in band])

@@ -81,12 +81,11 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         # A spaced ellipsis beside a comma or an operator is one of mathematics.
         if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
             found[run.start() : run.end()] = "e" * (run.end() - run.start())
-    for relation in re.finditer(r"(?<=[mxd)] )(?:[:|∣](?= )|:(?==))|:(?==)", _aligned(glyphs, found)):
-        found[relation.start()] = "o"
+    _mark_relations(glyphs, found)
     for blank in re.finditer(r"(?<=[mx]) (?=\()", "".join(found)):
         # TeX sets a thin space before a tall parenthesis.
-        before, after = glyphs[blank.start() - 1], glyphs[blank.end()]
-        if after.x0 - before.x1 < _MAX_THIN_SPACE * before.size:
+        left, right = glyphs[blank.start() - 1], glyphs[blank.end()]
+        if right.x0 - left.x1 < _MAX_THIN_SPACE * left.size:
             found[blank.start()] = "o"
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
@@ -142,9 +141,16 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         position = end
 
 
-def _aligned(glyphs: Sequence[Glyph], found: Sequence[str]) -> str:
-    """The labels, with signs in the place of theirs that may be relations."""
-    return "".join(g.text if g.text in tuple(":|∣=") else label for g, label in zip(glyphs, found, strict=True))
+def _mark_relations(glyphs: Sequence[Glyph], found: list[str]) -> None:
+    """Colons and bars between blanks behind a formula, as in `f : X → Y`, and `:=`; prose has no blank before a colon."""
+    for position, glyph in enumerate(glyphs):
+        if glyph.text not in (":", "|", "∣"):
+            continue
+        following = glyphs[position + 1].text if position + 1 < len(glyphs) else ""
+        before = found[max(0, position - 2) : position]
+        is_apart = before[1:] == [" "] and before[0] in "mxd)" and following == " "
+        if is_apart or (glyph.text == ":" and following == "="):
+            found[position] = "o"
 
 
 def _is_applied(glyphs: Sequence[Glyph], found: Sequence[str], start: int, end: int) -> bool:
