@@ -25,6 +25,7 @@ _MIN_LINE = 25
 """Characters; lines of text in columns are longer on average."""
 _MIN_LETTERS = 12
 """On one baseline: more are a line of words."""
+_MAX_LETTERS_OF_CASE = 40
 _MIN_HEIGHT_OF_CASES = 1.7
 """Ems."""
 _MAX_WIDTH = 20_000.0
@@ -316,12 +317,13 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
 
 
 def brace_of_cases(glyphs: Sequence[Glyph]) -> Glyph | None:
-    """The leftmost brace, or its first piece, that is tall enough to have lines of words to its right."""
+    """The leftmost brace, or its first piece, when it is tall and has lines of few words to its right."""
     pieces = sorted((g for g in glyphs if g.height and g.text in "{⎧⎨⎩⎪"), key=lambda piece: piece.x0)
     near = [piece for piece in pieces if piece.x0 - pieces[0].x0 < 0.3 * piece.size]
     if not near or max(p.bottom for p in near) - min(p.top for p in near) < _MIN_HEIGHT_OF_CASES * near[0].size:
         return None
-    return near[0]
+    words = Counter(round(g.y) for g in glyphs if g.x0 > near[0].x1 and g.text.isalpha() and not g.font.is_math)
+    return near[0] if max(words.values(), default=0) <= _MAX_LETTERS_OF_CASE else None
 
 
 def _middle(glyph: Glyph) -> float:

@@ -142,7 +142,7 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
 
 
 def _mark_relations(glyphs: Sequence[Glyph], found: list[str]) -> None:
-    """Colons and bars between blanks behind a formula, as in `f : X → Y`, and `:=`; prose has no blank before a colon."""
+    """Colons and bars between blanks behind a formula, `f : X → Y`, and `:=`; prose has none before a colon."""
     for position, glyph in enumerate(glyphs):
         if glyph.text not in (":", "|", "∣"):
             continue
