@@ -278,11 +278,11 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
     baseline = glyphs[0].y
     if all(abs(glyph.y - baseline) < 5 for glyph in glyphs):
         return [(glyphs, rules)]
-    size = max(glyph.size for glyph in glyphs if not glyph.text.isspace())
+    size = _common_size([glyph for glyph in glyphs if glyph.text.isalpha()])
     brace = brace_of_cases(glyphs)
     letters: dict[float, list[Glyph]] = {}
     for glyph in glyphs:
-        if glyph.text.isalpha() and glyph.size > 0.9 * size and (brace is None or glyph.x0 < brace.x1):
+        if glyph.text.isalpha() and glyph.size > 0.85 * size and (brace is None or glyph.x0 < brace.x1):
             letters.setdefault(round(glyph.y, 1), []).append(glyph)
     of_words = {y: sum(not glyph.font.is_math for glyph in found) for y, found in letters.items()}
     lines: list[float] = []
@@ -326,6 +326,13 @@ def brace_of_cases(glyphs: Sequence[Glyph]) -> Glyph | None:
     return near[0] if max(words.values(), default=0) <= _MAX_LETTERS_OF_CASE else None
 
 
+def _common_size(glyphs: Sequence[Glyph]) -> float:
+    """The largest that is no exception: scripts may outnumber what they stand at, a large initial or brace may not."""
+    weight = Counter([glyph.size for glyph in glyphs if not glyph.height])
+    largest = max(weight, default=glyphs[0].size if glyphs else 0.0)
+    return max((size for size, count in weight.items() if count >= 0.15 * len(glyphs)), default=largest)
+
+
 def _middle(glyph: Glyph) -> float:
     """The baseline of what stands beside it."""
     return (glyph.top + glyph.bottom) / 2 + 0.25 * glyph.size if glyph.height else glyph.y
@@ -339,10 +346,7 @@ def is_bar_of(rule: Rule, root: Glyph) -> bool:
 def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     """One row of these glyphs."""
     visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-    weight = Counter([glyph.size for glyph in visible if not glyph.height])
-    largest = max(weight, default=visible[0].size)
-    # Scripts may outnumber what they stand at; a heading's large initial may not set the size.
-    size = max((size for size, count in weight.items() if count >= 0.15 * len(visible)), default=largest)
+    size = _common_size(visible)
     lines = Counter([round(glyph.y, 1) for glyph in visible if abs(glyph.size - size) < 0.5 and not glyph.height])
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
