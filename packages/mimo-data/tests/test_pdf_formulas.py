@@ -156,6 +156,20 @@ def test_a_root_between_lines_of_words_keeps_its_bar():
     assert r"$\sqrt{x}$ is what was meant" in display(glyphs, [(107, 112.2, 171.5)])
 
 
+def test_fractions_in_a_line_keep_their_bars_beside_the_next_line():
+    glyphs = [("CMR10", 10, 72, 180, "that"), ("CMMI10", 10, 97, 180, "x"), ("CMR10", 10, 105, 180, "=")]
+    for number in range(3):
+        x = 113 + 20 * number
+        glyphs += [("CMR10", 7, x, 176, "10"), ("CMR10", 7, x + 1.8, 183.5, "7"), ("CMMI10", 10, x + 8.6, 180, "y")]
+        glyphs += [("CMR10", 10, x + 14.5, 180, "+")] if number < 2 else []
+    glyphs += [
+        ("CMR10", 10, 180, 180, "as"),
+        ("CMR10", 10, 72, 192.5, "Some words of the next line stand below"),
+    ]
+    rules = [(113 + 20 * number, 120 + 20 * number, 177.5) for number in range(3)]
+    assert r"that $x=\frac{10}{7}y+\frac{10}{7}y+\frac{10}{7}y$ as" in display(glyphs, rules)
+
+
 def test_an_accent_stands_over_its_letter():
     found = display([
         ("CMR10", 10, 200, 180, "\xaf"), ("CMMI10", 10, 200, 180, "u"),

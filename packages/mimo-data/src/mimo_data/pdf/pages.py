@@ -15,7 +15,7 @@ from mimo_data.pdf.furniture import Survey, lone_margins, ruled_margins, survey
 from mimo_data.pdf.layout import columns, is_bar_of, rows
 from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
-from mimo_data.pdf.textlayer import Layer, Line, Piece, Reader, Rule, open_pdf
+from mimo_data.pdf.textlayer import Glyph, Layer, Line, Piece, Reader, Rule, open_pdf
 
 _REFERENCES = re.compile(
     r"#*\s*(?:[\dA-Z]{1,2}\.?\s+)?(?:references(?: and notes)?|bibliography|literature cited|works cited)\s*[.:]?\s*$",
@@ -125,7 +125,7 @@ def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
     bare: list[Rule] = []
     for rule in rules:
         above: list[float] = []
-        below: list[float] = []
+        under: list[tuple[Glyph, bool]] = []
         for piece in column:
             if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 25:
                 continue
@@ -137,10 +137,14 @@ def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
                 if rule.y - 0.1 * glyph.size < glyph.y < rule.y + 1.6 * glyph.size or (
                     glyph.height and rule.y - 1 < glyph.top < rule.y + glyph.size
                 ):
-                    below += [glyph.x0, glyph.x1]
+                    under.append((glyph, piece.x1 - piece.x0 > 4 * (rule.x1 - rule.x0)))
                     rule.reach = max(rule.reach, 0.5 * glyph.size)
                 elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
                     above += [glyph.x0, glyph.x1]
+        # The next line of text may come near, too.
+        lowest = min((glyph.y + 0.75 * glyph.size for glyph, _ in under if not glyph.height), default=0.0)
+        near = [glyph for glyph, of_line in under if glyph.height or glyph.y < lowest or not of_line]
+        below = [end for glyph in near for end in (glyph.x0, glyph.x1)]
         if not (above and below):
             bare.append(rule)
         if below and _is_bar(rule, above, below, rules, column):

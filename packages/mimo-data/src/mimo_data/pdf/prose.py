@@ -82,10 +82,10 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
             found[run.start() : run.end()] = "e" * (run.end() - run.start())
     _mark_relations(glyphs, found)
-    for blank in re.finditer(r"(?<=[mx]) (?=\()", "".join(found)):
-        # TeX sets a thin space before a tall parenthesis.
+    for blank in re.finditer(r"(?<=[mx]) (?=[(m])", "".join(found)):
+        # TeX sets a thin space before a tall parenthesis and around fractions.
         left, right = glyphs[blank.start() - 1], glyphs[blank.end()]
-        if right.x0 - left.x1 < _MAX_THIN_SPACE * left.size:
+        if right.x0 - left.x1 < _MAX_THIN_SPACE * max(left.size, right.size):
             found[blank.start()] = "o"
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
