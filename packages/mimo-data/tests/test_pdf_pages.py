@@ -450,3 +450,11 @@ def test_a_page_on_its_side_is_read_as_if_it_stood_upright(angle, declared):
         page.set_rotation(angle)
     assert "| web | 3.71T | 95% |" in expected
     assert read(page) == expected
+
+
+def test_a_first_row_of_a_list_with_numbers_is_no_head():
+    page = blank()
+    for row in range(14):
+        column(page, 80, 100 + 24 * row, [str(row + 3)], size=9)
+        column(page, 140, 100 + 24 * row, [f"Name of part {row} and what it is about"], size=9)
+    assert "Name of part 0 " in read(page)

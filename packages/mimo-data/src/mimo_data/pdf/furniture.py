@@ -108,7 +108,13 @@ def _numbered_row(lines: list[Line], order: list[int], height: float, body_size:
     """The outermost row of a page when its number stands in it, apart from a title; margins may be wide."""
     outer = lines[order[0]]
     row = [i for i in order if abs(lines[i].y0 - outer.y0) < 0.3 * outer.size]
-    if len(row) != 2 or not any(_NUMBER.fullmatch(lines[i].text) for i in row):
+    number = next((lines[i] for i in row if _NUMBER.fullmatch(lines[i].text)), None)
+    # Numbers below each other are a column of a table or list.
+    if (
+        len(row) != 2
+        or number is None
+        or any(abs(line.x0 - number.x0) < 3 and line is not number and _NUMBER.fullmatch(line.text) for line in lines)
+    ):
         return []
     left, right = sorted((lines[i] for i in row), key=lambda line: line.x0)
     following = lines[order[2]]

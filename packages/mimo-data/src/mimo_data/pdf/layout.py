@@ -19,6 +19,8 @@ _MIN_LINES = 5
 """A column has at least so many lines."""
 _MIN_GAP = 0.9
 """Ems of white between a wide table or figure and columns of text."""
+_MAX_BANDS = 60
+"""Parts of a page between such gaps; with more it is no page of text."""
 _MIN_WIDE_GAP = 2.6
 """Ems of white that divide a page, as between rows of cards."""
 _MIN_LINE = 25
@@ -68,6 +70,8 @@ def _with_columns_apart(pieces: Sequence[Piece], width: float) -> list[list[Piec
     if min(sum(p.x1 < middle for p in pieces), sum(p.x0 > middle for p in pieces)) < _MIN_LINES:
         return []
     bands = _bands(pieces, _MIN_GAP)
+    if len(bands) > _MAX_BANDS:
+        return []
     parts = [
         ([p for band in bands[:end] for p in band], [p for band in bands[end:] for p in band])
         for end in range(1, len(bands))

@@ -144,7 +144,7 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
 def _mark_relations(glyphs: Sequence[Glyph], found: list[str]) -> None:
     """Colons and bars between blanks behind a formula, `f : X → Y`, and `:=`; prose has none before a colon."""
     for position, glyph in enumerate(glyphs):
-        if glyph.text not in (":", "|", "∣"):
+        if glyph.text not in (":", "|", "∣") or found[position] == "c":
             continue
         following = glyphs[position + 1].text if position + 1 < len(glyphs) else ""
         before = found[max(0, position - 2) : position]
