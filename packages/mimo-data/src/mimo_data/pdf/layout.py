@@ -282,6 +282,24 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
     baseline = glyphs[0].y
     if all(abs(glyph.y - baseline) < 5 for glyph in glyphs):
         return [(glyphs, rules)]
+    lines = _baselines(glyphs)
+    if len(lines) < 2:
+        return [(glyphs, rules)]
+    parts: list[tuple[list[Glyph], list[Rule]]] = [([], []) for _ in lines]
+
+    def nearest(y: float) -> int:
+        return min(range(len(lines)), key=lambda i: abs(lines[i] - y))
+
+    for glyph in glyphs:
+        parts[nearest(_middle(glyph))][0].append(glyph)
+    for rule in rules:
+        root = next((glyph for glyph in glyphs if is_bar_of(rule, glyph)), None)
+        parts[nearest(rule.y + 2.5 if root is None else _middle(root))][1].append(rule)
+    return [part for part in parts if any(not glyph.text.isspace() for glyph in part[0])]
+
+
+def _baselines(glyphs: Sequence[Glyph]) -> list[float]:
+    """Those of lines of words, and of what else must be a line beside one, from the top."""
     size = _common_size([glyph for glyph in glyphs if glyph.text.isalpha()])
     brace = brace_of_cases(glyphs)
     letters: dict[float, list[Glyph]] = {}
@@ -304,20 +322,7 @@ def _untangled(glyphs: list[Glyph], rules: list[Rule]) -> list[tuple[list[Glyph]
             is_wide = len(found) > 4 and extent > 0.25 * width and not has_rows
             if (of_words[y] > 1 or is_wide) and all(abs(y - line) > 1.05 * size for line in lines):
                 lines.append(y)
-    if len(lines) < 2:
-        return [(glyphs, rules)]
-    parts: list[tuple[list[Glyph], list[Rule]]] = [([], []) for _ in lines]
-
-    def nearest(y: float) -> int:
-        return min(range(len(lines)), key=lambda i: abs(lines[i] - y))
-
-    for glyph in glyphs:
-        parts[nearest(_middle(glyph))][0].append(glyph)
-    for rule in rules:
-        root = next((glyph for glyph in glyphs if is_bar_of(rule, glyph)), None)
-        parts[nearest(rule.y + 2.5 if root is None else _middle(root))][1].append(rule)
-    parts.sort(key=lambda part: min((glyph.y for glyph in part[0]), default=0.0))
-    return [part for part in parts if any(not glyph.text.isspace() for glyph in part[0])]
+    return sorted(lines)
 
 
 def brace_of_cases(glyphs: Sequence[Glyph]) -> Glyph | None:

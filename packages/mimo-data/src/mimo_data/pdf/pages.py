@@ -124,32 +124,37 @@ def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
     kept: list[Rule] = []
     bare: list[Rule] = []
     for rule in rules:
-        above: list[float] = []
-        under: list[tuple[Glyph, bool]] = []
-        for piece in column:
-            if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 25:
-                continue
-            for glyph in piece.glyphs:
-                if glyph.font.monospaced or glyph.text.isspace():
-                    continue
-                if not rule.x0 - 1 < (glyph.x0 + glyph.x1) / 2 < rule.x1 + 1:
-                    continue
-                if rule.y - 0.1 * glyph.size < glyph.y < rule.y + 1.6 * glyph.size or (
-                    glyph.height and rule.y - 1 < glyph.top < rule.y + glyph.size
-                ):
-                    under.append((glyph, piece.x1 - piece.x0 > 4 * (rule.x1 - rule.x0)))
-                    rule.reach = max(rule.reach, 0.5 * glyph.size)
-                elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
-                    above += [glyph.x0, glyph.x1]
-        # The next line of text may come near, too.
-        lowest = min((glyph.y + 0.75 * glyph.size for glyph, _ in under if not glyph.height), default=0.0)
-        near = [glyph for glyph, of_line in under if glyph.height or glyph.y < lowest or not of_line]
-        below = [end for glyph in near for end in (glyph.x0, glyph.x1)]
+        above, below = _beside(rule, column)
         if not (above and below):
             bare.append(rule)
         if below and _is_bar(rule, above, below, rules, column):
             kept.append(rule)
     return [rule for rule in kept if not _is_of_heads(rule, rules, bare)]
+
+
+def _beside(rule: Rule, column: Sequence[Piece]) -> tuple[list[float], list[float]]:
+    """The ends of the glyphs right above and right below a rule, which comes to reach as far as these do."""
+    above: list[float] = []
+    under: list[tuple[Glyph, bool]] = []
+    for piece in column:
+        if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 25:
+            continue
+        for glyph in piece.glyphs:
+            if glyph.font.monospaced or glyph.text.isspace():
+                continue
+            if not rule.x0 - 1 < (glyph.x0 + glyph.x1) / 2 < rule.x1 + 1:
+                continue
+            if rule.y - 0.1 * glyph.size < glyph.y < rule.y + 1.6 * glyph.size or (
+                glyph.height and rule.y - 1 < glyph.top < rule.y + glyph.size
+            ):
+                under.append((glyph, piece.x1 - piece.x0 > 4 * (rule.x1 - rule.x0)))
+                rule.reach = max(rule.reach, 0.5 * glyph.size)
+            elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
+                above += [glyph.x0, glyph.x1]
+    # The next line of text may come near, too.
+    lowest = min((glyph.y + 0.75 * glyph.size for glyph, _ in under if not glyph.height), default=0.0)
+    near = [glyph for glyph, of_line in under if glyph.height or glyph.y < lowest or not of_line]
+    return above, [end for glyph in near for end in (glyph.x0, glyph.x1)]
 
 
 def _is_of_heads(rule: Rule, rules: Sequence[Rule], bare: Sequence[Rule]) -> bool:
