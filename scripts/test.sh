@@ -5,6 +5,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 quick=${1:-}
 export OMP_NUM_THREADS=1
+# Where Python may not write bytecode, every command that a test starts would compile torch anew.
+unset PYTHONDONTWRITEBYTECODE
 command -v chromedriver >/dev/null || echo "test: no chromedriver here; the tests of mimo-model's chat page skip"
 
 logs=$(mktemp -d)
@@ -52,7 +54,7 @@ together -m "not gpu and (slow or docker)" packages/mimo-{sandbox,model,rl,train
 step "each member alone, and vLLM"
 # mimo-data without the extras that bring an engine; tests of those say so and skip.
 declare -A extra=([mimo-data]="--extra=pdf" [mimo-eval]="--extra=local" [mimo-model]="--extra=serve --extra=cuda"
-    [mimo-sandbox]="--extra=server --extra=client")
+    [mimo-sandbox]="--extra=server --extra=client" [mimo-train]="--extra=deepspeed")
 alone() {
     uv run --quiet --frozen --isolated --package "$1" ${extra[$1]:-} \
         pytest -q -m "not slow and not gpu and not docker" -p no:cacheprovider \
@@ -62,9 +64,9 @@ logged() {
     "${@:2}" > "$logs/$1" 2>&1 || touch "$logs/failed"
     echo "$1: $(grep -E '[0-9]+ (passed|failed)' "$logs/$1" | tr '\n' ' ')"
 }
-# Two at a time, the longest first.
+# Two at a time, the longest of them first.
 logged vLLM bash scripts/test-vllm.sh &
-for member in mimo-model mimo-sandbox $(ls packages | grep -v -e mimo-model -e mimo-sandbox); do
+for member in $(ls -r packages); do
     while [ "$(jobs -pr | wc -l)" -ge 2 ]; do wait -n; done
     logged "$member" alone "$member" &
 done

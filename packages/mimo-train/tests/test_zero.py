@@ -85,7 +85,6 @@ def run_two(arguments, out: Path, *, zero_stage: int, kill_after_steps: int | No
 
 
 @needs_deepspeed
-@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "zero_stage"), [("pretrain", 1), ("sft", 2), ("tune-mtp", 3)])
 def test_two_processes_train_as_one_does_and_resume_to_the_last_bit(
     verb, zero_stage, arguments_of, tmp_path, read_metrics
@@ -120,7 +119,6 @@ def test_a_distributed_recipe_without_deepspeed_names_the_extra(arguments_of, tm
 
 
 @needs_deepspeed
-@pytest.mark.slow
 def test_a_distributed_recipe_outside_torchrun_says_how_to_start(arguments_of, tmp_path, capsys, monkeypatch):
     arguments = arguments_of("pretrain")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
