@@ -109,13 +109,21 @@ INLINE = {
     "Springer": r"<span class='mathjax-tex'>\(x^2\)</span>",
     "CodeCogs": "<img src='https://latex.codecogs.com/svg.image?x%5E2'>",
     "CodeCogs with options": r"<img src='https://latex.codecogs.com/gif.latex?%5Cinline%20%5Cdpi%7B120%7D%20x%5E2'>",
+    "CodeCogs with its own spaces": r"<img src='https://latex.codecogs.com/gif.latex?\dpi{120}&amp;space;x^2'>",
     "WordPress": "<img src='https://s0.wp.com/latex.php?latex=x%5E2&amp;bg=ffffff' alt='x^2'>",
     "mimetex": "<img src='/cgi-bin/mimetex.cgi?x%5E2' alt=''>",
     "Zhihu": "<img src='https://www.zhihu.com/equation?tex=x%5E2' alt='x^2'>",
+    "Jianshu": "<img class='math-inline' src='https://math.jianshu.com/math?formula=x%5E2' alt='x^2'>",
     "MathQuill": "<span class='mathquill-rendered-math'><span class='selectable'>$x^2$</span><var>x</var></span>",
     "data attribute": "<span data-math='x^2'>x2</span>",
     "Pandoc": "<span class='math inline'>x^2</span>",
     "Discourse": "<span class='math'>x^2</span>",
+    "Discourse, drawn": (
+        "<span class='math' data-applied-mathjax='true'>x^2</span>"
+        f"<span class='math-container'><mjx-container><mjx-assistive-mml>{MATHML}</mjx-assistive-mml></mjx-container></span>"
+    ),
+    "Discourse, its drawing gone": "<span class='math' data-applied-mathjax='true'>x^2</span>",
+    "KaTeX that could not read it": "<span class='katex-error' title='ParseError: KaTeX'>x^2</span>",
     "GitLab": "<code class='code math js-render-math' data-math-style='inline'>x^2</code>",
     "remark": "<code class='language-math math-inline'>x^2</code>",
     "Codeforces": "$$$x^2$$$",
@@ -130,6 +138,7 @@ INLINE = {
     "parentheses": r"\(x^2\)",
     "dollars": "$x^2$",
     "forum tag": "[itex]x^2[/itex]",
+    "Pressbooks tag": "[latex]x^2[/latex]",
     "WordPress source": "$latex x^2$",
     "a script's span with its drawing": f"<span class='math-inline'><span class='katex'>{MATHML}</span></span>",
     "Mathpix": (
@@ -624,3 +633,25 @@ def test_any_drawing_gives_latex_and_no_error(katex, chtml, svg, mathjax2):
     )
     for markup in drawn:
         assert FILLER[3:30] in page(f"<p>{markup}</p>")
+
+
+OWN_DELIMITERS = {
+    "Physics Forums": (
+        "inlineMath: [ ['[itex]', '[/itex]'], ['##', '##'] ], displayMath: [['[tex]', '[/tex]'], ['$$', '$$']]",
+        "Let ##x^2## be, [itex]y[/itex] and $$z$$.",
+        "Let $x^2$ be, $y$ and $$z$$.",
+    ),
+    "edX": (
+        'inlineMath: [["[mathjaxinline]", "[/mathjaxinline]"]], displayMath: [["[mathjax]", "[/mathjax]"]]',
+        "Let [mathjaxinline]x[/mathjaxinline] be and [mathjax]y[/mathjax].",
+        "Let $x$ be and $$y$$.",
+    ),
+    "twice escaped": (r'inlineMath: [["\\\\(", "\\\\)"]]', r"Let \\(x\\) be and \(y\).", "Let $x$ be and $y$."),
+    "none": ("inlineMath: [['$', '$']]", "Let $x$ be ##1## of the lot##.", "Let $x$ be ##1## of the lot##."),
+}
+
+
+@pytest.mark.parametrize(("settings", "markup", "expected"), OWN_DELIMITERS.values(), ids=OWN_DELIMITERS.keys())
+def test_delimiters_that_the_page_names_for_mathjax_enclose_formulas(settings, markup, expected):
+    script = f"<script>MathJax.Hub.Config({{tex2jax: {{{settings}}}}});</script>"
+    assert part_of(page(f"{script}<p>{markup}</p>")) == expected

@@ -1,6 +1,7 @@
 r"""Formulas that stand in a page's text between delimiters.
 
-`\(…\)`, `\[…\]`, `$…$`, `$$…$$`, environments, `[tex]…[/tex]`, `$latex …$` and, for AsciiMath, back-ticks.
+`\(…\)`, `\[…\]`, `$…$`, `$$…$$`, environments, `[tex]…[/tex]`, `$latex …$`, for AsciiMath back-ticks, and what else the
+page tells MathJax to look for, as Physics Forums' `##…##`.
 
 One scan from left to right: an opening delimiter without a closing one is looked for once, so that a million of them
 cost no more than a million characters. What decides whether two dollars enclose mathematics is what stands between
@@ -10,7 +11,7 @@ them.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from mimo_data.html.asciimath import asciimath_to_latex
 
@@ -47,6 +48,18 @@ class Notation:
             return ""
         return r"\$" if r'"\\$", "\\$"' in self._page else "`"
 
+    @cached_property
+    def own(self) -> dict[str, tuple[str, bool]]:
+        """The closing delimiter of each opening one that only this page's MathJax settings name, and if it displays."""
+        if "inlineMath" not in self._page and "displayMath" not in self._page:
+            return {}
+        return {
+            opening: (closing, setting[1] == "display")
+            for setting in _SETTING.finditer(self._page)
+            for opening, closing in _PAIR.findall(setting[2].replace("\\\\", "\\"))
+            if len(opening) > 1 and not _SIGN.match(opening)
+        }
+
 
 _ENVIRONMENTS = (
     r"(?:equation|align|aligned|gather|gathered|multline|eqnarray|displaymath|math|cases|array|split|alignat|flalign"
@@ -58,6 +71,8 @@ _SIGN = re.compile(
     + r")\}|\\\$|\$latex\s|\${6}|\$\$\$?|\$|\[(tex|itex|math|latex|imath|mathjax)\]|(?<!\\)`",
     re.IGNORECASE,
 )
+_PAIR = re.compile(r"""\[\s*["']([^"'\n]{1,20})["']\s*,\s*["']([^"'\n]{1,20})["']\s*\]""")
+_SETTING = re.compile(rf"""(inline|display)Math["']?\s*[:=]\s*\[((?:\s*{_PAIR.pattern}\s*,?)+)""")
 _ANY_SIGN = re.compile(r"[$`]|\\[(\[b]|\[/")
 _CLOSING_DOLLAR = re.compile(r"(?<!\\)\$")
 _CLOSING_ASCIIMATH = {"`": re.compile(r"(?<!\\)`"), "\\$": re.compile(r"\\\$")}
@@ -82,14 +97,16 @@ def write_formulas(text: str, notation: Notation) -> str:
     Args:
         text: may hold `PROTECTED`, which no formula spans.
     """
-    if not _ANY_SIGN.search(text):
+    own = tuple(notation.own)
+    any_sign, any_opening = _signs(own) if own else (_ANY_SIGN, _SIGN)
+    if not any_sign.search(text):
         return text
     if "group$" in text:
         text = _GROUPS.sub("", text)
     pieces: list[str] = []
     unclosed: set[str] = set()
     position = 0
-    while (sign := _SIGN.search(text, position)) is not None:
+    while (sign := any_opening.search(text, position)) is not None:
         pieces.append(text[position : sign.start()])
         written, position = _formula(text, sign, notation, unclosed)
         pieces.append(written)
@@ -97,15 +114,28 @@ def write_formulas(text: str, notation: Notation) -> str:
     return "".join(pieces)
 
 
+@lru_cache
+def _signs(own: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """`_ANY_SIGN` and `_SIGN` with a page's own opening delimiters before the others."""
+    openings = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
+    return (
+        re.compile(f"{openings}|{_ANY_SIGN.pattern}"),
+        re.compile(f"(?-i:{openings})|{_SIGN.pattern}", re.IGNORECASE),
+    )
+
+
 def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[str]) -> tuple[str, int]:
     """What to write for the formula that `sign` opens, or for the sign alone, and where to go on."""
     opening, start = sign[0], sign.end()
     if opening in ("\\$", "`"):
         return _asciimath(text, start, opening, unclosed) if notation.asciimath == opening else (opening, start)
-    if opening == "$" or opening[1:6].lower() == "latex":
+    if opening == "$" or opening[:6].lower() == "$latex":
         return _dollars(text, sign, notation)
     lower = opening.lower()
-    if lower.startswith("\\begin"):
+    own = notation.own.get(opening)
+    if own is not None:
+        closing = own[0]
+    elif lower.startswith("\\begin"):
         closing = f"\\end{{{sign[1]}}}"
     elif lower.startswith("["):
         closing = f"[/{sign[2]}]"
@@ -120,6 +150,8 @@ def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[s
     after = end + len(closing)
     if not content or PROTECTED in content:
         return opening.replace("$", DOLLAR), start
+    if own is not None:
+        return (_display(content, text[start:end]) if own[1] else _inline(content)), after
     if lower.startswith("\\begin"):
         return f"$${text[sign.start() : after]}$$", after
     if lower.startswith("["):

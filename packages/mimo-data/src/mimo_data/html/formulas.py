@@ -305,7 +305,8 @@ def _plain_html(element: etree._Element, depth: int) -> str:
 
 def _pandoc(element: etree._Element) -> Formula | None:
     """Pandoc's `<span class="math inline">`, Discourse's `<div class="math">`: LaTeX with or without delimiters."""
-    if element.get("data-applied-mathjax"):
+    drawing = element.getnext() if element.get("data-applied-mathjax") else None
+    if drawing is not None and "math-container" in (drawing.get("class") or ""):
         return Formula("", False)
     if element.tag in ("code", "pre"):
         return None
@@ -427,6 +428,7 @@ _CLASS_RULES: dict[str, _Rule] = {
     "mwe-math-element": _wikipedia,
     **dict.fromkeys(("texhtml", "tex-span"), _html_formula),
     **dict.fromkeys(("wp-katex-eq", "katex-eq", "latex", "tex", "mathjax-latex", "math-latex"), _raw),
+    **dict.fromkeys(("katex-error", "mathquill-embedded-latex"), _raw),
     "MathJax_Preview": _repeated,
     **dict.fromkeys(("MathJax_Display", "MathJax", "MathJax_SVG_Display", "MathJax_SVG", "MathJax_CHTML"), _mathjax2),
     **dict.fromkeys(("MathJax_MathML", "MJXc-display", "mjx-chtml"), _mathjax2),

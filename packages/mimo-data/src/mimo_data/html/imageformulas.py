@@ -10,7 +10,7 @@ from lxml import etree
 
 _QUERY = ("latex", "tex", "chl", "formula", "eq", "math", "from")
 _SERVICES = re.compile(
-    r"codecogs\.com|latex\.php|mathtex|mimetex|chart\.(?:apis\.)?google|/equation\?tex=|latex2png|texrender|sciweavers"
+    r"codecogs\.com|latex\.php|mathtex|mimetex|/math\?formula=|chart\.(?:apis\.)?google|/equation\?tex=|latex2png|texrender|sciweavers"
     r"|/formula/|/render/math|math\.now\.sh|i\.upmath\.me|latexmath|quicklatex|/cgi-bin/(?:math|mime)tex|latex-?render"
 )
 _OPTIONS = re.compile(
@@ -76,7 +76,8 @@ def _address_source(source: str) -> str:
         parts = urlsplit(source)
     except ValueError:
         return ""
-    query = parts.query or parts.fragment
+    # CodeCogs' own way to write two characters.
+    query = (parts.query or parts.fragment).replace("&space;", "%20").replace("&plus;", "%2B")
     named = parse_qs(query.replace("+", "%2B"), keep_blank_values=False)
     for name in _QUERY:
         if name in named and (name != "chl" or named.get("cht") == ["tx"]):
