@@ -21,7 +21,8 @@ def part_of(markdown: str) -> str:
 
 
 CODE = "def f(x):\n    if x:\n\n        return 1\n    return 2"
-LINES = CODE.split("\n")
+LF = "\n"
+LINES = CODE.split(LF)
 NUMBERED = list(enumerate(LINES, 1))
 BREAKS = CODE.replace(" ", "&nbsp;").replace("\n", "<br>\n")
 
@@ -151,6 +152,91 @@ LAYOUTS = {
         + "\n".join(f"<div class='line'>{line or ' '}</div>" for line in LINES[1:])
         + "\n</div></div>"
     ),
+    "cnblogs": (
+        "<div class='cnblogs_code' lang='python'><pre>"
+        + "".join(
+            f"<span style='color: #008080;'>{number}</span> <span style='color: #000000;'>{line}\n</span>"
+            for number, line in NUMBERED
+        )
+        + "</pre></div>"
+    ),
+    "CSDN": (
+        f"<pre class='prettyprint'><code class='prism language-python has-numbering'>{CODE}</code>"
+        "<ul class='pre-numbering'><li>1</li><li>2</li></ul></pre>"
+    ),
+    "CSDN, a line in an item": (
+        "<pre><code class='hljs language-python'><ol class='hljs-ln'>"
+        + "".join(
+            f"<li><div class='hljs-ln-numbers'><div class='hljs-ln-n' data-line-number='{number}'></div></div>"
+            f"<div class='hljs-ln-code'><div class='hljs-ln-line'>{line}</div></div></li>"
+            for number, line in NUMBERED
+        )
+        + "</ol></code></pre>"
+    ),
+    "SyntaxHighlighter 1": (
+        "<div class='dp-highlighter' lang='python'><div class='bar'><a href='#'>view plain</a></div><ol class='dp-py'>"
+        + "".join(f"<li><span>{line.replace(' ', '&nbsp;')}&nbsp;&nbsp;</span></li>" for line in LINES)
+        + "</ol></div>"
+    ),
+    "SyntaxHighlighter 1, its source": f"<textarea name='code' class='python' cols='60'>{CODE}</textarea>",
+    "Discuz!": (
+        "<div class='blockcode' lang='python'><div><ol>"
+        + "".join(f"<li>{line.replace('  ', '&nbsp; ')}<br></li>" for line in LINES)
+        + "</ol></div><em>Copy</em></div>"
+    ),
+    "Enlighter": (
+        "<div class='enlighter-default'><div class='enlighter-code'><div class='enlighter'>"
+        + "".join(f"<div><div><span>{line}</span></div></div>" for line in LINES)
+        + f"</div><pre class='enlighter-raw'>{CODE}</pre></div></div>"
+        f"<pre class='EnlighterJSRAW' data-enlighter-language='python' style='display: none'>{CODE}</pre>"
+    ),
+    "Enlighter, its source gone": (
+        "<div class='enlighter-default'><div class='enlighter-code'><div class='enlighter'><div>def</div></div>"
+        f"<pre class='enlighter-raw' data-lang='python'>{CODE}</pre></div></div>"
+    ),
+    "CodeMirror 5": (
+        "<div class='CodeMirror-code' lang='python'>"
+        + "".join(
+            f"<div><div class='CodeMirror-gutter-wrapper'><div class='CodeMirror-linenumber'>{number}</div></div>"
+            f"<pre class='CodeMirror-line'><span>{line or '&#8203;'}</span></pre></div>"
+            for number, line in NUMBERED
+        )
+        + "</div>"
+    ),
+    "Monaco": (
+        "<div class='view-lines' lang='python'>"
+        + "".join(f"<div class='view-line'><span>{line.replace(' ', '&nbsp;')}</span></div>" for line in LINES)
+        + "</div>"
+    ),
+    "Ace": (
+        "<div class='ace_gutter'><div>1</div><div>2</div></div><div class='ace_text-layer' lang='python'>"
+        + "".join(f"<div class='ace_line'>{line.replace(' ', '&nbsp;')}</div>" for line in LINES)
+        + "</div>"
+    ),
+    "W3Schools": f"<div class='w3-code notranslate' lang='python'>{BREAKS}</div>",
+    "TeX4ht": (
+        "<div class='lstlisting' lang='python'>"
+        + "".join(f"<span class='label'><a id='x'></a></span>{line.replace(' ', '&#160;')}<br>" for line in LINES)
+        + "</div>"
+    ),
+    "LaTeXML": (
+        "<div class='ltx_listing ltx_lst_language_Python'>"
+        + "".join(
+            f"<div class='ltx_listingline'><span class='ltx_tag ltx_tag_listingline'>{number}</span>"
+            f"<span class='ltx_text'>{line.replace(' ', '&#160;')}</span></div>"
+            for number, line in NUMBERED
+        )
+        + "</div>"
+    ),
+    "HeVeA": (
+        "<table class='lstframe' lang='python'><tr><td class='lstlisting'>"
+        f" {CODE.replace(LF, LF + ' ')}</td></tr></table>"
+    ),
+    "hilite.me": (f"<table lang='python'><tr><td><pre>1\n2\n3\n4\n5</pre></td><td><pre>{CODE}</pre></td></tr></table>"),
+    "numbers in a box beside it": (
+        "<div class='line-numbers'><a>1</a><a>2</a></div>"
+        f"<div class='blob-content'><pre><code class='language-python'>{CODE}</code></pre></div>"
+    ),
     "breaks": f"<code class='block language-python'>{BREAKS}</code>",
     "forum box": f"<div class='codebox' data-lang='python'>{BREAKS}</div>",
 }
@@ -185,6 +271,7 @@ def test_how_a_function_is_declared_is_code():
     [
         ("<div class='mw-geshi'><div class='cpp source-cpp'><pre class='de1'>int x;</pre></div></div>", "cpp"),
         ("<pre class='rust fn'>fn f();</pre>", "rust"),
+        ("<div class='highlight hl-ipython3'><pre>1</pre></div>", "python"),
         (
             "<div class='doctest highlight-default'><div class='highlight'><pre>&gt;&gt;&gt; 1</pre></div></div>",
             "pycon",
@@ -217,6 +304,38 @@ def test_a_gist_says_its_language_and_not_where_it_is_from():
 def test_a_label_above_a_block_that_is_its_language_goes(label):
     block = f"<div class='language-python vp-adaptive-theme'>{label}<pre>{CODE}</pre></div>"
     assert part_of(page(block)) == f"```python\n{CODE}\n```"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<div class='codebox'><p>Code: <a href='#'>Select all</a></p><pre><code>CODE</code></pre></div>",
+        "<table><tr><td><span><b>Code:</b></span></td></tr><tr><td class='code'>CODE<br></td></tr></table>",
+        "<div><div class='smallfont'>Code:</div><pre class='alt2'>CODE</pre></div>",
+        "<div class='codeheader'>Code: <a href='#'>[Select]</a></div><code class='bbc_code block'>CODE</code>",
+        "<div class='bbCodeBlock'><div class='bbCodeBlock-title'>Python:</div><div><pre>CODE</pre></div></div>",
+        "<div class='codebox'><h4>Code:</h4><div class='scrollbox'><pre>CODE</pre></div></div>",
+        "<div class='cnblogs_code'><div class='toolbar'><a>复制代码</a></div><pre>CODE</pre></div>",
+        "<div><div class='prompt input_prompt'>In&nbsp;[12]:</div><div><div><pre>CODE</pre></div></div></div>",
+    ],
+)
+def test_that_a_block_is_code_is_not_said_again(block):
+    assert part_of(page(block.replace("CODE", "x = 1"))) == "```\nx = 1\n```"
+
+
+def test_what_introduces_code_stays():
+    assert part_of(page("<p>Code of the page:</p><pre>x = 1</pre>")) == "Code of the page:\n\n```\nx = 1\n```"
+    assert part_of(page("<p>Code: <b>7</b></p><p>of it</p><pre>x</pre>")).startswith("Code: **7**\n\nof it")
+
+
+def test_a_callout_is_no_part_of_the_code():
+    callout = "<i class='conum' data-value='1'></i><b>(1)</b>"
+    assert part_of(page(f"<pre><code class='language-go'>f() {callout}\ng()</code></pre>")) == "```go\nf()\ng()\n```"
+
+
+def test_a_box_of_pseudocode_with_formulas_is_no_code():
+    line = "<div class='ltx_listingline'>Let <math><mi>x</mi></math> be.</div>"
+    assert part_of(page(f"<div class='ltx_listing'>{line}{line}</div>")) == "Let $x$ be.\n\nLet $x$ be."
 
 
 def test_crayon_s_spaces_are_kept_beside_an_empty_line():

@@ -119,8 +119,8 @@ INLINE = {
     "Pandoc": "<span class='math inline'>x^2</span>",
     "Discourse": "<span class='math'>x^2</span>",
     "Discourse, drawn": (
-        "<span class='math' data-applied-mathjax='true'>x^2</span>"
-        f"<span class='math-container'><mjx-container><mjx-assistive-mml>{MATHML}</mjx-assistive-mml></mjx-container></span>"
+        "<span class='math' data-applied-mathjax='true'>x^2</span><span class='math-container'>"
+        f"<mjx-container><mjx-assistive-mml>{MATHML}</mjx-assistive-mml></mjx-container></span>"
     ),
     "Discourse, its drawing gone": "<span class='math' data-applied-mathjax='true'>x^2</span>",
     "KaTeX that could not read it": "<span class='katex-error' title='ParseError: KaTeX'>x^2</span>",

@@ -13,13 +13,15 @@ from itertools import islice
 
 from lxml import etree
 
+from mimo_data.html.codeframes import is_count, remove_label, tidy_frames
 from mimo_data.html.codetext import CODE_TAG as CODE_TAG
 from mimo_data.html.codetext import block_language, block_text, is_doxygen, is_gutter, is_prototype, names_line
 from mimo_data.html.messages import is_message, split_message
 
 _CODE_BOX = re.compile(
     r"(?:^|\s)(?:code|codebox|code-?block|codeblock|phpcode|bbcode_code|bbCodeCode|programlisting|source-?code|syntaxhighlighter|"
-    r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+|fragment|memproto)"
+    r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+|fragment|memproto|view-lines|"
+    r"dp-highlighter|blockcode|w3-code|lstlisting|ltx_listing|ace_text-layer)"
     r"(?:$|\s)",
     re.IGNORECASE,
 )
@@ -30,19 +32,14 @@ _PROSE = frozenset([
 _BOX_TAGS = ("div", "td", "figure", "blockquote")
 _MATHEMATICS = re.compile(r"(?:^|\s)(?:js-render-math|language-math|math-inline|math-display)(?:$|\s)")
 _OUTPUT = re.compile(r"(?:^|[\s_-])output(?:$|\s)")
+_MAX_CHARACTERS_OF_FRAME = 100
 _INDENTED_LINE = re.compile(r"\n[ \t]{2,}\S")
 
 
 def mark_code(root: etree._Element) -> None:
     """Replaces each code block below `root` by `<x-code text=… language=…>`, in place."""
     tags = ("pre", "code", "samp", "tt", "table", *_BOX_TAGS)
-    for span in list(root.iter("span")):
-        names = span.get("class")
-        if names in ("lang", "language-name") and _is_frame(span.getparent()):
-            span.drop_tree()
-        # MediaWiki's highlighter inside a line.
-        elif names and names.startswith("mw-geshi"):
-            span.tag = "code"
+    tidy_frames(root)
     candidates = list(root.iter(*tags))
     stacks = _stacks_of_lines(candidates)
     done: set[etree._Element] = set()
@@ -71,14 +68,10 @@ def mark_code(root: etree._Element) -> None:
         element.tag = CODE_TAG
         element.set("text", text)
         element.set("language", language)
+        remove_label(element)
         if fragment:
             fragments.append(element)
     _join_fragments(fragments)
-
-
-def _is_frame(element: etree._Element | None) -> bool:
-    """Of a block below a label with its language: VitePress's and MDN's."""
-    return element is not None and (element.get("class") or "").startswith(("language-", "example-header"))
 
 
 def _stacks_of_lines(candidates: list[etree._Element]) -> set[etree._Element]:
@@ -128,8 +121,12 @@ def _block(element: etree._Element) -> etree._Element | None:
     """The element that holds the code when `element` is a code block, else None."""
     tag = element.tag
     if tag in _BOX_TAGS:
-        boxed = _names_box(element.get("class") or "") and _is_code_box(element)
-        return element if boxed or _is_lines_of_code(element) else None
+        if _names_box(element.get("class") or ""):
+            if _is_code_box(element):
+                return element
+            if (items := _listed_lines(element)) is not None:
+                return items
+        return element if _is_lines_of_code(element) else None
     if tag == "table":
         return _table_code(element)
     if _MATHEMATICS.search(element.get("class") or ""):
@@ -222,7 +219,7 @@ def _table_code(table: etree._Element) -> etree._Element | None:
         return table
     if len(rows) == 1:
         cells = [cell for cell in rows[0] if cell.tag in ("td", "th")]
-        if len(cells) == 2 and is_gutter(cells[0]):
+        if len(cells) == 2 and (is_gutter(cells[0]) or is_count(cells[0])):
             inner = list(cells[1].iter("pre"))
             return _holder_in_pre(inner[0]) if len(inner) == 1 else cells[1]
         if len(cells) == 1 and (cells[0].get("class") or "") == "code" and cells[0].find(".//code") is not None:
@@ -274,10 +271,27 @@ def _is_code_box(element: etree._Element) -> bool:
         return True
     if "fragment" in (element.get("class") or "").split():
         return False
-    if next(element.iter(*_PROSE, "code"), None) is not None:
+    if "CodeMirror-code" in (element.get("class") or "").split():
+        return True
+    if next(element.iter(*_PROSE, "code", "math"), None) is not None:
         return False
     text = "".join(element.itertext()).strip()
-    return bool(text) and ("\n" in text or element.find(".//br") is not None)
+    if not text:
+        return False
+    return "\n" in text or element.find(".//br") is not None or _num_lines(element) > 1
+
+
+def _num_lines(element: etree._Element) -> int:
+    return sum(names_line(child.get("class") or "") for child in element)
+
+
+def _listed_lines(box: etree._Element) -> etree._Element | None:
+    """The list in a code box that has an item for each line: SyntaxHighlighter 1 and Discuz."""
+    lists = list(islice(box.iter("ol"), 2))
+    if len(lists) != 1 or next(box.iter(*(_PROSE - {"ol"}), "code", "math"), None) is not None:
+        return None
+    outside = len("".join(box.itertext()).strip()) - len("".join(lists[0].itertext()).strip())
+    return lists[0] if outside < _MAX_CHARACTERS_OF_FRAME else None
 
 
 # A page, and one page like the next, has the same few classes a thousand times.

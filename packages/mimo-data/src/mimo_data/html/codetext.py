@@ -16,8 +16,8 @@ CODE_TAG = "x-code"
 
 _GUTTER = re.compile(
     r"(?:^|[\s_-])(?:line-?no|lineno|linenos|linenumbers?|line-?numbers?(?:-rows)?|linenum|lineNum|lines-num|line-num|"
-    r"gutter|hljs-ln-numbers|hljs-ln-line-number|blob-num|rouge-gutter|crayon-nums?|code-line-number|line_numbers|ln|lnt|"
-    r"react-syntax-highlighter-line-number|FileContents-lineNum|number-line)(?=$|\s|_)",
+    r"gutter(?:-wrapper)?|hljs-ln-numbers|hljs-ln-line-number|blob-num|rouge-gutter|crayon-nums?|code-line-number|line_numbers|(?<!hljs-)ln|lnt|"
+    r"react-syntax-highlighter-line-number|FileContents-lineNum|number-line|linenr|ltx_tag_listingline|pre-numbering)(?=$|\s|_)",
     re.IGNORECASE,
 )
 _FURNITURE = re.compile(
@@ -26,11 +26,11 @@ _FURNITURE = re.compile(
     re.IGNORECASE,
 )
 _LINE = re.compile(
-    r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line)(?:$|\s)"
+    r"(?:^|[\s_-])(?:line|code-line|cl|hljs-ln-line|cm-line|CodeMirror-line|view-line|token-line|ltx_listingline)(?:$|\s)"
 )
 _LANGUAGE = re.compile(
-    r"(?:^|\s)(?:language|lang|highlight-source|highlight|source|brush|sourceCode|src|data\stype)[-:_ ]+"
-    r"(?!highlight-|language-|lang-|source-)([A-Za-z][\w+#.-]*)",
+    r"(?:^|\s)(?:language|lang|highlight-source|highlight|hl|source|brush|sourceCode|src|data\stype|ltx_lst_language)"
+    r"[-:_ ]+(?!highlight-|language-|lang-|source-|hl-)([A-Za-z][\w+#.-]*)",
     re.IGNORECASE,
 )
 # Confluence.
@@ -50,7 +50,7 @@ _BARE_LANGUAGES = frozenset([
 _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
 _PRESERVED = frozenset(["pre", "code", "samp", "tt"])
 _COLOURS = frozenset(["span", "code", "a", "b", "i", "em", "strong", "font", "var", "u", "mark", "tt", "kbd"])
-_LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd"])
+_LINES_OF_THEIR_OWN = frozenset(["div", "p", "li", "tr", "dd", "pre"])
 _SPACE_IN_PARENTHESES = re.compile(r"(?<=\() | (?=[),])")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -140,7 +140,7 @@ def _visible(element: etree._Element) -> str:
 
 @lru_cache(maxsize=20_000)
 def _names_colour(names: str) -> bool:
-    return not (names_line(names) or _names_furniture(names) or _names_gutter(names))
+    return not (names_line(names) or _names_furniture(names) or _names_gutter(names) or names == "conum")
 
 
 @lru_cache(maxsize=20_000)
@@ -180,7 +180,7 @@ class _Collector:
                 if element.tag in _LINES_OF_THEIR_OWN and self._last != "\n":
                     self._add("\n")
                 self._add_text(element.tail, preserved)
-            elif not isinstance(element.tag, str) or _is_furniture(element):
+            elif not isinstance(element.tag, str) or _is_furniture(element) or self._is_number_in_teal(element):
                 self._add_text(element.tail, preserved)
             elif element.tag == "br":
                 self._add("\n")
@@ -199,6 +199,14 @@ class _Collector:
                 stack.append((element, preserved, True))
                 self._enter(element, preserved, stack)
         return "".join(self._pieces)
+
+    def _is_number_in_teal(self, element: etree._Element) -> bool:
+        """A line's number in the listings of cnblogs, told by nothing but its colour and place."""
+        return (
+            self._last in ("", "\n", "\r")
+            and "#008080" in (element.get("style") or "")
+            and _visible(element).isdecimal()
+        )
 
     def _enter(self, element: etree._Element, preserved: bool, stack: list[tuple[etree._Element, bool, bool]]) -> None:
         # Outside of `pre` and of `code` without `<br>`, the markup's own line ends are not text.
@@ -228,7 +236,7 @@ _MARKUP_LINE_END = re.compile(r"[ \t]*\n[ \t\r\n]*")
 
 def _is_furniture(element: etree._Element) -> bool:
     tag = element.tag
-    if tag in _SKIPPED or (tag != "span" and element.get("aria-hidden") == "true"):
+    if tag in _SKIPPED or _is_callout(element) or (tag != "span" and element.get("aria-hidden") == "true"):
         return True
     names = element.get("class")
     if names:
@@ -237,6 +245,12 @@ def _is_furniture(element: etree._Element) -> bool:
         if tag == "div" and re.search(r"(?:^|[\s_-])header(?:$|\s)", names):
             return True
     return is_gutter(element)
+
+
+def _is_callout(element: etree._Element) -> bool:
+    """Asciidoctor's number of a note on the line, written again for those without its icons."""
+    before = element.getprevious() if element.tag == "b" else None
+    return before is not None and before.get("class") == "conum"
 
 
 _HIGHLIGHTER = re.compile(r"hljs|sourceCode|chroma|hl |prettyprint|highlight")
@@ -287,7 +301,7 @@ def _own_language(element: etree._Element) -> str:
     for match in _LANGUAGE.finditer(names):
         name = match[1].lower().rstrip(";")
         if name not in _NOT_LANGUAGES:
-            return name
+            return "python" if re.fullmatch(r"ipython\d", name) else name
     # Sphinx's sessions of a Python interpreter.
     if "doctest" in names.split():
         return "pycon"
