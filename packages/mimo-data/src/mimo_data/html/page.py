@@ -24,12 +24,15 @@ _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "aud
 _FORUM_TYPES = (b"DiscussionForumPosting", b"QAPage")
 _FORUM = re.compile(rb"(?:schema\.org/|\"@type\"\s*:\s*\")(?:" + b"|".join(_FORUM_TYPES) + rb")")
 # What only the pages of forum programs hold: phpBB, FluxBB, vBulletin, SMF, XenForo, Invision, NodeBB, Flarum, Vanilla,
-# bbPress, Discuz!, Drupal, GitHub, Bugzilla, HyperKitty, Trac.
+# bbPress, Discuz!, Drupal, GitHub, Bugzilla, HyperKitty, Trac, Kunena, Khoros, WoltLab, Launchpad, Art of Problem
+# Solving, Tieba, Question2Answer, Reddit, YaBB, Jira, SourceForge.
 _FORUM_NAMES = (
     b'="viewtopic.php?', b'="./viewtopic.php?', b"section-viewtopic", b'"punviewtopic"', b'="showthread.php?',
     b'"forumposts"', b"action=profile;u=", b"thread_view", b'"XenForo"', b"ipboard_body",
     b"data-pageController='topic'", b'component="topic"', b'"flarum-content"', b'"MessageList', b"bbp-reply-content",
     b'"postlist"', b"node-forum", b"timeline-comment", b'"bz_comment', b'"email-body"', b'"trac-change-',
+    b'"kmsg', b"lia-message-body", b"wbbPost", b'"boardComment', b"cmty-post", b"j_d_post_content", b"qa-a-item",
+    b"usertext-body", b"<shreddit-comment", b"YaBB.pl?", b"twixi-block", b'"display_post"',
 )  # fmt: skip
 # With less than this share of the page's text the own rules may have taken a part for the whole: a second opinion
 # is asked, and followed when it holds this many times the text. Measured on labelled pages (README, "The second

@@ -17,7 +17,8 @@ from mimo_data.html.posters import MAX_ELEMENTS_AROUND, is_profile
 _BODY = re.compile(
     r"[\w-]*(?:post|message|msg|comment|reply|answer|question|topic|email|usertext|usercontent)s?"
     r"(?:[-_]{0,2}(?:user)?(?:body|contents?|text|message|msg|copy))+(?:[-_]?\d+)?"
-    r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|postcolor|searchable|commtext|md|md-div|postmsg|usercontent|markdown-body",
+    r"|(?:msg|message)[-_]?\d+|bbwrapper|cooked|s-prose|postcolor|searchable|commtext|md|md-div|postmsg|usercontent|markdown-body|"
+    r"kmsg|action-body|markdown_content|ttypography|richcontent-inner",
     re.IGNORECASE,
 )
 # What holds one post, with its author: its text is what is named `content` in it.
@@ -26,7 +27,7 @@ _HOLDER = re.compile(r"(?:forum-?)?(?:comment|reply|post-?row)|node-forum", re.I
 _WEAK = frozenset(["post"])
 _INNER = frozenset(["content", "inner", "message", "text", "body"])
 _NOT_BODY = re.compile(
-    r"signature|(?:\b|_|ips|bb)quote|editor|preview|composer|placeholder|excerpt|teaser|summary|snippet|line-clamp",
+    r"kreplymessage|signature|(?:\b|_|ips|bb)quote|editor|preview|composer|placeholder|excerpt|teaser|summary|snippet|line-clamp",
     re.IGNORECASE,
 )
 _MICRODATA = frozenset(["itemprop", "component", "data-role"])

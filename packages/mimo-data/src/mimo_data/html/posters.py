@@ -20,7 +20,7 @@ _NOT_AUTHOR = re.compile(
 # A status beside the name; in front of it often its first letter.
 _STATUS = re.compile(r"\b(?:offline|online|this user)\b", re.IGNORECASE)
 _PROFILE = re.compile(
-    r"(?:^|[/?&=._-])(?:user|users|uid|member|members|profile|profiles|u|people|author|memberlist|showuser)[/?=._-]"
+    r"(?:^|[/?&=._-])(?:user|users|uid|member|members|profile|profiles|u|people|author|memberlist|showuser|viewprofile)[/?=._-]"
     r"|/[~@]\w|\baction=profile\b",
     re.IGNORECASE,
 )
