@@ -198,3 +198,15 @@ def test_help_loads_nothing_heavy():
 def test_the_packaged_metadata_needs_no_heavy_dependency():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert not [name for name in project["dependencies"] if name.startswith(("torch", "transformers", "pymupdf"))]
+
+
+def test_an_interrupted_command_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    (tmp_path / "data.toml").write_text("")
+    (tmp_path / "page.html").write_text("<p>x</p>")
+    monkeypatch.setattr("mimo_data.extract.extract_pages", interrupted)
+    command = ["extract", tmp_path / "data.toml", tmp_path / "out", "--pages", tmp_path / "page.html"]
+    assert main([str(word) for word in command]) == 130
+    assert capsys.readouterr().err == "mimo-data: interrupted. Run the command again to go on.\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mimo_data import read_documents
 from mimo_data.cli import main
 
 PAGE = "<html><body><p>{0}</p><script>alert(1)</script></body></html>"
@@ -65,3 +66,35 @@ def test_every_page_is_counted(steps):
     first, second = (json.loads((folder / "run.json").read_text())["counts"] for folder in (extracted, unique))
     assert first == {"num_in": 3, "num_out": 2, "num_dropped": 1, "drops": {"no_content": 1}}
     assert second == {"num_in": 2, "num_out": 1, "num_dropped": 1, "drops": {"same_text": 1}}
+
+
+def test_pages_are_read_as_the_step_read_them(tmp_path):
+    table, extracted, story = tmp_path / "pages.jsonl", tmp_path / "extracted", tmp_path / "story.html"
+    table.write_text(json.dumps({"id": "a", "html": PAGE.format(SENTENCES)}) + "\n")
+    recipe = tmp_path / "data.toml"
+    recipe.write_text("[extract.tables]\ncontent_column = 'html'\ncontent = 'html'\n")
+    assert main(["extract", str(recipe), str(extracted), "--tables", str(table), "--workers", "1"]) == 0
+    id = next(iter(read_documents(extracted))).id
+    command = ["inspect", id, "--steps", extracted, "--tables", table, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert "&lt;script&gt;alert(1)" in story.read_text()
+
+
+def test_a_kept_sample_of_fine_tuning_has_its_story(tmp_path, capsys):
+    samples, problems, recipe = (tmp_path / name for name in ("sft.jsonl", "problems.jsonl", "data.toml"))
+    samples.write_text(json.dumps({"id": "a", "prompt": "What is 2+2?", "response": "It is 4."}) + "\n")
+    problems.write_text(json.dumps({"id": "p", "prompt": "How long does the ferry take from here to there?"}) + "\n")
+    recipe.write_text("")
+    command = ["filter-sft", recipe, tmp_path / "kept", "--samples", samples, "--problems", problems]
+    assert main([str(word) for word in command]) == 0
+    assert main(["inspect", "a", "--steps", str(tmp_path / "kept")]) == 0
+    assert "What is 2+2?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["run.json", "drops.jsonl"])
+def test_a_damaged_file_of_a_step_is_named(steps, capsys, name):
+    _, extracted, _ = steps
+    (extracted / name).write_text('{"empty.html"')
+    assert main(["inspect", "empty.html" if name == "drops.jsonl" else "first.html", "--steps", str(extracted)]) == 1
+    assert f"{extracted / name}: " in (message := capsys.readouterr().err)
+    assert f"Make {extracted} again" in message

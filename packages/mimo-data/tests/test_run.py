@@ -100,11 +100,21 @@ def test_a_failure_leaves_nothing(tmp_path):
 def test_a_failure_keeps_a_state_to_resume_from(tmp_path):
     run = start(tmp_path / "out", resumable=True)
     (run.folder / "state").mkdir()
+    (run.folder / "state" / "part").write_text("done")
     with pytest.raises(RuntimeError), run:
         raise RuntimeError
     del run  # and with it its lock
     with start(tmp_path / "out", resumable=True) as again:
-        assert (again.folder / "state").exists()
+        assert (again.folder / "state" / "part").exists()
+
+
+def test_a_run_that_failed_before_its_first_work_does_not_stand_in_the_way_of_another(tmp_path):
+    run = start(tmp_path / "out", resumable=True)
+    (run.folder / "state").mkdir()
+    (run.folder / "journal").write_text("")
+    with pytest.raises(RuntimeError), run:
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_command_left_is_cleared_when_it_cannot_resume(tmp_path):
@@ -134,8 +144,43 @@ def test_a_missing_input_is_named(tmp_path):
         start(tmp_path / "out", inputs={"text": tmp_path / "gone"})
 
 
-def test_a_folder_with_a_damaged_header_is_named(tmp_path):
+def test_a_folder_with_a_run_json_of_its_own_counts_by_its_files(tmp_path):
     (tmp_path / "input").mkdir()
-    (tmp_path / "input" / "run.json").write_text("{")
-    with pytest.raises(DataError, match=r"run\.json: damaged"):
+    (tmp_path / "input" / "run.json").write_text("{}")
+    with start(tmp_path / "out", inputs={"text": tmp_path / "input"}) as run:
+        run.finish()
+    assert start(tmp_path / "out", inputs={"text": tmp_path / "input"}).complete
+    (tmp_path / "input" / "page").write_text("x")
+    with pytest.raises(DataError, match="was not made"):
         start(tmp_path / "out", inputs={"text": tmp_path / "input"})
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("input", "input, the text of `make`, is this folder"),
+        (".", "no name for a new folder"),
+        ("..", "no name for a new folder"),
+        ("input/below/out", "lies in .*input, the text of `make`. Choose an output folder outside of it"),
+    ],
+)
+def test_nobody_is_told_to_delete_an_input(tmp_path, monkeypatch, out, message):
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "page").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=message):
+        start(Path(out), inputs={"text": tmp_path / "input"})
+    assert (tmp_path / "input" / "page").exists()
+
+
+def test_a_folder_that_holds_an_input_is_no_output(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "page").write_text("x")
+    with pytest.raises(DataError, match="page, the text of `make`, lies in this folder"):
+        start(tmp_path / "corpus", inputs={"text": tmp_path / "corpus" / "page"})
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"out\.partial: cannot be made: Not a directory"):
+        start(tmp_path / "file" / "out")

@@ -16,7 +16,7 @@ from typing import Literal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns 0, 1 (bad input, one line on stderr) or 2 (wrong command line or recipe)."""
+    """Runs one verb; returns 0, 1 (bad input, one line on stderr), 2 (wrong command line or recipe) or 130 (Ctrl-C)."""
     arguments = _parser().parse_args(argv)
     from mimo_model.errors import ModelError
 
@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModelError as error:
         print(f"mimo-model: error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("mimo-model: interrupted.", file=sys.stderr)
+        return 130
     except ValueError as error:
         print(f"mimo-model: error: {error}", file=sys.stderr)
         return 1

@@ -48,7 +48,7 @@ _COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, or 2 for a wrong command line or recipe, or 1 for everything else."""
+    """Runs one command; returns 0, or 2 for a wrong command line or recipe, 130 when interrupted, or 1 for the rest."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output, such as `head`, has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print("mimo-data: interrupted. Run the command again to go on.", file=sys.stderr)
+        return 130
     except OSError as error:
         if error.filename:
             problem = f"{error.filename}: {error.strerror}. Check the path and its rights."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -110,6 +111,9 @@ def _extracted(kind: Kind, recipe: ExtractRecipe, part: Part) -> Iterator[Docume
             count_items(1)
             yield record
             continue
+        if record.kind == "pdf" and find_spec("pymupdf") is not None:
+            # An import that the time limit ends is broken for the rest of the process.
+            import_module("mimo_data.pdf")
         result = guarded(page_document, record, limit_s=recipe.page_limit_s)
         if isinstance(result, ItemError):
             yield Drop(id=record.id, step="extract", reason=result.reason, detail=result.detail)

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import msgspec
 
 from mimo_data.documents import Document, Drop, read_documents
+from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError
+from mimo_data.sft.filtering import read_lines
 
 
 @dataclass(frozen=True)
@@ -106,14 +109,38 @@ def _find(folder: Path, id: str) -> tuple[Document | None, Drop | None]:
     with log.open("rb") as file:
         for line in file:
             if wanted in line:
-                drop = decoder.decode(line)
+                try:
+                    drop = decoder.decode(line)
+                except NOT_JSON as error:
+                    raise DataError(f"{log}: damaged: {error}. Make {folder} again.") from None
                 if drop.id == id:
                     return None, drop
-    return next((document for document in read_documents(folder) if document.id == id), None), None
+    samples = folder / "samples.jsonl"
+    documents = _samples(samples) if samples.exists() else read_documents(folder)
+    return next((document for document in documents if document.id == id), None), None
+
+
+def _samples(path: Path) -> Iterator[Document]:
+    """What `filter-sft` kept, as documents."""
+    for sample, _ in read_lines([path]):
+        yield Document(id=sample.id, text=f"{sample.prompt}\n\n{sample.response}", source="sft")
 
 
 def _command(folder: Path) -> str:
-    return str(json.loads((folder / "run.json").read_text())["command"])
+    return str(step_header(folder)["command"])
+
+
+def step_header(folder: Path) -> dict[str, Any]:
+    """What a step wrote about itself: its command, recipe, inputs and counts.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        header = json.loads((folder / "run.json").read_text())
+        return {name: header[name] for name in ("command", "recipe", "inputs", "counts")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(f"{folder / 'run.json'}: missing or damaged. Make {folder} again.") from None
 
 
 def _outcome(chapter: Chapter, before: Document | None) -> Iterator[str]:

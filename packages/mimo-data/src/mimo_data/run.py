@@ -90,7 +90,7 @@ class Run:
             tree = tomllib.loads(path.read_text())
         except FileNotFoundError:
             raise RecipeError(f"{path}: no such recipe. See recipes/ for examples.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError, RecursionError) as error:
             raise RecipeError(f"{path}: not a TOML file: {error}") from None
         for override in overrides:
             _apply(tree, override)
@@ -119,12 +119,15 @@ class Run:
             resumable: keep work in progress that has the same fingerprint; otherwise start clean.
 
         Raises:
-            DataError: an input is missing, `out` was made from something else, or another process is
-                writing it.
+            DataError: an input is missing, `out` is one or lies inside of one, was made from something else, or
+                another process is writing it, or it cannot be made.
         """
+        if out.name in ("", ".."):
+            raise DataError(f"{str(out)!r}: no name for a new folder.")
         for role, path in inputs.items():
             if not path.exists():
                 raise DataError(f"{path}: no such file or folder (the {role} of `{command}`).")
+            _require_apart(out, path, f"the {role} of `{command}`")
         header: dict[str, object] = {
             "package": f"{package} {version(package)}",
             "command": command,
@@ -138,11 +141,14 @@ class Run:
             return run
         if run.folder.exists():
             run._lock()
-            if resumable and (run.folder / STATE).exists():
+            if resumable and run._has_work():
                 _require_same(run.folder, fingerprint, command)
                 return run
             shutil.rmtree(run.folder)
-        run.folder.mkdir(parents=True)
+        try:
+            run.folder.mkdir(parents=True)
+        except OSError as error:
+            raise DataError(f"{run.folder}: cannot be made: {error.strerror}. Choose another output folder.") from None
         run._lock()
         run._write_header({})
         return run
@@ -160,11 +166,19 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Removes the partial folder after a failure, unless it holds a state to resume from; others may claim it."""
+        """Removes the partial folder after a failure, unless it holds work to resume from; others may claim it."""
         if self._lock_file is not None:
             self._lock_file.close()
-        if not self.complete and not (self.folder / STATE).exists():
+        if not self.complete and not self._has_work():
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _has_work(self) -> bool:
+        """Whether there is a state to resume from, and something was made before."""
+        return (self.folder / STATE).exists() and any(
+            path.is_file() and path.stat().st_size
+            for path in self.folder.rglob("*")
+            if path.name not in ("run.json", ".lock")
+        )
 
     def _lock(self) -> None:
         self._lock_file = (self.folder / ".lock").open("w")
@@ -231,23 +245,34 @@ def _digest(path: Path) -> str:
             file.seek(-_DIGESTED_END_BYTES, os.SEEK_END)
             ends = hashlib.sha256(start + file.read()).hexdigest()
         return f"{ends} {status.st_size} {status.st_mtime_ns}"
-    header = path / "run.json"
-    if header.exists():
-        try:
-            return str(json.loads(header.read_text())["fingerprint"])
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f"{header}: damaged. Delete {path} and make it again.") from None
+    if (made := _fingerprint(path)) is not None:
+        return made
     lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
     # Names that are not UTF-8 are names, too.
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
-def _require_same(folder: Path, fingerprint: str, command: str) -> None:
+def _fingerprint(folder: Path) -> str | None:
+    """Of the run that made the folder; None for any other folder, which may hold a `run.json` of its own."""
     try:
-        found = json.loads((folder / "run.json").read_text())["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != fingerprint:
+        return str(json.loads((folder / "run.json").read_text())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _require_apart(out: Path, path: Path, role: str) -> None:
+    """Nobody's input is to be written into, or to be deleted on our advice."""
+    made, given = out.resolve(), path.resolve()
+    if made == given or made in given.parents:
+        raise DataError(
+            f"{out}: {path}, {role}, {'is' if made == given else 'lies in'} this folder. Choose another one."
+        )
+    if given in made.parents and _fingerprint(given) is None:
+        raise DataError(f"{out}: lies in {path}, {role}. Choose an output folder outside of it.")
+
+
+def _require_same(folder: Path, fingerprint: str, command: str) -> None:
+    if _fingerprint(folder) != fingerprint:
         raise DataError(
             f"{folder}: was not made by `{command}` from this recipe and these inputs. "
             "Choose another output folder, or delete this one."

@@ -9,10 +9,16 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; 0 when it is done, 2 for a wrong command line or recipe, 1 for everything else."""
+    """Runs one verb; 0 when it is done, 2 for a wrong command line or recipe, 130 when interrupted, else 1."""
     arguments = _parser().parse_args(argv)
     try:
         return _run(arguments)
+    except KeyboardInterrupt:
+        print("mimo-rl: interrupted; the same command goes on from the last saved step.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"mimo-rl: error: {error}. Put that right; the same command goes on.", file=sys.stderr)
+        return 1
     except Exception as error:
         # Every package's own error carries the exit code it stands for; anything else is a bug and keeps
         # its traceback.

@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last saved state.", 130)
+    except OSError as error:
+        return _fail(f"{error}. Put that right; the same command goes on from the last saved state.", 1)
     except Exception as error:
         from mimo_model import ModelError
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mimo_data.commands.extract import add_inputs, chosen_input
 from mimo_data.commands.step import Verbs
 from mimo_data.run import whole
+
+if TYPE_CHECKING:
+    from mimo_data.extract import ExtractRecipe
 
 
 def add(verbs: Verbs) -> None:
@@ -34,10 +39,28 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> str:
-    """The HTML of the page with this id; "" where it is not among what was extracted from, or not HTML."""
-    from mimo_data.extract import ExtractRecipe, find_page
+    """The HTML of the page with this id; "" where it is not among what was extracted from."""
+    from mimo_data.extract import find_page
     from mimo_data.sources.decoding import decode
 
     given = chosen_input(arguments)
-    page = find_page(arguments.id, *given, ExtractRecipe()) if given is not None else None
-    return decode(page.data, charset=page.charset) if page is not None and page.kind == "html" else ""
+    page = find_page(arguments.id, *given, _recipe(arguments.steps)) if given is not None else None
+    if page is None:
+        return ""
+    if page.kind == "html":
+        return decode(page.data, charset=page.charset)
+    return "<p>The page is a PDF file: open it beside this one.</p>"
+
+
+def _recipe(steps: Sequence[Path]) -> ExtractRecipe:
+    """What the pages were extracted with, which says how they are read."""
+    import msgspec
+
+    from mimo_data.extract import ExtractRecipe
+    from mimo_data.inspect import step_header
+
+    header = next((header for header in map(step_header, steps) if header["command"] == "extract"), None)
+    try:
+        return ExtractRecipe() if header is None else msgspec.convert(header["recipe"], ExtractRecipe)
+    except msgspec.ValidationError:  # of another version
+        return ExtractRecipe()
