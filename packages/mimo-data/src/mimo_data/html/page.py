@@ -20,6 +20,20 @@ _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r
 # Never text, and no renderer of formulas keeps its source there: away before anything looks at the page.
 _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
 
+# Of libxml2, whatever it is allowed.
+_MAX_DEPTH = 2048
+_NESTING = [
+    (re.compile(rb"</?(?:" + tags + rb")(?:\s[^<>]*)?>", re.IGNORECASE), instead)
+    for tags, instead in (
+        (rb"font|span|a|abbr|b|big|center|em|i|ins|small|strong|sub|sup|tt|u", b""),
+        (
+            rb"div|main|section|article|header|footer|nav|aside|details|blockquote|form|fieldset|ul|ol|li|dl|dt|dd|table"
+            rb"|tbody|tr|td|th|[a-z]+-[a-z-]+",
+            b"<p>",
+        ),
+    )
+]
+
 # What forums tell search engines of a thread; its replies are not comments below an article.
 _FORUM_TYPES = (b"DiscussionForumPosting", b"QAPage")
 _FORUM = re.compile(rb"(?:schema\.org/|\"@type\"\s*:\s*\")(?:" + b"|".join(_FORUM_TYPES) + rb")")
@@ -83,7 +97,28 @@ def _is_forum(source: bytes) -> bool:
 
 
 def _parse(source: bytes) -> html.HtmlElement | None:
-    """The page's tree without comments, or None when there is nothing in it."""
+    """The page's tree without comments, or None when there is nothing in it.
+
+    The parser stops at `_MAX_DEPTH`, where pages come that leave a tag open in every post: such a page loses the tags
+    that nest, not what comes after.
+    """
+    root = _tree(source)
+    for nesting, instead in _NESTING:
+        if root is None or not _ends_deep(root):
+            break
+        root = _tree(nesting.sub(instead, source))
+    return root
+
+
+def _ends_deep(root: html.HtmlElement) -> bool:
+    """Whether the last element is as deep as the parser goes."""
+    depth, last = 0, root
+    while depth < _MAX_DEPTH - 2 and len(last):
+        depth, last = depth + 1, last[-1]
+    return depth == _MAX_DEPTH - 2
+
+
+def _tree(source: bytes) -> html.HtmlElement | None:
     parser = html.HTMLParser(huge_tree=True, remove_pis=True, remove_comments=True, encoding="utf-8")
     # One class for all elements: lxml's own choice by tag is a call to Python for each.
     parser.set_element_class_lookup(etree.ElementDefaultClassLookup(element=html.HtmlElement))
