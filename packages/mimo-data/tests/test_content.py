@@ -327,3 +327,14 @@ def test_tags_of_a_method_are_text_and_those_of_a_post_are_not():
     assert "```\nclean('a//b') # => 'a/b'\n```" in markdown
     assert "- path (String)" in markdown
     assert "Travel" not in markdown
+
+
+def test_lines_about_an_article_go_and_its_title_among_them_stays():
+    info = "<div class='article-info-box'>Ada, updated in May, read 4,711 times</div>"
+    titled = "<div class='post-info'><h2>Steps of a sum</h2><span>by Ada</span></div>"
+    below = "<div id='blog_post_info_block'>Filed under: sums</div><div class='after-post-widgets'>Buy the course</div>"
+    markdown = body(f"<main><h1>Sums</h1>{info}{titled}{TEXT}{below}</main>")
+    assert "4,711" not in markdown
+    assert "Filed" not in markdown
+    assert "course" not in markdown
+    assert "## Steps of a sum" in markdown

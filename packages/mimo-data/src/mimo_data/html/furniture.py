@@ -229,6 +229,7 @@ def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
         and element.tag not in _HEADINGS
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)
+        and next(element.iter("h1", "h2", "h3"), None) is None
     )
 
 

@@ -33,8 +33,8 @@ _FURNITURE_PART = re.compile(
 )
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
 _STRONG_PART = re.compile(
-    r"(?:^|[_-])(?:related|message-?options|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
-    r"footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
+    r"(?:^|[_-])(?:related|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
+    r"message-?options|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
     r"(?:$|[_-]|s$|articles|stories|posts|links|content)",
     re.IGNORECASE,
 )
@@ -60,7 +60,8 @@ _CAPTION = _a_part(
 _TEASER = _a_part("teasers?")
 _SMALL_PART = _a_part(
     r"btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
-    r"post-?metadata|(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
+    r"post-?metadata|(?:post|article|entry|story|blog)[_-]{0,2}(?:info|meta)(?:[_-](?:box|block|bar|wrap(?:per)?))?|"
+    r"(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
     r"date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
 )
 _STATE = re.compile(
