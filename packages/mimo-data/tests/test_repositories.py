@@ -128,6 +128,22 @@ def test_repositories_below_a_folder_are_a_part_each(committed, tmp_path):
     assert len({part.id for part in parts}) == 3
 
 
+def test_files_beside_and_above_git_repositories_are_a_part_of_their_own(committed, tmp_path):
+    (tmp_path / "all" / "source").mkdir(parents=True)
+    (tmp_path / "all" / "source" / "b.py").write_text(CODE)
+    shutil.copytree(committed({"a.py": CODE}), tmp_path / "all" / "deep" / "er" / "and" / "deeper" / "project")
+    assert [document.id for document in read(tmp_path / "all")] == [
+        "all/source/b.py",
+        "deep/er/and/deeper/project/a.py",
+    ]
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: an empty folder"):
+        repository.parts([tmp_path / "empty"], KEEP_ALL)
+
+
 def test_links_and_names_that_are_not_utf_8_do_no_harm(committed, tmp_path):
     path = committed({"a.py": CODE})
     (path / "link.py").symlink_to("/etc/passwd")

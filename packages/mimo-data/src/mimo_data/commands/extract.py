@@ -15,7 +15,7 @@ _INPUTS: dict[Kind, str] = {
     "pages": "folders of .html, .htm, .xhtml and .pdf files, plain or gzipped",
     "archives": "WARC and WET files, or folders of them",
     "tables": "Parquet, JSON Lines and CSV files of documents or pages, or folders of them",
-    "repositories": "source code: git repositories or plain folders, or folders of repositories",
+    "repositories": "source code: git repositories or plain folders, or folders of both",
 }
 
 

@@ -31,7 +31,6 @@ from mimo_data.sources.licences import (
 )
 from mimo_data.sources.page import Page, PageError, Part, printable
 
-_MAX_DEPTH = 3
 _FILE_MODES = ("100644", "100755", "100664")
 _REMOTE = re.compile(
     r"(?:https?://(?:[^/@]*@)?|ssh://(?:\w+@)?|git://|\w+@)(github\.com|gitlab\.com)[/:](.+?)(?:\.git)?/?"
@@ -81,19 +80,24 @@ class _Tree(Protocol):
 
 
 def parts(paths: Sequence[Path], recipe: RepositoryRecipe) -> list[Part]:
-    """One part for each repository: git repositories at the paths or up to three folders below, or else the paths.
+    """One part for each git repository at the paths or below, and for each path with files outside of those.
 
     Raises:
-        DataError: a path is no folder.
+        DataError: a path is no folder, or holds nothing.
     """
     found: list[tuple[str, Path]] = []
     for path in paths:
         folder = path.resolve()
         if not folder.is_dir():
             raise DataError(f"{path}: no such folder. Name a repository, or a folder of repositories.")
-        repositories = sorted(_repositories(folder, _MAX_DEPTH)) or [folder]
-        above = folder.parent if repositories == [folder] else folder
-        found += [(_name(repository.relative_to(above)), repository) for repository in repositories]
+        files, repositories = _split(folder)
+        if files:
+            repositories.append(folder)
+        if not repositories:
+            raise DataError(f"{path}: an empty folder. Name a repository, or a folder of repositories.")
+        for repository in sorted(repositories):
+            above = folder.parent if repository == folder else folder
+            found.append((_name(repository.relative_to(above)), repository))
     names = [name for name, _ in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"two repositories are called {twice}, which begins their files' ids. Rename one's folder.")
@@ -174,13 +178,22 @@ def _inherited(path: str, licences: dict[str, str]) -> str:
     return UNKNOWN
 
 
-def _repositories(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / ".git").exists() or _is_bare(folder):
-        yield folder
-    elif depth:
-        for child in folder.iterdir():
-            if child.is_dir() and not child.is_symlink():
-                yield from _repositories(child, depth - 1)
+def _split(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files at and below a folder that are in no git repository, and the git repositories there."""
+    files: list[Path] = []
+    repositories: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_stop):
+        here = Path(place)
+        if (here / ".git").exists() or _is_bare(here):
+            repositories.append(here)
+            folders.clear()
+        else:
+            files += [file for name in names if (file := here / name).is_file() and not file.is_symlink()]
+    return files, repositories
+
+
+def _stop(error: OSError) -> None:
+    raise error
 
 
 def _is_bare(folder: Path) -> bool:
@@ -198,18 +211,15 @@ def _open(folder: Path) -> _Tree:
 
 
 class _FolderTree:
-    """Files on disk."""
+    """Files on disk, without those of git repositories among them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.address = self.commit = ""
 
     def files(self) -> list[_File]:
-        found = []
-        for folder, _, names in os.walk(self._folder):
-            for path in (Path(folder) / name for name in names):
-                if path.is_file() and not path.is_symlink():
-                    found.append(_File(path=path.relative_to(self._folder).as_posix(), num_bytes=path.stat().st_size))
+        files, _ = _split(self._folder)
+        found = [_File(path=file.relative_to(self._folder).as_posix(), num_bytes=file.stat().st_size) for file in files]
         return sorted(found, key=lambda file: os.fsencode(file.path))
 
     def read(self, file: _File) -> bytes:
