@@ -161,6 +161,61 @@ def test_a_missing_column_is_an_error_that_names_those_there_are(tmp_path, endin
         read(path, TablesRecipe())
 
 
+def test_a_value_that_python_cannot_hold_costs_its_row(tmp_path):
+    days = pyarrow.array([0, 10**7, 1], pyarrow.int32()).cast(pyarrow.date32())
+    times = pyarrow.array([0, 0, 2**62], pyarrow.int64()).cast(pyarrow.timestamp("us"))
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": ["a", "b", "c"], "day": days, "time": times}), tmp_path / "a.parquet"
+    )
+    first, second, third = read(tmp_path / "a.parquet", TablesRecipe(meta_columns=("day", "time")))
+    assert (first.text, first.meta) == ("a", {"day": "1970-01-01", "time": "1970-01-01 00:00:00"})
+    assert (second.reason, second.detail) == ("broken", "day cannot be read: date value out of range")
+    assert (third.reason, third.detail) == ("broken", "time cannot be read: date value out of range")
+
+
+def test_an_empty_id_is_the_place_of_the_row(tmp_path):
+    parquet([{"text": "a", "key": ""}, {"text": "b", "key": None}, {"text": "c", "key": "k"}], tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet", TablesRecipe(id_column="key"))
+    assert [document.id for document in found] == ["a.parquet@0.0", "a.parquet@0.1", "k"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "jsonl.gz", "csv.gz"])
+def test_an_empty_file_is_a_drop(tmp_path, ending):
+    for content in (b"", gzip.compress(b"") if ending.endswith(".gz") else b""):
+        (tmp_path / f"a.{ending}").write_bytes(content)
+        (drop,) = read(tmp_path / f"a.{ending}", TablesRecipe())
+        assert drop == Drop(id=f"a.{ending}@0", step="extract", reason="broken", detail="empty file")
+
+
+def test_a_byte_order_mark_costs_no_row(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\n{"text": "two"}\n')
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbftext\nthree\n")
+    assert [document.text for document in read(tmp_path, TablesRecipe())] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("part_bytes", [30, 10**9])
+def test_json_that_is_no_json_lines_is_one_drop_that_names_the_remedy(tmp_path, part_bytes):
+    rows = [{"text": "one"}, {"text": "two"}, {"text": "three"}]
+    spread = {
+        "array": json.dumps(rows, indent=1),
+        "array in a line": json.dumps(rows),
+        "lines in an array": "[" + ",\n".join(json.dumps(row) for row in rows) + "]",
+        "objects": "\ufeff" + "\n".join(json.dumps(row, indent=1) for row in rows),
+    }
+    for name, text in spread.items():
+        (tmp_path / "a.json").write_text(text)
+        (drop,) = read(tmp_path / "a.json", TablesRecipe(part_bytes=part_bytes))
+        assert drop.reason == "broken"
+        assert ("`jq -c .`" if name == "objects" else "`jq -c .[]`") in drop.detail
+    (tmp_path / "a.json").write_text('["no object"]\n{"text": "cut\n{"text": "one"}\n')
+    assert reasons(read(tmp_path / "a.json", TablesRecipe(part_bytes=part_bytes))) == ["broken", "broken", ""]
+
+
+def test_a_first_line_without_the_column_is_a_drop_as_any_other(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"other": "x"}\n{"text": "good"}\n{"other": "x"}\n')
+    assert reasons(read(tmp_path / "a.jsonl", TablesRecipe())) == ["no_content", "", "no_content"]
+
+
 def test_a_folder_without_tables_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no table"):
         tables.parts([tmp_path], TablesRecipe())

@@ -71,6 +71,10 @@ def archive(tmp_path: Path) -> Callable[[bytes], Path]:
     return write
 
 
+def test_an_empty_file_is_a_drop(archive):
+    assert ids(read(archive(b""))) == ["broken crawl.warc.gz@0"]
+
+
 def ids(results: list[Page | Document | Drop]) -> list[str]:
     """Ids, and the reasons of drops."""
     return [
@@ -291,7 +295,6 @@ def test_what_is_no_archive_is_one_drop(archive):
     for data in (b"hello world\n" * 1000, gz(b"hello world\n" * 1000), b"\x1f\x8b\x08garbage"):
         (drop,) = read(archive(data))
         assert drop.reason == "broken"
-    assert read(archive(b"")) == []
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -81,6 +81,10 @@ def entries(
         wanted: tells by its headers whether a record is to be read; the others are passed over.
     """
     with path.open("rb") as file:
+        if not start and not file.read(1):
+            yield Damage(0, "empty file")
+            return
+        file.seek(0)
         try:
             decompress, mark = _compression(file)
         except OSError as error:

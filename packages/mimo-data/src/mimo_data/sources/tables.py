@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +43,7 @@ class TablesRecipe(Record, frozen=True):
     content_column: str = "text"
     """The column with the text or the page."""
     id_column: str = ""
-    """Values must be unique; without it, an id is the file's name and the place of the row."""
+    """Values must be unique; without one, an id is the file's name and the place of the row."""
     url_column: str = ""
     """The column with the document's address; "" for none."""
     meta_columns: tuple[str, ...] = ()
@@ -83,7 +84,7 @@ def read(part: Part, recipe: TablesRecipe) -> Iterator[Page | Document | Drop]:
     Raises:
         DataError: a column is missing.
     """
-    path, label = Path(part.path), part.names[0]
+    path = Path(part.path)
     kind = path.name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
     if kind == "parquet":
         rows = _parquet_rows(path, part, recipe)
@@ -92,15 +93,22 @@ def read(part: Part, recipe: TablesRecipe) -> Iterator[Page | Document | Drop]:
     else:
         rows = _json_rows(path, part, recipe)
     for place, row in rows:
-        id = f"{label}@{place}"
-        try:
-            if isinstance(row, PageError):
-                raise row
-            if recipe.id_column and row[recipe.id_column] not in (None, ""):
-                id = _text(row[recipe.id_column])
-            yield _convert(id, row, recipe)
-        except PageError as failure:
-            yield failure.drop(id)
+        yield row_record(f"{part.names[0]}@{place}", row, recipe)
+
+
+def row_record(
+    place: str, row: Row | PageError, recipe: TablesRecipe, *, step: str = "extract"
+) -> Page | Document | Drop:
+    """What one row holds, or why it is nothing; its id is `place` where it has none of its own."""
+    id = place
+    try:
+        if isinstance(row, PageError):
+            raise row
+        if recipe.id_column:
+            id = _text(row[recipe.id_column]) or place
+        return _convert(id, row, recipe)
+    except PageError as failure:
+        return failure.drop(id, step=step)
 
 
 def _ranges(file: Path, part_bytes: int) -> Iterator[tuple[int, int]]:
@@ -162,7 +170,7 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
+    text = json.dumps(value, ensure_ascii=False, default=_text) if isinstance(value, (dict, list)) else str(value)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -199,12 +207,31 @@ def _parquet_rows(path: Path, part: Part, recipe: TablesRecipe) -> Iterator[tupl
             try:
                 batches = file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted)
                 for batch in batches:
-                    for row in _as_bytes(batch).to_pylist():
+                    for row in batch_rows(batch):
                         yield f"{group}.{num_rows}", row
                         num_rows += 1
             except (pyarrow.ArrowException, OSError, ValueError) as error:
                 lost = file.metadata.row_group(group).num_rows - num_rows
                 yield f"{group}.{num_rows}", PageError("broken", f"{lost} rows of a row group: {error}"[:200])
+
+
+def batch_rows(batch: RecordBatch) -> list[Row | PageError]:
+    """The rows, with text as bytes; what Python cannot hold, such as a date after the year 9999, costs its row."""
+    batch = _as_bytes(batch)
+    try:
+        return list(batch.to_pylist())
+    except (ArithmeticError, LookupError, ValueError):  # LookupError: an unknown time zone
+        return [_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
+
+
+def _row(batch: RecordBatch) -> Row | PageError:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.to_pylist()
+        except (ArithmeticError, LookupError, ValueError) as error:
+            return PageError("broken", f"{name} cannot be read: {error}"[:200])
+    row: Row = batch.to_pylist()[0]
+    return row
 
 
 def _as_bytes(batch: RecordBatch) -> RecordBatch:
@@ -222,10 +249,19 @@ def _as_bytes(batch: RecordBatch) -> RecordBatch:
 
 
 def _json_rows(path: Path, part: Part, recipe: TablesRecipe) -> Iterator[tuple[str, Row | PageError]]:
-    """Place and values of each line."""
+    """Place and values of each line.
+
+    Raises:
+        DataError: no line from the file's start to the part's end has the content's column.
+    """
+    if remedy := _remedy(path, recipe):
+        if not part.start:
+            yield "0", PageError("broken", f"not JSON Lines: write an object a line, as `{remedy}` does")
+        return
     fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
     wanted = {*_needed(recipe), *recipe.meta_columns}
-    checked = False
+    columns: list[str] = []
+    found_content = bool(part.start)
     for place, line in _lines(path, part, recipe):
         if isinstance(line, PageError):
             yield place, line
@@ -234,12 +270,30 @@ def _json_rows(path: Path, part: Part, recipe: TablesRecipe) -> Iterator[tuple[s
             continue
         try:
             found = fields.decode(line)
-            if not checked and recipe.content_column not in found:
-                raise _missing(f"{path}, byte {place}", [recipe.content_column], found)
-            checked = True
+            columns = columns or list(found)
+            found_content = found_content or recipe.content_column in found
             yield place, {name: msgspec.json.decode(found[name]) if name in found else None for name in wanted}
         except NOT_JSON as error:
             yield place, PageError("broken", f"not a JSON object: {error}"[:200])
+    if columns and not found_content:
+        raise _missing(str(path), [recipe.content_column], columns)
+
+
+def _remedy(path: Path, recipe: TablesRecipe) -> str:
+    """What makes JSON Lines of a file that begins with an array of objects, or with an object over several lines."""
+    found = _lines(path, Part(id="", path=str(path)), recipe)
+    first = next((line for _, line in found if isinstance(line, bytes) and not line.isspace()), b"")
+    if first.strip() == b"{":
+        return "jq -c ."
+    if not first.lstrip().startswith(b"["):
+        return ""
+    try:
+        rows = msgspec.json.decode(first, type=list[dict[str, msgspec.Raw]])
+    except msgspec.ValidationError:  # an array of something else, which costs its line
+        return ""
+    except NOT_JSON:
+        return "jq -c .[]"
+    return "jq -c .[]" if rows else ""
 
 
 def _csv_rows(path: Path, recipe: TablesRecipe, delimiter: str) -> Iterator[tuple[str, Row | PageError]]:
@@ -252,7 +306,7 @@ def _csv_rows(path: Path, recipe: TablesRecipe, delimiter: str) -> Iterator[tupl
             if isinstance(line, PageError):
                 failures.append((place, line))
             else:
-                yield line.decode("utf-8-sig" if place == "0" else "utf-8", "replace")
+                yield line.decode("utf-8", "replace")
 
     reader = csv.reader(text(), delimiter=delimiter)
     header: list[str] | None = None
@@ -282,11 +336,15 @@ def _lines(path: Path, part: Part, recipe: TablesRecipe) -> Iterator[tuple[str, 
     """Place and content of each line, or what is wrong with it or with all that follow."""
     max_line_bytes = _LINE_FACTOR * recipe.max_page_bytes + _LINE_OVERHEAD_BYTES
     place = part.start
+    empty = not part.start
     try:
         for place, line in lines(path, start=part.start, stop=part.stop, max_line_bytes=max_line_bytes):
+            empty = False
             if line is None:
                 yield str(place), PageError("too_large", f"a line of more than {max_line_bytes} bytes")
             else:
-                yield str(place), line
+                yield str(place), line if place else line.removeprefix(codecs.BOM_UTF8)
+        if empty:
+            yield "0", PageError("broken", "empty file")
     except PageError as failure:
         yield f"{place}+", failure
