@@ -100,6 +100,11 @@ def test_a_letter_or_sign_that_stands_alone_is_latin(text):
     assert decode(PAGE.format("", text).encode("cp1252")) == PAGE.format("", text)
 
 
+@pytest.mark.parametrize("text", ['# äöü und noch mehr Text, print("grüße")', "# Œuvre: àéè, naïve"])
+def test_letters_inside_of_words_in_ascii_are_latin(text):
+    assert decode(text.encode("cp1252")) == text
+
+
 def test_quotes_of_windows_in_a_latin_1_page_are_quotes():
     page = PAGE.format(META.format("iso-8859-1"), "It’s “quoted” — 10 € only.")
     assert decode(page.encode("cp1252")) == page

@@ -72,6 +72,8 @@ _PAIR = re.compile(rb"[\x81-\xfe][\x40-\xfe]")
 _KATAKANA_OR_PAIR = re.compile(rb"[\x81-\x9f\xe0-\xfc][\x40-\xfc]|[\xa1-\xdf]")
 # Letters beyond ASCII are few and apart in Latin alphabets, and follow each other in all others.
 _APART = re.compile(rb"(?<![\x80-\xff])[\x80-\xff]{1,2}(?![\x80-\xff])")
+# Those inside of a word in ASCII count twice: a list of umlauts (`äöü`) looks like a word in Greek, `grüße` does not.
+_WITHIN = re.compile(rb"(?<=[A-Za-z])[\x80-\xff]{1,2}(?=[A-Za-z])")
 
 
 def codec(label: str) -> str:
@@ -108,7 +110,8 @@ def _scores(text: bytes) -> dict[str, float]:
         del counts[byte]
     if not counts:
         return {"cp1252": 0.0}
-    share_apart = sum(map(len, _APART.findall(text))) / counts.total()
+    num_apart, num_within = (sum(map(len, pattern.findall(text))) for pattern in (_APART, _WITHIN))
+    share_apart = (num_apart + num_within) / (counts.total() + num_within)
     scores = {name: _pairs_score(text, name) * (1 - share_apart) for name in _ROWS}
     for name in _LETTERS:
         best = max(sum(counts[byte] * worth[byte] for byte in counts) for worth in _worths(name))
