@@ -53,6 +53,12 @@ def test_parquet_with_text_that_is_not_utf8_or_a_key_twice_is_refused(tmp_path):
             list(read_documents(tmp_path / "documents.parquet"))
 
 
+def test_what_is_no_parquet_is_an_error_in_whole_sentences(tmp_path):
+    (tmp_path / "documents.parquet").write_bytes(b"PAR1" + b"no Parquet" + b"no footer")
+    with pytest.raises(DataError, match=r"[a-z]\. Make it again\."):
+        list(read_documents(tmp_path / "documents.parquet"))
+
+
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "documents.jsonl.zst"
     write_documents(path, [Document(id=str(number), text="word " * 50, source="web") for number in range(500)])

@@ -149,7 +149,8 @@ def _read_parquet(path: Path) -> Iterator[Document]:
                     yield msgspec.convert(row, Document)
     # The last two: text that is not UTF-8, and a map that has a key twice.
     except (pyarrow.ArrowException, msgspec.ValidationError, UnicodeDecodeError, KeyError) as error:
-        raise DataError(f"{path}: not a Parquet file of documents: {error}. Make it again.") from None
+        found = str(error).rstrip(".")
+        raise DataError(f"{path}: not a Parquet file of documents: {found}. Make it again.") from None
 
 
 def _write_parquet(path: Path, documents: Iterable[Document]) -> int:
