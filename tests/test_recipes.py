@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -174,6 +175,20 @@ def check_commands() -> list[tuple[str, ...]]:
     return [
         (*tool, str(RECIPES / scale / f"{name}.toml")) for scale in ("mimo-7b", "tiny") for name, tool in tools.items()
     ]
+
+
+def keys(tree: dict) -> dict:
+    return {key: keys(value) if isinstance(value, dict) else None for key, value in tree.items()}
+
+
+def test_the_datas_recipe_has_every_key_of_extract(tmp_path):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "a.html").write_text("<p>A page.</p>")
+    tool = Path(sys.executable).parent / "mimo-data"
+    words = ["extract", RECIPES / "mimo-7b" / "data.toml", tmp_path / "out", "--pages", tmp_path / "pages"]
+    subprocess.run([tool, *words, "--workers", "1"], check=True)
+    resolved = json.loads((tmp_path / "out" / "run.json").read_text())["recipe"]
+    assert keys(recipe("data")["extract"]) == keys(resolved)
 
 
 def test_both_scales_have_the_same_recipes():
