@@ -368,3 +368,22 @@ def test_any_bytes_are_a_text_or_have_a_reason(name, data, text):
             continue
         assert language
         assert found.encode()
+
+
+def test_what_is_not_committed_changes_no_digest(folder):
+    project = folder({"lib/a.py": CODE, "notes/b.py": CODE})
+    lib = project / "lib"
+    git(lib, "init", "-q")
+    git(lib, "add", ".")
+    git(lib, "commit", "-qm", "first")
+    before = repository.digest(project)
+    (lib / "a.py").touch()
+    (lib / "untracked.py").write_text(CODE)
+    git(lib, "status")
+    assert repository.digest(project) == before
+    git(lib, "add", ".")
+    git(lib, "commit", "-qm", "second")
+    committed = repository.digest(project)
+    assert committed != before
+    (project / "notes" / "b.py").write_text("x = 1\n")
+    assert repository.digest(project) != committed

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -109,6 +109,7 @@ class Run:
         recipe: object,
         inputs: Mapping[str, Path],
         resumable: bool,
+        digest: Callable[[Path], str] | None = None,
     ) -> Run:
         """Claims `out` for one command.
 
@@ -116,6 +117,7 @@ class Run:
             inputs: files and folders that the result depends on, by role; their contents are part of the
                 fingerprint (a folder made by a run counts by that run's fingerprint; of a file above 64 MiB the
                 size, the time of its last change, and both ends count).
+            digest: what counts of an input, where it is less than its contents.
             resumable: keep work in progress that has the same fingerprint; otherwise start clean.
 
         Raises:
@@ -132,7 +134,7 @@ class Run:
             "package": f"{package} {version(package)}",
             "command": command,
             "recipe": msgspec.to_builtins(recipe),
-            "inputs": {role: _digest(path) for role, path in sorted(inputs.items())},
+            "inputs": {role: (digest or content_digest)(path) for role, path in sorted(inputs.items())},
         }
         fingerprint = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
         run = cls(out, fingerprint, header)
@@ -235,7 +237,8 @@ def _suggestion(message: str, record: type) -> str:
     return f" Did you mean `{close[0]}`?" if close else " Remove it, or look for its name in recipes/."
 
 
-def _digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """Of a file or a folder, see `Run.open`."""
     if path.is_file():
         status = path.stat()
         with path.open("rb") as file:
@@ -247,7 +250,8 @@ def _digest(path: Path) -> str:
         return f"{ends} {status.st_size} {status.st_mtime_ns}"
     if (made := _fingerprint(path)) is not None:
         return made
-    lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
+    files = [child for child in sorted(path.rglob("*")) if child.is_file()]
+    lines = [f"{file.relative_to(path)} {content_digest(file)}" for file in files]
     # Names that are not UTF-8 are names, too.
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 

@@ -40,12 +40,14 @@ def chosen_input(arguments: argparse.Namespace) -> tuple[Kind, list[Path]] | Non
 
 def _run(arguments: argparse.Namespace) -> None:
     from mimo_data.extract import extract_pages
+    from mimo_data.sources.repository import digest
 
     recipe = load(arguments).extract
     given = chosen_input(arguments)
     assert given is not None
     kind, paths = given
-    with open_run(arguments, "extract", recipe, named(kind, paths)) as run:
+    counted = digest if kind == "repositories" else None
+    with open_run(arguments, "extract", recipe, named(kind, paths), digest=counted) as run:
         if not run.complete:
             with progress("pages") as on_items:
                 counts = extract_pages(run, kind, paths, recipe, engine=engine(arguments), on_items=on_items)

@@ -80,11 +80,26 @@ def load(arguments: argparse.Namespace) -> DataRecipe:
     return Run.load_recipe(arguments.recipe, DataRecipe, arguments.set)
 
 
-def open_run(arguments: argparse.Namespace, command: str, recipe: object, inputs: dict[str, Path]) -> Run:
-    """The run of one command; says so when its output is there already."""
+def open_run(
+    arguments: argparse.Namespace,
+    command: str,
+    recipe: object,
+    inputs: dict[str, Path],
+    *,
+    digest: Callable[[Path], str] | None = None,
+) -> Run:
+    """The run of one command, see `Run.open`; says so when its output is there already."""
     from mimo_data.steps import forget_parts
 
-    run = Run.open(arguments.out, package="mimo-data", command=command, recipe=recipe, inputs=inputs, resumable=True)
+    run = Run.open(
+        arguments.out,
+        package="mimo-data",
+        command=command,
+        recipe=recipe,
+        inputs=inputs,
+        resumable=True,
+        digest=digest,
+    )
     if run.complete:
         forget_parts(run)
         print(f"{run.out}: complete, reused")

@@ -7,6 +7,7 @@ partial clone lacks is a drop.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from mimo_data.documents import Document, Drop
-from mimo_data.run import DataError, Record
+from mimo_data.run import DataError, Record, content_digest
 from mimo_data.sources.codefiles import FileRecipe, check_name, file_text
 from mimo_data.sources.decoding import decode
 from mimo_data.sources.licences import (
@@ -107,6 +108,20 @@ def parts(paths: Sequence[Path], recipe: RepositoryRecipe) -> list[Part]:
     ]
 
 
+def digest(path: Path) -> str:
+    """What counts of a folder of code: its repositories' commits, and the files outside of them."""
+    folder = path.resolve()
+    files, repositories = _split(folder)
+    lines = [f"{file.relative_to(folder)} {content_digest(file)}" for file in sorted(files)]
+    for repository in sorted(repositories):
+        try:
+            commit = _GitTree(_git_folder(repository)).commit
+        except PageError as failure:
+            commit = str(failure)
+        lines.append(f"{repository.relative_to(folder)} {commit}")
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+
+
 def read(part: Part, recipe: RepositoryRecipe) -> Iterator[Page | Document | Drop]:
     """The files of one repository; the id is the repository's name and the path below it.
 
@@ -184,7 +199,7 @@ def _split(folder: Path) -> tuple[list[Path], list[Path]]:
     repositories: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=_stop):
         here = Path(place)
-        if (here / ".git").exists() or _is_bare(here):
+        if _is_git(here):
             repositories.append(here)
             folders.clear()
         else:
@@ -204,10 +219,16 @@ def _name(path: Path) -> str:
     return printable(path.as_posix().removesuffix("/.git").removesuffix(".git"))
 
 
+def _is_git(folder: Path) -> bool:
+    return (folder / ".git").exists() or _is_bare(folder)
+
+
+def _git_folder(repository: Path) -> Path:
+    return repository / ".git" if (repository / ".git").exists() else repository
+
+
 def _open(folder: Path) -> _Tree:
-    if (folder / ".git").exists():
-        return _GitTree(folder / ".git")
-    return _GitTree(folder) if _is_bare(folder) else _FolderTree(folder)
+    return _GitTree(_git_folder(folder)) if _is_git(folder) else _FolderTree(folder)
 
 
 class _FolderTree:
