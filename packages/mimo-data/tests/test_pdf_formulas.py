@@ -405,14 +405,26 @@ def test_an_arrow_of_another_font_in_a_listing_moves_nothing():
             [("CMMI10", 10, 102, 180, "f"), ("CMR10", 10, 110, 180, ":="), ("CMMI10", 10, 123, 180, "X")],
             "take $f:=X$ as",
         ),
+            (
+                [("CMMI10", 10, 102, 180, "x"), ("CMMI10", 10, 107, 180, ";"), ("CMMI10", 10, 116, 180, "y")],
+                "take $x,y$ as",
+            ),
         (
-            [("CMR10", 10, 102, 180, "(with"), ("CMMI10", 10, 130, 180, "x"), ("CMMI10", 10, 135, 180, ";"),
+            [("CMR10", 10, 102, 180, "(with"), ("CMMI10", 10, 130, 180, "x"), ("CMR10", 10, 135, 180, ","),
              ("CMMI10", 10, 144, 180, "y"), ("CMR10", 10, 149, 180, ")")],
             "take (with $x$, $y$) as",
         ),
     ],
-    ids=["a pair", "a mapping", "a modulus", "a definition", "an aside"],
+    ids=["a pair", "a mapping", "a modulus", "a definition", "a list", "an aside"],
 )  # fmt: skip
 def test_what_stands_in_one_pair_of_brackets_or_beside_a_relation_is_one_formula(glyphs, written):
     glyphs = [("CMR10", 10, 72, 180, "take"), *glyphs, ("CMR10", 10, 160, 180, "as"), ("CMR10", 10, 175, 180, "given")]
     assert written in display(glyphs)
+
+
+def test_a_small_fraction_alone_in_a_line_is_no_script():
+    glyphs = [
+        ("CMR10", 10, 72, 180, "the"), ("CMR10", 7, 95, 176, "1"), ("CMR10", 7, 95, 184, "2"),
+        ("CMR10", 10, 105, 180, "factor"), ("CMR10", 10, 140, 180, "is"), ("CMR10", 10, 155, 180, "dropped"),
+    ]  # fmt: skip
+    assert r"the $\frac{1}{2}$ factor is dropped" in display(glyphs, [(94.5, 99, 177.5)])

@@ -66,7 +66,7 @@ def boxes_of(glyphs: Sequence[Glyph]) -> list[Box]:
         elif text in BIG:
             top, bottom = core(glyph)
         word = (
-            not glyph.font.is_math
+            glyph.font.style in ("text", "math")
             and not glyph.font.italic
             and text.isalpha()
             and text < "\u0370"

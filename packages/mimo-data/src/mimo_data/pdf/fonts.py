@@ -1,7 +1,8 @@
 """What a font's name says about its glyphs, TeX's mathematics fonts above all.
 
-The names are those of Computer Modern, Latin Modern and the AMS fonts. The extension font's glyphs have no
-Unicode in most files; their codes are the positions of TeX's OMX encoding.
+The names are those of Computer Modern, Latin Modern and the AMS fonts, of KaTeX and MathJax, and of OpenType fonts of
+mathematics (style "math"). The extension font's glyphs have no Unicode in most files; their codes are the positions
+of TeX's OMX encoding.
 """
 
 from __future__ import annotations
@@ -19,12 +20,22 @@ MONOSPACED_FLAG = 8
 _ITALIC_FLAG, _BOLD_FLAG = 2, 16
 _STYLES = (
     ("extension", re.compile(r"^(?:lm|cm)?(?:mathextension|ex\d)|^(?:tx|px|esint|mt)ex|mathextension", re.IGNORECASE)),
-    ("blackboard", re.compile(r"^msbm|bbm|bbold|dsrom", re.IGNORECASE)),
-    ("fraktur", re.compile(r"^eu[fsr][mb]", re.IGNORECASE)),
-    ("script", re.compile(r"^rsfs|^eusm", re.IGNORECASE)),
-    ("symbol", re.compile(r"^cmb?sy\d|mathsymbols|^msam|^txsy|^pxsy|^stmary|^lasy|^wasy|^mtsy", re.IGNORECASE)),
-    ("italic", re.compile(r"^cmmib?\d|mathitalic|^txmi|^pxmi|^rmtmi|^mtmi|^eurm|^zplmr7m", re.IGNORECASE)),
-    ("math", re.compile(r"math|^stix\w*(?:size|sym)", re.IGNORECASE)),
+    ("blackboard", re.compile(r"^msbm|bbm|bbold|dsrom|^(?:katex|mathjax)_ams", re.IGNORECASE)),
+    ("fraktur", re.compile(r"^eu[fsr][mb]|^(?:katex|mathjax)_frak", re.IGNORECASE)),
+    ("script", re.compile(r"^rsfs|^eusm|^(?:katex|mathjax)_script", re.IGNORECASE)),
+    (
+        "symbol",
+        re.compile(
+            r"^cmb?sy\d|mathsymbols|^msam|^txsy|^pxsy|^stmary|^lasy|^wasy|^mtsy|^(?:katex|mathjax)_cal", re.IGNORECASE
+        ),
+    ),
+    (
+        "italic",
+        re.compile(
+            r"^cmmib?\d|mathitalic|^txmi|^pxmi|^rmtmi|^mtmi|^eurm|^zplmr7m|^(?:katex|mathjax)_math", re.IGNORECASE
+        ),
+    ),
+    ("math", re.compile(r"math|^katex_|^stix\w*(?:size|sym)", re.IGNORECASE)),
 )
 _DELIMITERS = "()[]⌊⌋⌈⌉{}⟨⟩|‖/\\"
 # TeX's OMX encoding: big, Big, bigg and Bigg delimiters, then pieces, operators, accents and roots.
@@ -106,6 +117,9 @@ class Font:
             return "↦", 0.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
+        if self.style == "math" and text in "^~":
+            # As accents: the operators have characters of their own.
+            return {"^": "ˆ", "~": "˜"}[text], 0.0
         return "" if text in _INVISIBLE or (text < " " and text != "\t") else text, 0.0
 
 

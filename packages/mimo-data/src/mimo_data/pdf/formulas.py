@@ -8,16 +8,17 @@ with scripts on the left and arrows with text on them come out as their glyphs i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
 from mimo_data.latex import FUNCTIONS, join
 from mimo_data.pdf.boxes import AXIS, Box, boxes_of
+from mimo_data.pdf.moduli import with_moduli
 from mimo_data.pdf.symbols import (
     ACCENTS,
+    BIG,
     CLOSE,
-    LIMITS,
+    INTEGRALS,
     OPEN,
     OPERATORS,
     RELATIONS,
@@ -30,7 +31,6 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
-_MODULUS = re.compile(r"(\\q?quad *)?(\()? *\\text\{ ?mod ?\}")
 _TEXT = r"\text{"
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
@@ -39,35 +39,7 @@ def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
     """LaTeX of one line of a formula; what is too long to be one comes out as its glyphs in a row."""
     if len(glyphs) > _MAX_GLYPHS:
         return join([latex_of(glyph.text, glyph.font) for glyph in glyphs])
-    return _with_moduli(_row(boxes_of(glyphs), list(rules), 0))
-
-
-def _with_moduli(latex: str) -> str:
-    """With the word "mod" as the operator that it is, and each modulus in parentheses as its argument."""
-    parts: list[str] = []
-    while found := _MODULUS.search(latex):
-        space, opened = found.groups()
-        rest = latex[found.end() :].lstrip()
-        end = _closing(rest) if opened else -1
-        if opened and end < 0:
-            parts.append(latex[: found.end()])
-        elif opened:
-            parts += [latex[: found.start()], rf"\pmod{{{rest[:end].strip()}}}"]
-            rest = rest[end + 1 :]
-        else:
-            parts += [latex[: found.start()], rf"\{'mod' if space else 'bmod'} "]
-        latex = rest
-    return "".join([*parts, latex])
-
-
-def _closing(latex: str) -> int:
-    """Where the parenthesis that is open at the start is closed; -1 for nowhere."""
-    depth = 1
-    for position, sign in enumerate(latex):
-        depth += (sign == "(") - (sign == ")")
-        if not depth:
-            return position
-    return -1
+    return with_moduli(_row(boxes_of(glyphs), list(rules), 0))
 
 
 def _row(boxes: list[Box], rules: list[Rule], depth: int) -> str:
@@ -84,7 +56,8 @@ def _row(boxes: list[Box], rules: list[Rule], depth: int) -> str:
 def _arrays(boxes: list[Box], rules: list[Rule], depth: int) -> list[Box]:
     """Rows between tall delimiters as matrices and cases; their rules are taken out of `rules`."""
     for number, left in enumerate(boxes):
-        if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > 1.15 * left.size):
+        least = 1.15 if left.text in OPEN else 1.5
+        if not (left.tall and left.text in (*OPEN, "|", "‖") and left.bottom - left.top > least * left.size):
             continue
         right = next(
             (
@@ -96,6 +69,8 @@ def _arrays(boxes: list[Box], rules: list[Rule], depth: int) -> list[Box]:
             ),
             None,
         )
+        if right is None and left.text in "|‖":
+            continue
         end = right.x0 if right else float("inf")
         inside = [
             box
@@ -419,10 +394,10 @@ def _named(word: str, *, applied: bool) -> str:
 
 def _limits(boxes: list[Box], depth: int) -> list[Box]:
     """Small boxes right above and below a sum, a limit or a brace become its scripts."""
-    operators = [box for box in boxes if box.text in LIMITS or box.text in UNDER or (box.text and box.text in "⏞⏟")]
+    operators = [box for box in boxes if box.text in BIG or box.text in UNDER or (box.text and box.text in "⏞⏟")]
     middles = [operator.middle for operator in operators]
     for number, operator in enumerate(operators):
-        tall = operator.text in LIMITS
+        tall = operator.text in BIG
         top = operator.top if tall else operator.y - 0.75 * operator.size
         bottom = operator.bottom if tall else operator.y + 0.1 * operator.size
         small = [
@@ -436,6 +411,9 @@ def _limits(boxes: list[Box], depth: int) -> list[Box]:
         below = [box for box in small if box.y - 0.45 * box.size > bottom - 0.12 * operator.size]
         above = [box for box in small if box.y < top + 0.15 * operator.size]
         below, above = (_chain(operator, others, near) for near in (below, above))
+        if operator.text in INTEGRALS and min((b.x0 for b in [*below, *above]), default=0.0) >= operator.x0 - 0.5:
+            # Its limits stand on the right, as scripts do.
+            continue
         if not below and not above:
             continue
         latex = operator.latex

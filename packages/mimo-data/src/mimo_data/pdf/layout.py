@@ -356,6 +356,11 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     """One row of these glyphs."""
     visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
     size = _common_size(visible)
+    if any(glyph.font.is_math for glyph in visible):
+        # On web pages formulas are larger than the words around them.
+        words = [glyph for glyph in visible if glyph.text.isalpha() and not glyph.font.is_math]
+        if 4 * len(words) > len(visible) and (size_of_words := _common_size(words)) > 0.8 * size:
+            size = size_of_words
     lines = Counter([round(glyph.y, 1) for glyph in visible if abs(glyph.size - size) < 0.5 and not glyph.height])
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
@@ -374,10 +379,19 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
 
 
 def _once(glyphs: list[Glyph]) -> list[Glyph]:
-    """Without what is printed twice at the same place, as some files make letters bold."""
+    """Without what is printed twice at one place, as some files make letters bold, and blanks that scripts fill."""
     kept: list[Glyph] = []
     for glyph in glyphs:
         last = kept[-1] if kept else None
+        if (
+            last is not None
+            and last.text == " "
+            and glyph.x0 < last.x0 + 0.3 * (last.x1 - last.x0)
+            and abs(glyph.y - last.y) > 0.1 * glyph.size
+        ):
+            # A script, where the formula's own line has a gap.
+            kept[-1] = glyph
+            continue
         if (
             last is not None
             and glyph.text == last.text

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from mimo_data.latex import FUNCTIONS
 from mimo_data.pdf.formulas import formula
 from mimo_data.pdf.layout import Row
-from mimo_data.pdf.symbols import OPERATORS, RELATIONS, is_mathematical
+from mimo_data.pdf.symbols import OPEN, OPERATORS, RELATIONS, is_mathematical
 from mimo_data.pdf.textlayer import Glyph
 
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
@@ -21,7 +21,11 @@ from mimo_data.pdf.textlayer import Glyph
 _OPERANDS = "mxd)f"
 _MAX_THIN_SPACE = 0.2
 """Ems; words are further apart."""
+_MAX_SPACE_AT_BRACKET = 0.3
 _MAX_NAME_LETTERS = 8
+_MIN_HEIGHT_OF_ARRAY = 1.7
+"""Ems."""
+_OPENING = OPEN.keys() | frozenset("|‖⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪")
 _IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
 
@@ -35,6 +39,7 @@ def labels_of(row: Row, *, italic_letters: bool) -> str:
     found: list[str] = []
     for glyph in row.glyphs:
         found.append(_label(glyph, row))
+    _mark_arrays(row, found)
     _mark_words(row.glyphs, found, italic_letters=italic_letters)
     return "".join(found)
 
@@ -74,6 +79,22 @@ def _label(glyph: Glyph, row: Row) -> str:
     return "a" if text in "¯ˆ˜˙¨⃗" else "t"
 
 
+def _mark_arrays(row: Row, found: list[str]) -> None:
+    """All that stands behind a tall bracket as far as there are lines above and below the row's own: one formula."""
+    tall = [glyph for glyph in row.glyphs if glyph.height > _MIN_HEIGHT_OF_ARRAY and glyph.text in _OPENING]
+    if not tall:
+        return
+    lines = [
+        glyph
+        for glyph in row.glyphs
+        if not glyph.height and glyph.size > 0.88 * row.size and abs(glyph.y - row.y) > 0.3 * row.size
+    ]
+    start, end = tall[0].x0, max((glyph.x1 for glyph in lines), default=0.0)
+    for position, glyph in enumerate(row.glyphs):
+        if start < glyph.x0 < end:
+            found[position] = "o" if glyph.text.isspace() else "m"
+
+
 def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bool) -> None:
     """Names of functions, lone Greek and italic letters, decimal points and accents, told by what is beside them."""
     dots = "".join(glyph.text if glyph.text in " ." else "x" for glyph in glyphs)
@@ -81,11 +102,18 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         # A spaced ellipsis beside a comma or an operator is one of mathematics.
         if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
             found[run.start() : run.end()] = "e" * (run.end() - run.start())
+    for position, glyph in enumerate(glyphs):
+        if glyph.text in "…⋯" and re.search(r"[,mxro] ?$", "".join(found[max(0, position - 2) : position])):
+            found[position] = "e"
+        elif glyph.text == "," and found[position] == "," and glyph.font.is_math and _is_between(found, position):
+            # The comma of a list in a formula: one between two formulas is of the text's font.
+            found[position] = "e"
     _mark_relations(glyphs, found)
     for blank in re.finditer(r"(?<=[mx]) (?=[(m])", "".join(found)):
-        # TeX sets a thin space before a tall parenthesis and around fractions.
+        # TeX sets a thin space before a tall parenthesis and around fractions, browsers a wider one.
         left, right = glyphs[blank.start() - 1], glyphs[blank.end()]
-        if right.x0 - left.x1 < _MAX_THIN_SPACE * max(left.size, right.size):
+        most = _MAX_SPACE_AT_BRACKET if left.height or right.height else _MAX_THIN_SPACE
+        if right.x0 - left.x1 < most * max(left.size, right.size):
             found[blank.start()] = "o"
     for run in re.finditer("x{4,}", "".join(found)):
         # Small words beside a line are words; below the letter of a formula they are its script.
@@ -139,6 +167,13 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         ):
             found[position] = "m"
         position = end
+
+
+def _is_between(found: Sequence[str], position: int) -> bool:
+    """Whether operands stand on both sides, with a blank between or without."""
+    before = "".join(found[max(0, position - 2) : position]).rstrip()[-1:]
+    after = "".join(found[position + 1 : position + 3]).lstrip()[:1]
+    return before in tuple("mxd)e") and after in tuple("mxdf(re…")
 
 
 def _mark_relations(glyphs: Sequence[Glyph], found: list[str]) -> None:
@@ -285,7 +320,11 @@ def text_of(row: Row, labels: str) -> str:
 
 def _math(row: Row, start: int, end: int, labels: str) -> str:
     glyphs = [glyph for glyph in row.glyphs[start:end] if not glyph.text.isspace()]
-    if set(labels[start:end]) <= {"x", " "}:
+    x0, x1 = glyphs[0].x0 - 1, max(glyph.x1 for glyph in glyphs) + 1
+    rules = [rule for rule in row.rules if x0 <= rule.x0 and rule.x1 <= x1 + 2]
+    top, bottom = min(glyph.y for glyph in glyphs), max(glyph.y for glyph in glyphs)
+    is_fraction = any(top < rule.y < bottom for rule in rules)
+    if not is_fraction and set(labels[start:end]) <= {"x", " "}:
         text = "".join(glyph.text for glyph in glyphs)
         before = labels[start - 1] if start else " "
         raised = glyphs[0].y < row.y
@@ -294,8 +333,7 @@ def _math(row: Row, start: int, end: int, labels: str) -> str:
         if not re.search(r"[\d∗†‡]", text) or text.isalpha():
             return text
         return f"${'^' if raised else '_'}{{{text}}}$" if text.isascii() else text
-    x0, x1 = glyphs[0].x0 - 1, max(glyph.x1 for glyph in glyphs) + 1
-    latex = formula(glyphs, [rule for rule in row.rules if x0 <= rule.x0 and rule.x1 <= x1 + 2])
+    latex = formula(glyphs, rules)
     return f"${latex}$" if latex.strip() else ""
 
 

@@ -10,7 +10,7 @@ from mimo_data.pdf.fonts import Font
 RELATIONS = frozenset("=<>≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇⊢⊨→←↔⇒⇐⇔⟹⟺⟶↦≠≐≜≔∣")
 OPERATORS = frozenset("+-−±∓×÷·⋅∗*/∘◦∪∩∧∨⊕⊗⊖∖⋆†‡")
 BIG = frozenset("∑∏∐∫∬∮⋃⋂⨆⨁⨂⨀⨄⋀⋁")
-LIMITS = BIG - frozenset("∫∬∮")
+INTEGRALS = frozenset("∫∬∮")
 ARROWS = frozenset("⇒→↦⊣⊢≡")
 """What manuals set in front of what a call returns or prints, in a font of mathematics."""
 OPEN = {"(": "(", "[": "[", "{": r"\{", "⟨": r"\langle", "⌊": r"\lfloor", "⌈": r"\lceil", "〈": r"\langle"}
@@ -65,7 +65,8 @@ def latex_of(text: str, font: Font) -> str:
     if font.style == "fraktur" and text.isalpha():
         return rf"\mathfrak{{{latex}}}"
     if font.bold and text.isalpha():
-        return rf"\{'boldsymbol' if font.italic or font.is_math or not text.isascii() else 'mathbf'}{{{latex}}}"
+        upright = not font.italic and font.style in ("text", "math") and text.isascii()
+        return rf"\{'mathbf' if upright else 'boldsymbol'}{{{latex}}}"
     return latex
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, TypeAlias
 
 from mimo_data.pdf.fonts import MONOSPACED_FLAG, Font, font_of
-from mimo_data.pdf.symbols import BIG
+from mimo_data.pdf.symbols import BIG, CLOSE, OPEN, PIECES
 from mimo_data.pdf.turn import Turn, set_upright
 from mimo_data.run import DataError
 
@@ -27,8 +28,19 @@ _MAX_PATHS = 20_000
 _MAX_NAME_LETTERS = 31
 # Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
 _NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)|<22(?:11|0F|2B)", re.IGNORECASE)
+_MAY_BE_TALL = BIG | frozenset("|‖∥√") | OPEN.keys() | CLOSE.keys() | PIECES.keys()
+_MIN_HEIGHT = 1.15
+"""Ems; brackets of the usual size are lower."""
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
+_ENDLESS = 5
+"""Times a page's width."""
+_ROOT = 400
+"""Ems: how wide KaTeX draws a root, to show as much of it as it needs."""
+
+
+Reaches: TypeAlias = dict[tuple[str, float, float], tuple[float, float]]
+"""Top and bottom of characters, by character and origin."""
 
 
 class PdfError(DataError):
@@ -141,6 +153,7 @@ class Reader:
         self._flags = flags
         self._is_named: dict[int, bool] = {}
         self._is_fixed: dict[int, bool] = {}
+        self._described: dict[int, str] = {}
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -149,7 +162,7 @@ class Reader:
             page = self._document[number]
             content = page.get_text("dict", flags=self._flags)
             turn = set_upright(content)
-            fixed = self._fixed_fonts(self._document.get_page_fonts(number))
+            font_at = self._fonts(self._document.get_page_fonts(number))
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return [], 1.0
         lines = []
@@ -159,9 +172,8 @@ class Reader:
                 if spans and line["dir"][0] > 0.9:
                     text = "".join(span["text"] for span in line["spans"]).strip()
                     largest = max(spans, key=lambda span: len(span["text"]))
-                    code = font_of(largest["font"], largest["flags"]).monospaced or largest["font"] in fixed
                     x0, y0, x1, y1 = line["bbox"]
-                    lines.append(Line(text, x0, y0, x1, y1, largest["size"], code))
+                    lines.append(Line(text, x0, y0, x1, y1, largest["size"], font_at(largest).monospaced))
         return lines, turn.height
 
     def layer(self, number: int) -> Layer:
@@ -172,13 +184,32 @@ class Reader:
             turn = set_upright(content)
             log = page.get_bboxlog()
             fonts = self._document.get_page_fonts(number)
-            named, fixed = self._named_fonts(fonts), self._fixed_fonts(fonts)
+            named, font_at = self._named_fonts(fonts), self._fonts(fonts)
         except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
             return Layer(1.0, 1.0)
         layer = Layer(turn.width, turn.height)
-        _read_pieces(content, layer, named, fixed)
+        _read_pieces(content, layer, named, font_at, cache(lambda: self._reaches(page)))
         _read_paths(log, turn, layer)
+        if any(kind == "fill-path" and box[2] - box[0] > _ENDLESS * turn.width for kind, box in log[:_MAX_PATHS]):
+            _read_roots(page.get_drawings(extended=True), layer)
         return layer
+
+    def _reaches(self, page: Any) -> Reaches:
+        """The top and bottom of what each character of a page draws, which MuPDF measures in a pass of its own."""
+        import pymupdf
+
+        try:
+            content = page.get_text("rawdict", flags=self._flags | pymupdf.TEXT_ACCURATE_BBOXES)
+            set_upright(content)
+        except Exception:  # as in `layer`
+            return {}
+        return {
+            (char["c"], *char["origin"]): (char["bbox"][1], char["bbox"][3])
+            for block in content["blocks"]
+            for line in block.get("lines", ())
+            for span in line["spans"]
+            for char in span["chars"]
+        }
 
     def _named_fonts(self, fonts: list[Any]) -> set[str]:
         """TeX's extension fonts of a page whose characters the file names; others give places in the font."""
@@ -197,6 +228,28 @@ class Reader:
     def _cmap(self, font: int) -> bytes:
         kind, stream = self._document.xref_get_key(font, "ToUnicode")
         return self._document.xref_stream(int(stream.split()[0])) or b"" if kind == "xref" else b""
+
+    def _fonts(self, fonts: list[Any]) -> Callable[[dict[str, Any]], Font]:
+        """The font of a span of a page's text."""
+        fixed = self._fixed_fonts(fonts)
+        names: dict[str, str] = {}
+        for xref, _, kind, name, *_ in fonts:
+            if kind == "Type3" and not name:
+                # Chrome writes OpenType fonts so; MuPDF names them by their number.
+                names[f"Type3 ({xref} 0 R)"] = self._described_name(xref)
+
+        def font_at(span: dict[str, Any]) -> Font:
+            name: str = span["font"]
+            return font_of(names.get(name, name), span["flags"] | (MONOSPACED_FLAG if name in fixed else 0))
+
+        return font_at
+
+    def _described_name(self, font: int) -> str:
+        if font not in self._described:
+            kind, descriptor = self._document.xref_get_key(font, "FontDescriptor")
+            key = self._document.xref_get_key(int(descriptor.split()[0]), "FontName") if kind == "xref" else ("", "")
+            self._described[font] = key[1].removeprefix("/") if key[0] == "name" else ""
+        return self._described[font]
 
     def _fixed_fonts(self, fonts: list[Any]) -> set[str]:
         """Fonts of a page that have no telling name, as TeX's bitmaps, and whose letters are all of one width."""
@@ -270,7 +323,13 @@ def _is_fixed(widths: dict[str, float]) -> bool:
     return max(drawn.values()) < 1.01 * min(drawn.values())
 
 
-def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: set[str]) -> None:
+def _read_pieces(
+    content: dict[str, Any],
+    layer: Layer,
+    named: set[str],
+    font_at: Callable[[dict[str, Any]], Font],
+    reaches: Callable[[], Reaches],
+) -> None:
     num_glyphs = num_hidden = 0
     for number, block in enumerate(content["blocks"]):
         for line in block.get("lines", ()):
@@ -279,12 +338,12 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: 
             glyphs: list[Glyph] = []
             for span in line["spans"]:
                 size = span["size"]
-                font = font_of(span["font"], span["flags"] | (MONOSPACED_FLAG if span["font"] in fixed else 0))
+                font = font_at(span)
                 hidden = span.get("alpha", 255) == 0
                 for char in span["chars"]:
                     text = char["c"]
                     x0, _, x1, _ = char["bbox"]
-                    height = 0.0
+                    y, height = char["origin"][1], 0.0
                     # Nearly all characters are plain ones: the rest of this loop is about others.
                     if char["synthetic"]:
                         text = " "
@@ -295,17 +354,28 @@ def _read_pieces(content: dict[str, Any], layer: Layer, named: set[str], fixed: 
                             text, height = font.read_named(text, (x1 - x0) / max(size, 0.1))
                         else:
                             text, height = font.read(text)
+                        if text in _MAY_BE_TALL and not height and (font.style == "math" or text in BIG or text == "√"):
+                            y, height = _hung(char, size, reaches())
                     if x1 - x0 < 0.01 and glyphs and abs(glyphs[-1].x1 - x0) < 0.01 and text.isalpha():
                         # The second letter of a ligature comes without a width: the next may be set before it.
                         glyphs[-1].x1 = x0 = (glyphs[-1].x0 + x1) / 2
                     if text:
-                        glyphs.append(Glyph(text, x0, x1, char["origin"][1], size, font, height))
+                        glyphs.append(Glyph(text, x0, x1, y, size, font, height))
                 num_hidden += len(span["chars"]) if hidden else 0
             num_glyphs += len(glyphs)
             if num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
                 continue
             layer.pieces += [_piece(part, number) for part in _parts(glyphs)]
     layer.hidden_share = num_hidden / max(1, num_glyphs)
+
+
+def _hung(char: dict[str, Any], size: float, reaches: Reaches) -> tuple[float, float]:
+    """Origin and height in ems of a character as if it hung from its origin, as TeX's tall ones do; 0 if it is low."""
+    text, origin = char["c"], char["origin"]
+    top, bottom = reaches.get((text, *origin), (0.0, 0.0))
+    if bottom - top < _MIN_HEIGHT * size and not (text == "√" and bottom > top):
+        return origin[1], 0.0
+    return top + 0.04 * size, (bottom - top) / size - 0.04
 
 
 def _parts(glyphs: list[Glyph]) -> list[list[Glyph]]:
@@ -331,6 +401,22 @@ def _piece(glyphs: list[Glyph], block: int) -> Piece:
     baseline = max([glyph.y for glyph in visible if glyph.size == size])
     level = len(sizes) == 1 and not any(abs(g.y - baseline) > 0.05 or g.height or g.text in BIG for g in visible)
     return Piece(glyphs, x0, baseline - 0.75 * size, x1, baseline + 0.25 * size, size, block, text, level)
+
+
+def _read_roots(drawings: list[dict[str, Any]], layer: Layer) -> None:
+    """Roots on web pages of KaTeX, whose sign and bar are one clipped path."""
+    start = end = 0.0
+    for drawing in drawings:
+        if drawing["type"] == "clip":
+            start, _, end, _ = drawing["scissor"]
+        elif drawing["type"] == "f" and drawing["rect"].width > _ENDLESS * layer.width:
+            x0, y0, x1, y1 = drawing["rect"]
+            size = (x1 - x0) / _ROOT
+            sign = Glyph("√", x0, x0 + 0.75 * size, y0 + 0.04 * size, size, font_of("KaTeX_Main", 0), (y1 - y0) / size)
+            # Arrows and braces over formulas are lower.
+            if sign.height > 0.9 and abs(start - x0) < 2 and sign.x1 < end < layer.width:
+                layer.pieces.append(_piece([sign], -1))
+                layer.rows.append(Rule(sign.x1, y0, end, y0 + 0.04 * size))
 
 
 def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
