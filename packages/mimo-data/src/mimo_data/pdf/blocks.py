@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mimo_data.pdf import code
 from mimo_data.pdf.formulas import formula, relation_positions
+from mimo_data.pdf.grids import Grid, grid_tables
 from mimo_data.pdf.layout import Row, brace_of_cases, row_of
 from mimo_data.pdf.prose import join_lines, labels_of, text_of
 from mimo_data.pdf.symbols import OPERATORS
@@ -46,7 +47,13 @@ class _Marked:
 
 
 def column_blocks(
-    rows: Sequence[Row], rules: Sequence[Rule], body_size: float, margin: float, *, italic_letters: bool
+    rows: Sequence[Row],
+    rules: Sequence[Rule],
+    grids: Sequence[Grid],
+    body_size: float,
+    margin: float,
+    *,
+    italic_letters: bool,
 ) -> list[Block]:
     """Blocks of one column.
 
@@ -58,16 +65,18 @@ def column_blocks(
     """
     marked = _marked(rows, italic_letters=italic_letters)
 
-    def cell_text(glyphs: list[Glyph]) -> str:
-        row = row_of(glyphs, [])
+    def row_text(row: Row) -> str:
         return text_of(row, labels_of(row, italic_letters=italic_letters))
 
-    tables = {
-        start: (end, text)
-        for start, end, text in find_tables(
-            rows, rules, [not (item.display or item.row.code) for item in marked], cell_text
-        )
-    }
+    def cell_text(glyphs: list[Glyph]) -> str:
+        return row_text(row_of(glyphs, []))
+
+    framed = grid_tables(rows, grids, row_text)
+    may_be = [
+        not (item.display or item.row.code) and all(not start <= number < end for start, end, _ in framed)
+        for number, item in enumerate(marked)
+    ]
+    tables = {start: (end, text) for start, end, text in framed + find_tables(rows, rules, may_be, cell_text)}
     pitches = _pitches(rows)
     left, right = _edges(rows)
     shown = [item.row for item in marked]

@@ -117,6 +117,9 @@ class Font:
             return "↦", 0.0
         if text == "\xad" and not self.monospaced:
             return "-", 0.0
+        if text in "\x88\x95":
+            # Codes of TeX's and of Windows' bullet that a font gives no character.
+            return "•", 0.0
         if self.style == "math" and text in "^~":
             # As accents: the operators have characters of their own.
             return {"^": "ˆ", "~": "˜"}[text], 0.0

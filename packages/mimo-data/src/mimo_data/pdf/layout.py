@@ -198,6 +198,11 @@ def _divides(pieces: Sequence[Piece], x: float, width: float) -> bool:
     return beside >= 0.4 * min(len(right), len(left))
 
 
+def lines_of(glyphs: list[Glyph], rules: Sequence[Rule]) -> list[Row]:
+    """The rows of what stands together, as in a cell of a table."""
+    return rows([Piece(glyphs, 0.0, 0.0, 0.0, 0.0, 0.0, 0, "", level=False)], rules)
+
+
 def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
     """The rows of one column, from the top; short rules (of fractions and roots) belong to them."""
     spans: list[tuple[float, float, list[Glyph], Rule | None]] = []
@@ -383,23 +388,13 @@ def _once(glyphs: list[Glyph]) -> list[Glyph]:
     kept: list[Glyph] = []
     for glyph in glyphs:
         last = kept[-1] if kept else None
-        if (
-            last is not None
-            and last.text == " "
-            and glyph.x0 < last.x0 + 0.3 * (last.x1 - last.x0)
-            and abs(glyph.y - last.y) > 0.1 * glyph.size
-        ):
-            # A script, where the formula's own line has a gap.
-            kept[-1] = glyph
-            continue
-        if (
-            last is not None
-            and glyph.text == last.text
-            and glyph.x0 < last.x0 + 0.4 * (last.x1 - last.x0)
-            and abs(glyph.y - last.y) < 0.1 * glyph.size
-            and not glyph.height
-        ):
-            continue
+        if last is not None and glyph.x0 < last.x0 + 0.4 * (last.x1 - last.x0):
+            if last.text == " " and abs(glyph.y - last.y) > 0.1 * glyph.size:
+                # A script, where the formula's own line has a gap.
+                kept[-1] = glyph
+                continue
+            if glyph.text == last.text and abs(glyph.y - last.y) < 0.1 * glyph.size and not glyph.height:
+                continue
         kept.append(glyph)
     return kept
 

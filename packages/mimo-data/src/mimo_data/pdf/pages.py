@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mimo_data.pdf.blocks import Block, column_blocks
 from mimo_data.pdf.furniture import Survey, lone_margins, ruled_margins, survey
+from mimo_data.pdf.grids import find_grids, with_grids_whole
 from mimo_data.pdf.layout import columns, is_bar_of, rows
 from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
@@ -79,7 +80,8 @@ def _page(
     short, long = _rules(layer)
     italic_letters = not any(g.font.is_math for piece in layer.pieces for g in piece.glyphs)
     blocks: list[Block] = []
-    for column in columns(layer.pieces, layer.width):
+    grids = find_grids(layer.rows, layer.posts, layer.pieces)
+    for column in columns(with_grids_whole(layer.pieces, grids), layer.width):
         x0, x1 = min(piece.x0 for piece in column), max(piece.x1 for piece in column)
         top, bottom = min(piece.y0 for piece in column) - 12, max(piece.y1 for piece in column) + 12
         near = [
@@ -87,7 +89,7 @@ def _page(
             for rules in (short, long)
         ]
         own = rows(column, _fraction_bars(near[0], column))
-        blocks += column_blocks(own, near[1], seen.body_size, margin, italic_letters=italic_letters)
+        blocks += column_blocks(own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters)
     found = routing(layer, " ".join(block.text for block in blocks))
     if vision is not None and found.score >= VISION_SCORE:
         text = vision(reader.image(number)).strip()

@@ -97,15 +97,17 @@ def _mark_arrays(row: Row, found: list[str]) -> None:
 
 def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bool) -> None:
     """Names of functions, lone Greek and italic letters, decimal points and accents, told by what is beside them."""
-    dots = "".join(glyph.text if glyph.text in " ." else "x" for glyph in glyphs)
+    dots = "".join(glyph.text if glyph.text in " .,…⋯" else "x" for glyph in glyphs)
     for run in re.finditer(r"(?<!\.)\.( ?\.){2}(?![.])(?! \.)", dots):
         # A spaced ellipsis beside a comma or an operator is one of mathematics.
         if re.search(r"[,mxro] ?$", "".join(found[: run.start()])):
             found[run.start() : run.end()] = "e" * (run.end() - run.start())
-    for position, glyph in enumerate(glyphs):
-        if glyph.text in "…⋯" and re.search(r"[,mxro] ?$", "".join(found[max(0, position - 2) : position])):
-            found[position] = "e"
-        elif glyph.text == "," and found[position] == "," and glyph.font.is_math and _is_between(found, position):
+    for sign in re.finditer("[,…⋯]", dots):
+        position = sign.start()
+        if sign[0] != ",":
+            if re.search(r"[,mxro] ?$", "".join(found[max(0, position - 2) : position])):
+                found[position] = "e"
+        elif found[position] == "," and glyphs[position].font.is_math and _is_between(found, position):
             # The comma of a list in a formula: one between two formulas is of the text's font.
             found[position] = "e"
     _mark_relations(glyphs, found)

@@ -170,7 +170,7 @@ def _table(
     for number in range(start, end):
         line = [""] * len(columns)
         for cell in sorted(cells[number], key=lambda cell: (round(cell.y), cell.x0)):
-            text = _escaped(re.sub(r"^([$€£¥]) ", r"\1", text_of(cell.glyphs)))
+            text = escaped(re.sub(r"^([$€£¥]) ", r"\1", text_of(cell.glyphs)))
             below = (
                 [rule for rule in rules if 0 < rule.y - cell.y < 0.8 * rows[number].size]
                 if len(cells[number]) == 1
@@ -181,12 +181,17 @@ def _table(
         lines.append(line)
     near = [rule for rule in rules if rule.x1 > x0 and rule.x0 < x1]
     grid = _joined(lines, rows[start:end], near)
+    return markdown(grid)
+
+
+def markdown(grid: list[list[str]]) -> str:
+    """Rows of cells, the first of which is the head."""
     head, *body = grid
-    rule_line = ["---"] * len(columns)
+    rule_line = ["---"] * len(head)
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule_line, *body])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Without bars, which end a cell: in formulas they have another name."""
     return re.sub(r"\$[^$]*\$", lambda found: re.sub(r"(?<!\\)\|", r"\\vert ", found[0]), text).replace("|", r"\|")
 

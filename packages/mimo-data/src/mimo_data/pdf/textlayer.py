@@ -154,6 +154,7 @@ class Reader:
         self._is_named: dict[int, bool] = {}
         self._is_fixed: dict[int, bool] = {}
         self._described: dict[int, str] = {}
+        self._is_printed = "Skia" in (document.metadata.get("producer") or "")
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -192,6 +193,8 @@ class Reader:
         _read_paths(log, turn, layer)
         if any(kind == "fill-path" and box[2] - box[0] > _ENDLESS * turn.width for kind, box in log[:_MAX_PATHS]):
             _read_roots(page.get_drawings(extended=True), layer)
+        if self._is_printed:
+            _read_bullets(log, layer)
         return layer
 
     def _reaches(self, page: Any) -> Reaches:
@@ -417,6 +420,24 @@ def _read_roots(drawings: list[dict[str, Any]], layer: Layer) -> None:
             if sign.height > 0.9 and abs(start - x0) < 2 and sign.x1 < end < layer.width:
                 layer.pieces.append(_piece([sign], -1))
                 layer.rows.append(Rule(sign.x1, y0, end, y0 + 0.04 * size))
+
+
+def _read_bullets(log: list[Any], layer: Layer) -> None:
+    """Marks of lists, which Chrome draws: filled dots and squares, and circles with room for the end of their line."""
+    marks = [
+        (x0, y0, x1, y1)
+        for kind, (x0, y0, x1, y1) in log[:_MAX_PATHS]
+        if kind in ("fill-path", "stroke-path") and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
+    ]
+    for number, piece in enumerate(layer.pieces):
+        baseline, size = piece.y1 - 0.25 * piece.size, piece.size
+        for x0, y0, x1, y1 in marks:
+            gap, height = piece.x0 - (x0 + x1) / 2, baseline - (y0 + y1) / 2
+            if 0.5 * size < gap < 1.8 * size and 0.1 * size < height < 0.6 * size and x1 - x0 < 0.9 * size:
+                font = piece.glyphs[0].font
+                mark = [Glyph("•", x0, x1, baseline, size, font), Glyph(" ", x1, piece.x0, baseline, size, font)]
+                layer.pieces[number] = _piece(mark + piece.glyphs, piece.block)
+                break
 
 
 def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
