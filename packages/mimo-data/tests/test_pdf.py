@@ -103,3 +103,11 @@ def test_lines_far_apart_throughout_are_one_paragraph():
         ]
     )
     assert extract_pdf(data) == "A text set with wide leading is one text."
+
+
+def test_numbered_lines_of_an_algorithm_are_lines():
+    lines = [("1:", 84, "for all nodes of the tree do"), ("2:", 94, "visit the node"), ("3:", 84, "end for")]
+    data = pdf([line for n, (number, x, text) in enumerate(lines) for line in (
+        (72, 100 + 12 * n, "helv", number), (x, 100 + 12 * n, "helv", text)
+    )])  # fmt: skip
+    assert extract_pdf(data) == "1: for all nodes of the tree do\n\n2: visit the node\n\n3: end for"

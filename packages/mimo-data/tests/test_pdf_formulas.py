@@ -428,3 +428,15 @@ def test_a_small_fraction_alone_in_a_line_is_no_script():
         ("CMR10", 10, 105, 180, "factor"), ("CMR10", 10, 140, 180, "is"), ("CMR10", 10, 155, 180, "dropped"),
     ]  # fmt: skip
     assert r"the $\frac{1}{2}$ factor is dropped" in display(glyphs, [(94.5, 99, 177.5)])
+
+
+def test_a_slash_within_a_relation_negates_it():
+    glyphs = [("CMMI10", 10, 250, 180, "x"), ("CMSY10", 10, 258, 180, "2"), ("CMMI10", 8, 258.5, 180, "/"),
+              ("CMMI10", 10, 266, 180, "S")]  # fmt: skip
+    assert display(glyphs) == "$$\nx\\notin S\n$$"
+
+
+def test_a_word_with_a_letter_of_mathematics_below_it_is_a_name():
+    glyphs = [("CMR10", 10, 72, 180, "the"), ("CMR10", 10, 92, 180, "map"), ("CMR10", 10, 112, 180, "id"),
+              ("CMMI10", 7, 122, 181.5, "X"), ("CMR10", 10, 130, 180, "is")]  # fmt: skip
+    assert display(glyphs) == r"the map $\text{id}_X$ is"

@@ -18,7 +18,7 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 
 _SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
 _BULLET = re.compile(r"^[•◦▪‣●○■∙·*–—-]\s+(?=\S)|^•")
-_ITEM = re.compile(r"^(?:\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s+\S")
+_ITEM = re.compile(r"^(?:\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s+\S|^\d{1,2}:\s*[^\d\s:/]")
 _NUMBERED = re.compile(r"^(?:(?:Chapter|Section|Appendix|Part)\s+)?(?:\d{1,2}|[A-Z])((?:\.\d{1,2})*)\.?\s+\S")
 _TAG = re.compile(r"\(([A-Z]?\.?\d+(?:[.\-–]\d+)*[a-z]?'?|\*+)\)$")
 _CAPTION = re.compile(r"(?:fig(?:ure|\.)?|table|tab\.|algorithm|listing|scheme)\s*\d", re.IGNORECASE)

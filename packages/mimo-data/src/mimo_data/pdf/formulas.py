@@ -278,7 +278,12 @@ def _congruences(boxes: list[Box]) -> list[Box]:
 
 
 def _accents(boxes: list[Box]) -> list[Box]:
-    marks = [box for box in boxes if box.text in ACCENTS or box.text == "̸"]
+    # TeX strikes the sign of an element out with a slash.
+    marks = [
+        box
+        for box in boxes
+        if box.text in ACCENTS or box.text == "̸" or (box.text == "/" and _is_within_relation(box, boxes))
+    ]
     for mark in marks:
         others = [
             box
@@ -289,7 +294,7 @@ def _accents(boxes: list[Box]) -> list[Box]:
             and box.size > 0.85 * mark.size
             and -0.2 * mark.size < box.y - mark.y < 1.2 * mark.size
         ]
-        if mark.text == "̸":
+        if mark.text in "̸/":
             after = [box for box in boxes if box is not mark and -0.3 * mark.size < box.x0 - mark.x0 < 0.9 * mark.size]
             if after:
                 base = min(after, key=lambda box: abs(box.x0 - mark.x0))
@@ -312,6 +317,10 @@ def _accents(boxes: list[Box]) -> list[Box]:
         base.top = min(base.top, mark.top)
         boxes.remove(mark)
     return boxes
+
+
+def _is_within_relation(slash: Box, boxes: Sequence[Box]) -> bool:
+    return any(box.x0 - 1 < slash.x0 and slash.x1 < box.x1 + 1 for box in boxes if box.text in RELATIONS)
 
 
 def _words(boxes: list[Box]) -> list[Box]:

@@ -361,7 +361,7 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
     """One row of these glyphs."""
     visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
     size = _common_size(visible)
-    if any(glyph.font.is_math for glyph in visible):
+    if min([glyph.size for glyph in visible]) < 0.99 * size and any(glyph.font.is_math for glyph in visible):
         # On web pages formulas are larger than the words around them.
         words = [glyph for glyph in visible if glyph.text.isalpha() and not glyph.font.is_math]
         if 4 * len(words) > len(visible) and (size_of_words := _common_size(words)) > 0.8 * size:
@@ -389,7 +389,7 @@ def _once(glyphs: list[Glyph]) -> list[Glyph]:
     for glyph in glyphs:
         last = kept[-1] if kept else None
         if last is not None and glyph.x0 < last.x0 + 0.4 * (last.x1 - last.x0):
-            if last.text == " " and abs(glyph.y - last.y) > 0.1 * glyph.size:
+            if last.text == " " and last.font.is_math and abs(glyph.y - last.y) > 0.1 * glyph.size:
                 # A script, where the formula's own line has a gap.
                 kept[-1] = glyph
                 continue

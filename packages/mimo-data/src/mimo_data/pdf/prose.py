@@ -81,6 +81,8 @@ def _label(glyph: Glyph, row: Row) -> str:
 
 def _mark_arrays(row: Row, found: list[str]) -> None:
     """All that stands behind a tall bracket as far as there are lines above and below the row's own: one formula."""
+    if row.bottom - row.top < _MIN_HEIGHT_OF_ARRAY * row.size:
+        return
     tall = [glyph for glyph in row.glyphs if glyph.height > _MIN_HEIGHT_OF_ARRAY and glyph.text in _OPENING]
     if not tall:
         return
@@ -150,6 +152,7 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             (word in FUNCTIONS and word not in ("max", "min", "dim", "inf", "sup", "arg", "deg"))
             or (word in FUNCTIONS and end < len(glyphs) and found[end] in "x(")
             or _is_applied(glyphs, found, position, end)
+            or _has_subscript(glyphs, found, position, end)
         ):
             found[position:end] = "f" * len(word)
         elif (
@@ -200,6 +203,20 @@ def _is_applied(glyphs: Sequence[Glyph], found: Sequence[str], start: int, end: 
         and glyphs[end].x0 - glyphs[end - 1].x1 < 0.1 * glyphs[end].size
         and not glyphs[start].font.italic
         and glyphs[start].text.isascii()
+        and (start == 0 or found[start - 1] != "t")
+    )
+
+
+def _has_subscript(glyphs: Sequence[Glyph], found: Sequence[str], start: int, end: int) -> bool:
+    """Whether an upright word has a letter of mathematics as its subscript, as the name of a map may."""
+    return (
+        1 < end - start <= _MAX_NAME_LETTERS
+        and found[end : end + 1] == ["x"]
+        and (glyphs[end].font.is_math or is_mathematical(glyphs[end].text))
+        and glyphs[end].text.isalpha()
+        and glyphs[end].y > glyphs[start].y
+        and glyphs[end].x0 - glyphs[end - 1].x1 < 0.1 * glyphs[start].size
+        and not glyphs[start].font.italic
         and (start == 0 or found[start - 1] != "t")
     )
 

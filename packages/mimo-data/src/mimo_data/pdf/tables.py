@@ -20,6 +20,9 @@ _GAP = 0.9
 _MAX_OVERLAP = 0.85
 """Lines of text that are nearer, in ems, would overlap if one stood below the other."""
 
+_LINE_NUMBER = re.compile(r"\d{1,2}:$")
+"""Of an algorithm."""
+
 
 @dataclass(slots=True)
 class _Cell:
@@ -158,6 +161,8 @@ def _table(
     filled = sum(min(len(line), len(columns)) for line in full) / (len(full) * len(columns))
     lengths = [len(cell.text) for line in full for cell in line]
     if filled < 0.45 or sum(lengths) / len(lengths) > 60:
+        return None
+    if 2 * sum(bool(_LINE_NUMBER.match(line[0].text)) for line in full) > len(full):
         return None
     if not own and any(re.match(r"[-–•\d]{1,3}[.)]?$", line[0].text) for line in full) and len(columns) < 3:
         return None
