@@ -111,3 +111,30 @@ def test_numbered_lines_of_an_algorithm_are_lines():
         (72, 100 + 12 * n, "helv", number), (x, 100 + 12 * n, "helv", text)
     )])  # fmt: skip
     assert extract_pdf(data) == "1: for all nodes of the tree do\n\n2: visit the node\n\n3: end for"
+
+
+def test_items_whose_marks_stand_apart_without_a_blank_are_items():
+    items = ["one item of the list", "another item"]
+    marks = [(72, 160 + 14 * number, "symb", "\xb7") for number in range(2)]
+    texts = [(86, 160 + 14 * number, "helv", item) for number, item in enumerate(items)]
+    data = pdf([*column(72, 100, ["Some words stand above the list of this page."]), *marks, *texts])
+    assert extract_pdf(data).endswith("- one item of the list\n\n- another item")
+
+
+@pytest.mark.parametrize(
+    ("place", "font", "character"),
+    [
+        (0xF061, "ABCDEF+SymbolMT", "α"),
+        (0xF0CE, "Symbol", "∈"),
+        (0xF0B7, "Symbol", "•"),
+        (0xF0E5, "Symbol", "∑"),
+        (0xF0FE, "Symbol", "⎭"),
+        (0xF0D8, "Wingdings-Regular", "•"),
+        (0xF0E0, "Wingdings", "→"),
+        (0xF061, "Frutiger", "\uf061"),
+    ],
+)
+def test_private_characters_of_symbol_fonts_are_what_the_font_draws(place, font, character):
+    from mimo_data.pdf.fonts import font_of
+
+    assert font_of(font, 0).read(chr(place)) == (character, 0.0)

@@ -84,3 +84,22 @@ def test_marks_of_lists_that_a_browser_draws_are_bullets():
     assert extract_pdf(document.tobytes()).endswith(
         "here.\n\n- Use merge sort for linked lists.\n\n- It is stable.\n\n- Use heap sort."
     )
+
+
+def test_a_list_above_a_table_is_no_part_of_it():
+    document = pymupdf.open()
+    page = document.new_page(width=600, height=800)
+    cells = [(72, "mass"), (172, "3.5"), (272, "kg")], [(72, "length"), (172, "2"), (272, "m")]
+    items = [(86, 160, "one item of the list"), (86, 174, "another item")]
+    rows = [(x, 192 + 14 * number, text) for number, row in enumerate(cells) for x, text in row]
+    for x, y, text in [*PROSE, *items, *rows]:
+        page.insert_text((x, y), text, fontname="helv", fontsize=10)
+    for _, y, _ in items:
+        page.insert_text((72, y), "\xb7", fontname="symb", fontsize=10)
+    for y in (182, 210):
+        page.draw_line((72, y), (330, y), width=0.5)
+    markdown = extract_pdf(document.tobytes()).partition("here.\n\n")[2]
+    assert (
+        markdown
+        == "- one item of the list\n\n- another item\n\n| mass | 3.5 | kg |\n| --- | --- | --- |\n| length | 2 | m |"
+    )

@@ -18,6 +18,8 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 
 _SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
 _BULLET = re.compile(r"^[•◦▪‣●○■∙·*–—-]\s+(?=\S)|^•")
+# No cell of a table, unlike a dash or a mark before other signs.
+_LIST_ITEM = re.compile(r"^[•◦▪‣●○■∙·]\s*\w")
 _ITEM = re.compile(r"^(?:\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s+\S|^\d{1,2}:\s*[^\d\s:/]")
 _NUMBERED = re.compile(r"^(?:(?:Chapter|Section|Appendix|Part)\s+)?(?:\d{1,2}|[A-Z])((?:\.\d{1,2})*)\.?\s+\S")
 _TAG = re.compile(r"\(([A-Z]?\.?\d+(?:[.\-–]\d+)*[a-z]?'?|\*+)\)$")
@@ -73,7 +75,8 @@ def column_blocks(
 
     framed = grid_tables(rows, grids, row_text)
     may_be = [
-        not (item.display or item.row.code) and all(not start <= number < end for start, end, _ in framed)
+        not (item.display or item.row.code or _LIST_ITEM.match(item.row.text))
+        and all(not start <= number < end for start, end, _ in framed)
         for number, item in enumerate(marked)
     ]
     tables = {start: (end, text) for start, end, text in framed + find_tables(rows, rules, may_be, cell_text)}

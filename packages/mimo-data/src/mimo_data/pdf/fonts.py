@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mimo_data.pdf.adobesymbol import public
+
 _MONOSPACED = re.compile(
     r"mono|courier|consol|typewriter|cmtt|cmsltt|cmitt|sftt|menlo|inconsolata|fira ?code|txtt|pcr[rbo]|code|"
     r"lettergothic",
@@ -120,6 +122,8 @@ class Font:
         if text in "\x88\x95":
             # Codes of TeX's and of Windows' bullet that a font gives no character.
             return "•", 0.0
+        if "\uf020" <= text <= "\uf0ff":
+            return public(text, self.name), 0.0
         if self.style == "math" and text in "^~":
             # As accents: the operators have characters of their own.
             return {"^": "ˆ", "~": "˜"}[text], 0.0

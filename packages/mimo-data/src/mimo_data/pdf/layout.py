@@ -34,6 +34,10 @@ _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
 
+# What stands apart before an item of a list, often without a blank.
+_BULLETS = frozenset("•◦▪‣●○■∙·–—-")
+
+
 @dataclass(slots=True)
 class Row:
     """What stands on one line of a column, from left to right, blanks among it."""
@@ -379,8 +383,15 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
         glyphs, rules, min([glyph.x0 for glyph in visible]), max([glyph.x1 for glyph in visible]), y,
         min([glyph.top for glyph in visible]), max([glyph.bottom for glyph in visible]), size,
         bool(typed) and num_code >= 0.9 * len(typed) and typed[0].font.monospaced, num_bold >= 0.9 * len(visible),
-        "".join([glyph.text for glyph in glyphs]).strip(),
+        _text(glyphs),
     )  # fmt: skip
+
+
+def _text(glyphs: Sequence[Glyph]) -> str:
+    text = "".join([glyph.text for glyph in glyphs]).strip()
+    if text[:1] in _BULLETS and len(glyphs) > 1 and glyphs[1].x0 - glyphs[0].x1 > 0.2 * glyphs[0].size:
+        return f"{text[0]} {text[1:]}"
+    return text
 
 
 def _once(glyphs: list[Glyph]) -> list[Glyph]:

@@ -33,6 +33,8 @@ _MIN_HEIGHT = 1.15
 """Ems; brackets of the usual size are lower."""
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
+_MAX_BULLETS = 500
+"""A page with more small squares is a drawing, too."""
 _ENDLESS = 5
 """Times a page's width."""
 _ROOT = 400
@@ -429,6 +431,8 @@ def _read_bullets(log: list[Any], layer: Layer) -> None:
         for kind, (x0, y0, x1, y1) in log[:_MAX_PATHS]
         if kind in ("fill-path", "stroke-path") and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
     ]
+    if len(marks) > _MAX_BULLETS:
+        return
     for number, piece in enumerate(layer.pieces):
         baseline, size = piece.y1 - 0.25 * piece.size, piece.size
         for x0, y0, x1, y1 in marks:
