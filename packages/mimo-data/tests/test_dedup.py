@@ -159,7 +159,7 @@ def test_a_thousand_copies_and_a_thousand_near_copies_are_one_group():
 
 
 def test_two_documents_with_one_id_are_refused():
-    with pytest.raises(DataError, match="a: two documents have this id"):
+    with pytest.raises(DataError, match="two documents have the id 'a'"):
         list(deduplicate([document("a", "one"), document("a", "two")]))
 
 

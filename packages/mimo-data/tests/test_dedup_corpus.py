@@ -163,7 +163,7 @@ def test_a_second_pass_drops_nothing(tmp_path):
 def test_an_id_that_occurs_in_two_files_is_named(tmp_path):
     documents = corpus(4)
     paths = files(tmp_path, [*documents, documents[7]], 2)
-    with pytest.raises(DataError, match="d7: two documents have this id"):
+    with pytest.raises(DataError, match=f"{paths[0]} and {paths[1]}: two documents have the id 'd7'"):
         run(tmp_path / "out", paths)
 
 

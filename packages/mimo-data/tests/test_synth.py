@@ -341,7 +341,8 @@ def test_an_endpoint_that_rejects_every_request_is_an_error_and_not_an_empty_dat
 ):
     server = chat_server(lambda body, number: (400, {"error": {"message": "unknown parameter seed"}}, {}))
     assert solve(recipe(server.url), tmp_path / "out", problems(40)) == 1
-    assert "all of the first 20 were rejected: HTTP 400: unknown parameter seed" in capsys.readouterr().err
+    problem = "all of the first 20 requests were rejected: HTTP 400: unknown parameter seed. 0 replies are kept."
+    assert problem in capsys.readouterr().err
     assert len(server.requests) < 30
 
 

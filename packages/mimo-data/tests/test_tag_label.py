@@ -12,7 +12,9 @@ from mimo_data import Document
 from mimo_data.cli import main
 from mimo_data.documents import read_documents, write_documents
 from mimo_data.run import DataError
-from mimo_data.synth.endpoint import Message
+from mimo_data.synth.asking import ask_all
+from mimo_data.synth.endpoint import EndpointRecipe, Message, SamplingRecipe
+from mimo_data.synth.journal import Entry, Journal
 from mimo_data.tag.card import load_card
 from mimo_data.tag.label import LabelRecipe, first_messages, label, read_answer
 from mimo_data.tag.passages import cut
@@ -148,5 +150,47 @@ def test_a_teacher_that_rejects_every_request_is_an_error_and_drops_nothing(chat
         f'[label]\nendpoint = "teacher"\n[synthesize.endpoints.teacher]\nurl = "{server.url}"\nmodel = "tiny"\n'
     )
     assert main(["label", str(recipe), str(tmp_path / "out"), "--documents", str(path)]) == 1
-    assert "all of the first 20 were rejected" in capsys.readouterr().err
+    assert "all of the first 20 requests were rejected" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("ids", "cut", "message"),
+    [("aa", 0, "documents.jsonl.zst: two documents have the id 'a'"), ("ab", 9, "documents.jsonl.zst: truncated")],
+)
+def test_documents_that_cannot_be_labelled_are_one_line_before_anything_is_asked(
+    chat_server, completion, tmp_path, capsys, ids, cut, message
+):
+    pytest.importorskip("httpx", reason="needs httpx: install mimo-data[synth]")
+    server = chat_server(lambda body, number: completion(json.dumps(ANSWER)))
+    path = tmp_path / "documents.jsonl.zst"
+    write_documents(path, [Document(id=id, text=f"text {number}", source="web") for number, id in enumerate(ids)])
+    path.write_bytes(path.read_bytes()[: -cut or None])
+    recipe = tmp_path / "data.toml"
+    recipe.write_text(
+        f'[label]\nendpoint = "teacher"\n[synthesize.endpoints.teacher]\nurl = "{server.url}"\nmodel = "tiny"\n'
+    )
+    assert main(["label", str(recipe), str(tmp_path / "out"), "--documents", str(path)]) == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert server.requests == []
+    assert list(tmp_path.glob("out*")) == []
+
+
+def test_an_item_that_cannot_be_read_is_that_error_and_keeps_the_replies_before_it(chat_server, completion, tmp_path):
+    pytest.importorskip("httpx", reason="needs httpx: install mimo-data[synth]")
+    server = chat_server(lambda body, number: completion("fine"))
+
+    def items():
+        yield "a"
+        raise DataError("documents.jsonl.zst: truncated.")
+
+    async def ask(endpoint, item):
+        return Entry(id=item, price=0.0, reply=await endpoint.ask([], SamplingRecipe(), seed=0))
+
+    where = EndpointRecipe(url=server.url, model="tiny", concurrency=1)
+    with Journal(tmp_path / "replies.jsonl") as journal:
+        with pytest.raises(DataError, match=r"^documents.jsonl.zst: truncated. 1 replies are kept.$"):
+            ask_all(items(), ask, journal, where, budget=None, on_replies=lambda count: None)
+        assert "a" in journal

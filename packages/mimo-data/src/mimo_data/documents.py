@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -79,6 +80,31 @@ def read_documents(path: Path) -> Iterator[Document]:
             raise DataError(
                 f"{file}: documents are read from .jsonl.zst and .parquet. Use `mimo-data import` for other formats."
             )
+
+
+def require_unique_ids(paths: Iterable[Path]) -> None:
+    """Reads all documents once; a hundred bytes are held for each.
+
+    Raises:
+        DataError: two have the same id, or as `read_documents` does.
+    """
+    files = [file for path in paths for file in document_files(path)]
+    first_file: dict[bytes, int] = {}
+    for number, file in enumerate(files):
+        for document in read_documents(file):
+            digest = hashlib.blake2b(document.id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            if digest in first_file:
+                raise repeated_id(document.id, files[first_file[digest]], file)
+            first_file[digest] = number
+
+
+def repeated_id(id: str, *files: Path) -> DataError:
+    """The error for two documents of one id, in a file or in two."""
+    where = " and ".join(map(str, dict.fromkeys(files)))
+    return DataError(
+        f"{where}: two documents have the id {id!r}. Name each file once; documents of several `extract` or `import` "
+        "runs get ids of their own when one `extract` reads all the folders, or each `import` has another `source`."
+    )
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:

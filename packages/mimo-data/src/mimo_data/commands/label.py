@@ -24,6 +24,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from mimo_data.documents import require_unique_ids
     from mimo_data.run import STATE
     from mimo_data.synth.journal import Journal
     from mimo_data.tag.card import load_card
@@ -49,6 +50,8 @@ def _run(arguments: argparse.Namespace) -> None:
         if run.complete:
             print(f"{run.out}: complete, reused")
             return
+        # Before anything is paid for.
+        require_unique_ids(arguments.documents)
         # What makes the run one to resume: no answer is paid for twice.
         (run.folder / STATE).mkdir(exist_ok=True)
         with Journal(run.folder / "replies.jsonl") as journal, progress("documents") as on_items:

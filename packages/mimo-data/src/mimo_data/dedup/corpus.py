@@ -71,6 +71,7 @@ def deduplicate_corpus(
     num_partitions = -(-sum(file.stat().st_size for file in files) // partition_bytes)
     num_partitions = min(max(1, num_partitions), _MAX_PARTITIONS)
     layout = Layout(run.folder / STATE / "deduplicate", recipe, len(files), num_partitions)
+    layout.write_files(files)
     return _Phases(run, layout, files, engine, on_items, on_phase).run_all()
 
 

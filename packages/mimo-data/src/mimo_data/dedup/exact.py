@@ -28,9 +28,9 @@ from mimo_data.dedup.layout import (
 )
 from mimo_data.dedup.minhash import Sketcher, text_records, url_hash
 from mimo_data.dedup.shuffle import ShuffleWriter
-from mimo_data.documents import Document, read_documents
+from mimo_data.documents import Document, read_documents, repeated_id
 from mimo_data.engine import count_items
-from mimo_data.run import DataError, whole
+from mimo_data.run import whole
 
 
 def sketch(task: Task) -> Counted:
@@ -70,8 +70,10 @@ def addresses(task: Task) -> Counted:
     for ids in bounded(layout.parts("id-hashes"), task.number, EXACT):
         repeated = exact_losses(ids)
         if len(repeated):
-            name = _id_of(layout, int(repeated["number"].min()))
-            raise DataError(f"{name}: two documents have this id. Give every document its own, or name each file once.")
+            first = repeated[repeated["number"].argmin()]
+            numbers = sorted((int(first["number"]), int(first["kept"])))
+            files = layout.read_files()
+            raise repeated_id(_id_of(layout, numbers[0]), *(files[number >> int(ROW_BITS)] for number in numbers))
     return _exact(task, "url-hashes", "losses-url")
 
 

@@ -24,7 +24,7 @@ the part that has the document. A document's number is its part and its row in i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from mimo_data.dedup.groups import LOSSES
 from mimo_data.dedup.minhash import DeduplicateRecipe, Sketcher
 from mimo_data.dedup.shuffle import ShuffleWriter, partition_bytes, read_records
-from mimo_data.run import Record
+from mimo_data.run import Record, whole
 
 ROW_BITS = np.uint64(40)
 CHUNK_DOCUMENTS = 4096
@@ -51,6 +51,16 @@ class Layout:
     recipe: DeduplicateRecipe
     num_parts: int
     num_partitions: int
+
+    def write_files(self, files: Sequence[Path]) -> None:
+        """Notes the file of each part, for errors: with every task they would weigh too much."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole(self.folder / "files.json") as temporary:
+            temporary.write_bytes(msgspec.json.encode([str(file) for file in files]))
+
+    def read_files(self) -> list[Path]:
+        """The file of each part."""
+        return [Path(file) for file in msgspec.json.decode((self.folder / "files.json").read_bytes(), type=list[str])]
 
     def parts(self, phase: str) -> list[Path]:
         """What the tasks of a phase of parts have written."""

@@ -193,9 +193,7 @@ class _Corpus:
         names: set[str] = set()
         for document in documents:
             if document.id in names:
-                raise DataError(
-                    f"{document.id}: two documents have this id. Give every document its own, or name each file once."
-                )
+                raise DataError(f"two documents have the id {document.id!r}. Give every document its own.")
             names.add(document.id)
         self._sketches = np.array([self._sketcher.sketch(document) for document in documents], self._sketcher.record)
 

@@ -52,8 +52,8 @@ def ask_all(
         Whether all are answered; False when the budget is spent.
 
     Raises:
-        DataError: the endpoint fails for good, or the disk is full. Requests in flight are still waited for, as they
-            are paid for.
+        DataError: the endpoint fails for good, an item cannot be read, or the disk is full. Requests in flight are
+            still waited for, as they are paid for.
     """
     return asyncio.run(_ask_all(items, ask, journal, endpoint, budget, on_replies))
 
@@ -66,30 +66,44 @@ async def _ask_all(
     budget: float | None,
     on_replies: Callable[[int], None],
 ) -> bool:
-    problems: list[str] = []
+    failures: list[Exception] = []
 
     def is_spent() -> bool:
         return budget is not None and journal.spent >= budget
 
     async def work(endpoint: Endpoint) -> None:
         # The next item is taken only when a worker is free: nothing is planned that might not be asked.
-        while not problems and not is_spent() and (item := next(items, None)) is not None:
+        while not failures and not is_spent():
             try:
+                if (item := next(items, None)) is None:
+                    return
                 entry = await ask(endpoint, item)
-                journal.add(entry)
-            except DataError as error:
-                problems.append(str(error))
-                return
-            except OSError as error:
-                problems.append(f"a reply could not be kept: {error}. Put that right, and run the command again.")
+                _keep(entry, journal)
+            # Kept for the end: the group would wrap it in one of its own, and cut off the requests in flight.
+            except Exception as error:
+                failures.append(error)
                 return
             on_replies(1)
             if journal.num_rejected == len(journal) == _ALL_REJECTED:
-                problems.append(f"{recipe.url}: all of the first {_ALL_REJECTED} were rejected: {entry.reply.text}")
+                text = entry.reply.text.rstrip(".")
+                failures.append(
+                    DataError(f"{recipe.url}: all of the first {_ALL_REJECTED} requests were rejected: {text}.")
+                )
 
     async with Endpoint(recipe) as endpoint, asyncio.TaskGroup() as workers:
         for _ in range(recipe.concurrency):
             workers.create_task(work(endpoint))
-    if problems:
-        raise DataError(f"{problems[0]} {len(journal)} replies are kept.")
+    if failures and isinstance(failures[0], DataError):
+        # Those that were rejected are asked for again.
+        raise DataError(f"{failures[0]} {len(journal) - journal.num_rejected} replies are kept.")
+    if failures:
+        raise failures[0]
     return next(items, None) is None
+
+
+def _keep(entry: Entry, journal: Journal) -> None:
+    try:
+        journal.add(entry)
+    except OSError as error:
+        problem = f"a reply could not be kept: {error}. Put that right, and run the command again."
+        raise DataError(problem) from None
