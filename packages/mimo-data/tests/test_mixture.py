@@ -105,9 +105,9 @@ def test_too_little_text_for_one_window_is_named(shards):
         Mixture(weights={"web": 1.0}, max_epochs=1, seed=0).stream(shards({"web": ["ab"]}), 8)
 
 
-@pytest.mark.parametrize("weights", [{"web": 0.5}, {"web": 1.5, "code": -0.5}, {}])
+@pytest.mark.parametrize("weights", [{"web": 0.5}, {"web": 1.5, "code": -0.5}, {}, {"web": 1e308, "code": 1e308}])
 def test_weights_must_sum_to_one(weights):
-    with pytest.raises(ValueError, match="sum to 1"):
+    with pytest.raises(ValueError, match=r"sum to 1|weights.web is 1[.e].*but lies between 0 and 1"):
         Mixture(weights=weights, max_epochs=1, seed=0)
 
 
@@ -213,7 +213,7 @@ def test_documents_that_are_all_dropped_are_too_few(tagged):
 
 @pytest.mark.parametrize("rule", [{"values": (), "factor": 1.0}, {"values": ("x",), "factor": -0.1}])
 def test_a_rule_without_sense_is_refused(rule):
-    with pytest.raises(ValueError, match="sampling"):
+    with pytest.raises(ValueError, match=r"factor is -0.1|sampling"):
         SamplingRule(tag="domain", **rule)
 
 

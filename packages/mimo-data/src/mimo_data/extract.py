@@ -12,6 +12,7 @@ from typing import Literal
 from mimo_data.documents import Document, Drop
 from mimo_data.engine import Engine, ItemError, count_items, guarded
 from mimo_data.run import DataError, Record, Run
+from mimo_data.settings import MOST_BYTES, MOST_COUNT, check_numbers
 from mimo_data.sources import folder, repository, tables, warc
 from mimo_data.sources.decoding import decode, page_url
 from mimo_data.sources.folder import FolderRecipe
@@ -20,6 +21,9 @@ from mimo_data.sources.repository import RepositoryRecipe
 from mimo_data.sources.tables import TablesRecipe
 from mimo_data.sources.warc import WarcRecipe
 from mimo_data.steps import PartCounts, make_documents
+
+# Below this a process has not room for its libraries and the model of a PDF page's layout.
+_MIN_WORKER_BYTES = 700_000_000
 
 
 class ExtractRecipe(Record, frozen=True):
@@ -35,8 +39,19 @@ class ExtractRecipe(Record, frozen=True):
     repositories: RepositoryRecipe = RepositoryRecipe()
 
     def __post_init__(self) -> None:
-        if self.page_limit_s <= 0 or self.worker_memory_bytes < 1:
-            raise ValueError("page_limit_s and worker_memory_bytes are above 0")
+        check_numbers(self, page_limit_s=(0.01, 86_400), worker_memory_bytes=(_MIN_WORKER_BYTES, MOST_BYTES))
+        some_bytes = (1, MOST_BYTES)
+        check_numbers(self.pages, "pages.", max_page_bytes=some_bytes)
+        check_numbers(self.archives, "archives.", max_page_bytes=some_bytes, part_bytes=some_bytes)
+        check_numbers(self.tables, "tables.", max_page_bytes=some_bytes, part_bytes=some_bytes)
+        check_numbers(
+            self.repositories.files,
+            "repositories.files.",
+            max_file_bytes=some_bytes,
+            max_notebook_bytes=some_bytes,
+            max_mean_line_characters=(1, MOST_COUNT),
+            min_alphanumeric_share=(0, 1),
+        )
 
 
 Kind = Literal["pages", "archives", "tables", "repositories"]

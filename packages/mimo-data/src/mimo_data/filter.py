@@ -13,6 +13,7 @@ from collections.abc import Callable
 from mimo_data.documents import Document
 from mimo_data.heuristics import RuleSet, findings
 from mimo_data.run import DataError, Record
+from mimo_data.settings import MOST_COUNT, check_numbers
 
 _FENCE = re.compile(r"^[ \t>]*(`{3,})[^\n]*\n.*?^[ \t>]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _DISPLAY = re.compile(r"\$\$.+?\$\$", re.DOTALL)
@@ -42,9 +43,8 @@ class FilterRecipe(Record, frozen=True):
     """Sets of the usual rules to apply besides, whose names are the reasons; `tag-report` counts their harm."""
 
     def __post_init__(self) -> None:
-        shares = (self.min_text_share, self.max_link_share, self.max_repeated_share)
-        if self.min_characters < 0 or not all(0 <= share <= 1 for share in shares):
-            raise ValueError("min_characters is at least 0 and every share lies in [0, 1]")
+        shares = dict.fromkeys(("min_text_share", "max_link_share", "max_repeated_share"), (0, 1))
+        check_numbers(self, min_characters=(0, MOST_COUNT), **shares)
 
 
 def why_dropped(document: Document, recipe: FilterRecipe) -> tuple[str, str] | None:

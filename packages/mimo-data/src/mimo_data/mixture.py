@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from mimo_data.run import DataError, Record
 from mimo_data.sampling import SampledSource, SamplingRule
+from mimo_data.settings import check_number, check_numbers
 from mimo_data.shards import open_shards
 
 # Weights are compared as whole numbers of this unit, so that the order of sources is exact at any length.
 _WEIGHT_UNIT = 1 << 40
+_EPOCHS = (1e-6, 10_000)
 
 
 class Mixture(Record, frozen=True):
@@ -38,12 +40,14 @@ class Mixture(Record, frozen=True):
     """Which documents an epoch holds less or more than once; the factors of all rules that fit one multiply."""
 
     def __post_init__(self) -> None:
+        for source, weight in self.weights.items():
+            check_number(f"weights.{source}", weight, 0, 1)
         total = math.fsum(self.weights.values())
-        if any(not 0 <= weight <= 1 for weight in self.weights.values()) or abs(total - 1) > 1e-6:
-            raise ValueError(f"mixture weights must lie in [0, 1] and sum to 1; they sum to {total:.6g}")
-        for epochs in (self.max_epochs, *self.max_epochs_of.values()):
-            if epochs <= 0:
-                raise ValueError(f"max_epochs must be positive, not {epochs}")
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the mixture's weights sum to {total:.6g}: change them to sum to 1")
+        check_numbers(self, max_epochs=_EPOCHS)
+        for source, epochs in self.max_epochs_of.items():
+            check_number(f"max_epochs_of.{source}", epochs, *_EPOCHS)
         unknown = self.max_epochs_of.keys() - self.weights.keys()
         if unknown:
             raise ValueError(f"max_epochs_of names {', '.join(sorted(unknown))}, which weights does not")

@@ -18,6 +18,7 @@ from mimo_data.dedup.generated import sample_documents
 from mimo_data.dedup.minhash import DeduplicateRecipe
 from mimo_data.documents import Document, write_documents
 from mimo_data.run import Run
+from mimo_data.settings import check_number
 
 # Workers wait for the last task of each phase and for storage.
 _BUSY_SHARE = 0.7
@@ -88,12 +89,13 @@ def make_plan(demand: Demand, recipe: DeduplicateRecipe, *, sample_bytes: int) -
     """Measures a sample and scales it to the demand.
 
     Raises:
-        ValueError: the demand is not for a positive amount of anything.
+        ValueError: the demand is for what nobody has, or of documents that the sample does not hold some of.
     """
-    if min(demand.text_bytes, demand.hours, demand.document_bytes, demand.cores_per_machine) <= 0:
-        raise ValueError("text, hours, bytes of a document and cores of a machine must be positive")
-    if not 0 <= demand.copies < 1:
-        raise ValueError(f"the share of copies must lie in [0, 1), not {demand.copies:g}")
+    check_number("text in terabytes", demand.text_bytes / 1e12, 1e-6, 1_000_000)
+    check_number("hours", demand.hours, 0.01, 100_000)
+    check_number("bytes of a document", demand.document_bytes, 10, 1_000_000)
+    check_number("share of copies", demand.copies, 0, 0.99)
+    check_number("cores of a machine", demand.cores_per_machine, 1, 10_000)
     phases: list[PhaseUse] = []
     with TemporaryDirectory(prefix="mimo-data-plan-") as name:
         folder = Path(name)

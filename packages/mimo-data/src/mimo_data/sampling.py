@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimo_data.run import Record
+from mimo_data.settings import check_numbers
 from mimo_data.shards import Shard, Source
 
 # Factors and draws are whole numbers of 2^-32: the copies are exact, on every machine.
 _UNIT_BITS = 32
-_MAX_FACTOR = 1000.0
+_MAX_FACTOR = 1000
 
 
 class SamplingRule(Record, frozen=True):
@@ -38,8 +39,7 @@ class SamplingRule(Record, frozen=True):
     """Below 1 drops some of them, above 1 repeats them."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.factor <= _MAX_FACTOR:
-            raise ValueError(f"a sampling factor lies between 0 and {_MAX_FACTOR:g}, not at {self.factor}")
+        check_numbers(self, factor=(0, _MAX_FACTOR))
         if not self.values:
             raise ValueError(f"the sampling rule for {self.tag} has no values, so it is for no document")
 

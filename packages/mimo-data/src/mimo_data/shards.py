@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from mimo_data.documents import Document
 from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, Record, whole
+from mimo_data.settings import MOST_COUNT, check_numbers
 
 _VERSION = 2
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -48,8 +49,7 @@ class TokenizeRecipe(Record, frozen=True):
     """Tags that a mixture may sample by (§2.1); a document without one has it as ""."""
 
     def __post_init__(self) -> None:
-        if self.shard_tokens < 1:
-            raise ValueError("shard_tokens is at least 1")
+        check_numbers(self, shard_tokens=(1, MOST_COUNT))
 
 
 class FileEntry(Record, frozen=True):

@@ -60,11 +60,16 @@ def _text(plan: Plan) -> str:
     lines += [
         f"| all | {rate:.0f} | {plan.core_hours:.0f} | {plan.exchanged_bytes / 1e12:.2f} |",
         "",
-        f"{demand.text_bytes / 1e12:g} TB in {demand.hours:g} hours need {plan.num_cores} cores like this one: "
-        f"{plan.num_machines} machines of {demand.cores_per_machine}, with {plan.disk_bytes / 1e12:.1f} TB between the "
+        f"{demand.text_bytes / 1e12:g} TB in {demand.hours:g} hours need {_count(plan.num_cores, 'core')} like this "
+        f"one: {_count(plan.num_machines, 'machine')} of {demand.cores_per_machine}, with "
+        f"{plan.disk_bytes / 1e12:.1f} TB between the "
         f"phases at a time, and storage that reads and writes {plan.bytes_per_machine_s / 1e6:.0f} MB/s for each.",
         "",
         "Assumed: cores are busy 70% of the time; every machine sees the same storage; documents files are compressed "
         f"to {plan.stored_share:.0%} of their text, as the sample is; parts of some gigabytes, at least one a core.",
     ]
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -17,6 +17,7 @@ import msgspec
 from mimo_data.documents import Document
 from mimo_data.jsonlines import read_json_lines
 from mimo_data.run import DataError, Record
+from mimo_data.settings import check_numbers
 
 
 class DecontaminateRecipe(Record, frozen=True):
@@ -30,8 +31,7 @@ class DecontaminateRecipe(Record, frozen=True):
     2 an operator, so that `What is 7*8?` has 15. Not in the report."""
 
     def __post_init__(self) -> None:
-        if self.ngram_words < 5 or self.min_prompt_bits <= 0:
-            raise ValueError("ngram_words is at least 5 and min_prompt_bits more than 0")
+        check_numbers(self, ngram_words=(5, 1000), min_prompt_bits=(1, 1000))
 
 
 class BenchmarkPrompt(msgspec.Struct, frozen=True):

@@ -45,9 +45,12 @@ from mimo_data.dedup.urls import canonical_url
 from mimo_data.dedup.words import hash_text
 from mimo_data.documents import Document
 from mimo_data.run import DataError, Record
+from mimo_data.settings import check_numbers
 
 REASONS = ("same_url", "same_text", "near_duplicate")
 _SEED = 0x4D694D6F
+# A document's bands take eight bytes each, in its sketch and on the way to those like it.
+_MAX_BANDS = 1000
 
 
 class DeduplicateRecipe(Record, frozen=True):
@@ -63,16 +66,20 @@ class DeduplicateRecipe(Record, frozen=True):
     """Permutations in a band: more rows, fewer pairs to verify and more bands to shuffle. Not in the report."""
 
     def __post_init__(self) -> None:
-        if min(self.shingle_words, self.rows_per_band) < 1 or not 0 < self.threshold <= 1 or not 0 < self.recall < 1:
+        check_numbers(
+            self, shingle_words=(1, 1000), threshold=(0.05, 1), recall=(0.01, 0.999_999), rows_per_band=(1, 64)
+        )
+        if self.num_bands > _MAX_BANDS:
             raise ValueError(
-                "shingle_words and rows_per_band are at least 1, threshold is in (0, 1] and recall between 0 and 1"
+                f"threshold {self.threshold}, recall {self.recall} and rows_per_band {self.rows_per_band} take "
+                f"{self.num_bands:_} bands, but at most {_MAX_BANDS} are kept: lower rows_per_band, or raise threshold"
             )
 
     @property
     def num_bands(self) -> int:
         """Bands with which a pair at the threshold is found with probability `recall`."""
-        band_missed = 1 - self.threshold**self.rows_per_band
-        return math.ceil(math.log(1 - self.recall) / math.log(band_missed)) if band_missed else 1
+        band_found = self.threshold**self.rows_per_band
+        return math.ceil(math.log1p(-self.recall) / math.log1p(-band_found)) if band_found < 1 else 1
 
 
 class Sketcher:

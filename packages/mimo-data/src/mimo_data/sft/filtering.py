@@ -26,6 +26,7 @@ from mimo_data.decontaminate.index import ProblemIndex
 from mimo_data.documents import Document, Drop
 from mimo_data.jsonlines import read_json_lines
 from mimo_data.run import DataError, Record
+from mimo_data.settings import MOST_COUNT, check_numbers
 from mimo_data.sft.completeness import why_incomplete
 from mimo_data.sft.languages import why_mixed
 
@@ -39,8 +40,7 @@ class FilterSFTRecipe(Record, frozen=True):
     """8 (§3.1)."""
 
     def __post_init__(self) -> None:
-        if self.max_responses_per_query < 1:
-            raise ValueError("max_responses_per_query is at least 1")
+        check_numbers(self, max_responses_per_query=(1, MOST_COUNT))
 
 
 class QueryResponse(msgspec.Struct, frozen=True):

@@ -25,11 +25,13 @@ import msgspec
 
 from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError, RecipeError, Record
+from mimo_data.settings import MOST_COUNT, MOST_MONEY, check_number, check_numbers
 
 if TYPE_CHECKING:
     import httpx
 
 _CONNECT_S = 20.0
+_MOST_S = 604_800.0
 _REJECTIONS = {400, 413, 422}
 _PASSING = {408, 409, 425, 429}
 # A provider that asks for more than this has closed for the day: better to stop, and be started again.
@@ -62,17 +64,26 @@ class EndpointRecipe(Record, frozen=True):
     """For a million completion tokens, reasoning included."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            # Read here for its error: it is no number, or no port's.
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"url {self.url!r}: {error}; expected one such as http://127.0.0.1:8000/v1") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url {self.url!r}: expected one such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password:
             raise ValueError("url: holds a password; name an environment variable in api_key_variable instead")
-        if self.concurrency < 1 or self.max_tries < 1:
-            raise ValueError("concurrency and max_tries are at least 1")
-        if not self.request_limit_s > 0 or not 0 <= self.first_wait_s <= self.max_wait_s:
-            raise ValueError("request_limit_s is above 0, and first_wait_s lies in [0, max_wait_s]")
-        if self.prompt_price < 0 or self.completion_price < 0:
-            raise ValueError("a price is at least 0")
+        check_numbers(
+            self,
+            concurrency=(1, 100_000),
+            request_limit_s=(0.01, _MOST_S),
+            max_tries=(1, 1000),
+            max_wait_s=(0, _MOST_S),
+            prompt_price=(0, MOST_MONEY),
+            completion_price=(0, MOST_MONEY),
+        )
+        check_number("first_wait_s", self.first_wait_s, 0, self.max_wait_s)
 
 
 class SamplingRecipe(Record, frozen=True):
@@ -86,8 +97,7 @@ class SamplingRecipe(Record, frozen=True):
     """Of an answer, reasoning included; one that is cut there is not used."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_tokens < 1:
-            raise ValueError("temperature is at least 0, top_p in (0, 1], max_tokens at least 1")
+        check_numbers(self, temperature=(0, 10), top_p=(1e-6, 1), max_tokens=(1, MOST_COUNT))
 
 
 class Message(Record, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 from mimo_data.documents import Document, read_documents
 from mimo_data.jsonlines import read_json_lines
 from mimo_data.run import DataError, Record
+from mimo_data.settings import MOST_COUNT, check_number, check_numbers
 
 _BLANK = re.compile(r"\n[ \t]*\n")
 _FENCE = re.compile(r"^[ \t>]*(`{3,}|~{3,})", re.MULTILINE)
@@ -39,8 +40,9 @@ class SelectRecipe(Record, frozen=True):
     """Of those that the tags leave, this many, drawn by their ids: the same ones whatever their order."""
 
     def __post_init__(self) -> None:
-        if self.max_seeds is not None and self.max_seeds < 1:
-            raise ValueError("max_seeds is at least 1")
+        check_numbers(self, max_seeds=(1, MOST_COUNT))
+        for tag, least in self.at_least.items():
+            check_number(f"at_least.{tag}", least, -MOST_COUNT, MOST_COUNT)
 
 
 class _ProblemLine(msgspec.Struct, frozen=True):

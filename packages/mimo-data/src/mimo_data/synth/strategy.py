@@ -6,6 +6,7 @@ import msgspec
 
 from mimo_data.dedup.minhash import DeduplicateRecipe
 from mimo_data.run import RecipeError, Record
+from mimo_data.settings import MOST_COUNT, MOST_MONEY, check_numbers
 from mimo_data.synth.endpoint import EndpointRecipe, SamplingRecipe
 from mimo_data.synth.seeds import SelectRecipe
 
@@ -33,8 +34,7 @@ class StrategyRecipe(Record, frozen=True):
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ValueError("prompts: name at least one template")
-        if self.samples_per_seed < 1 or self.max_seed_characters < 1:
-            raise ValueError("samples_per_seed and max_seed_characters are at least 1")
+        check_numbers(self, samples_per_seed=(1, 1_000_000), max_seed_characters=(1, MOST_COUNT))
 
 
 class SynthesizeRecipe(Record, frozen=True):
@@ -47,6 +47,9 @@ class SynthesizeRecipe(Record, frozen=True):
     """By a name of the reader's, which the documents' meta repeats."""
     budget: float | None = None
     """What one run may cost, in the currency of the prices. Requests in flight when it is reached are paid, too."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, budget=(0, MOST_MONEY))
 
     def strategy(self, name: str) -> tuple[StrategyRecipe, EndpointRecipe]:
         """A strategy and its endpoint.

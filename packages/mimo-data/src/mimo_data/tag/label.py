@@ -15,6 +15,7 @@ import msgspec
 
 from mimo_data.documents import Document
 from mimo_data.run import Record
+from mimo_data.settings import MOST_COUNT, MOST_MONEY, check_numbers
 from mimo_data.synth.endpoint import Message, SamplingRecipe
 from mimo_data.tag.card import LabelCard
 from mimo_data.tag.passages import cut
@@ -43,8 +44,9 @@ class LabelRecipe(Record, frozen=True):
     """What the labels may cost, in the currency of the endpoint's prices."""
 
     def __post_init__(self) -> None:
-        if self.max_document_characters < _NUM_PASSAGES or self.max_tries < 1:
-            raise ValueError("max_document_characters is at least 3 and max_tries at least 1")
+        check_numbers(
+            self, max_document_characters=(_NUM_PASSAGES, MOST_COUNT), max_tries=(1, 100), budget=(0, MOST_MONEY)
+        )
 
 
 def first_messages(text: str, card: LabelCard, max_characters: int) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mimo_data.run import Record
+from mimo_data.settings import check_numbers
 
 BAG = "bag"
 """The base that is trained from nothing (`bag.py`)."""
@@ -33,9 +34,17 @@ class TaggerRecipe(Record, frozen=True):
     """Of the order of documents and of the new layer."""
 
     def __post_init__(self) -> None:
-        counts = (self.num_windows, self.window_tokens, self.num_epochs, self.batch_documents, self.num_folds - 1)
-        if min(counts) < 1:
-            raise ValueError("num_folds is at least 2, every other count at least 1")
+        check_numbers(
+            self,
+            num_windows=(1, 10_000),
+            window_tokens=(1, 1_000_000),
+            num_epochs=(1, 10_000),
+            batch_documents=(1, 1_000_000),
+            peak_learning_rate=(1e-9, 10),
+            weight_decay=(0, 1),
+            num_folds=(2, 1000),
+            seed=(0, 2**63 - 1),
+        )
         if self.base != BAG and self.peak_learning_rate > 0.01:
             raise ValueError(
                 f"peak_learning_rate {self.peak_learning_rate} is for `{BAG}`; a pretrained base needs 2e-5"
