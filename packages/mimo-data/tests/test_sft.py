@@ -116,6 +116,19 @@ def test_any_text_is_complete_or_not_and_spacing_after_it_does_not_matter(text):
         ),
         ("请证明这个等式成立", "由定义可得 $\\text{the sum of the angles is } 180$，因此等式成立。"),
         # Two languages belong where two are asked for.
+        ("Explain the tides of the sea in Chinese", "月亮的引力使海水上升，每天涨潮两次。"),
+        (
+            "Explain the tides of the sea in Chinese",
+            "<think>\nThe user asks about the tides of the sea.\n</think>\n月亮的引力使海水上升，每天涨潮两次。",
+        ),
+        ("Explain it in French", "La lune est la cause des marées, et elle est dans le ciel pour nous."),
+        ("Explain it in English and Chinese", "The moon pulls the water of the sea. 月亮的引力使海水上升。"),
+        ("用英文解释潮汐的原因", "The moon pulls the water, which rises twice a day."),
+        (
+            "Reply in Swedish, please",
+            "Månen är orsaken till det, och den är en av de som drar i vattnet, for this is the way.",
+        ),
+        ("2+2等于多少？请说明", "<think>\n二加二等于四，所以答案是四。\n</think>\n4"),
         ("Translate into Chinese: the tide is high", "潮水很高，海面上升了很多。"),
         ("把这句话翻译成英文：潮水很高", "The tide is high, and the sea has risen by a lot."),
         (
@@ -165,6 +178,21 @@ def test_one_language_with_its_terms_names_and_mentions_is_not_mixed(prompt, res
             TIDES,
             "<think>\nIt is the moon that pulls at the seas. 那么我们需要。\n</think>\nThe moon pulls it up.",
             "reasoning: Han in Latin: 那么我们需要",
+        ),
+        (
+            "Explain gravity to a child in English, please.",
+            "Things fall because the earth pulls at them, and so they come down. 地球吸引所有的东西。",
+            "answer: Han in Latin: 地球吸引所有的东西",
+        ),
+        (
+            "Explain the tides of the sea in French, please.",
+            "La lune est la cause des marées, et elle est dans le ciel pour nous. 地球吸引所有的东西。",
+            "answer: Han in Latin: 地球吸引所有的东西",
+        ),
+        (
+            "What is 2+2?",
+            "<think>\n二加二等于四，所以答案是四。\n</think>\nThe answer is four.",
+            "reasoning Han, prompt and answer Latin",
         ),
     ],
 )

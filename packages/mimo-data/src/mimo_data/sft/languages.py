@@ -3,15 +3,16 @@
 Told apart by script, and languages in Latin letters by their function words. Code, formulas, addresses and tags are
 left aside. A sample is mixed if
 
-- its answer is in another script than its prompt, or its reasoning in another than its answer;
+- its answer is in another script than its prompt, or its reasoning in another than its answer (than prompt and answer,
+  where the answer is too short to tell);
 - its text holds words of a foreign script that are neither a mention (in quotes, brackets or bold, or a short item of
   a list or a table) nor words of the prompt. In a text that is not Latin, Latin words count only where they make a
   phrase of a language: names and terms, such as "binary search tree", do not;
 - of its sentences in Latin letters, some are plainly in one language and some in another.
 
-Nothing is found where the prompt asks for a translation or names a language to answer in: there two languages belong.
-Not found either: Chinese in Japanese (Han stands in both), languages of one script outside Latin, and Latin ones that
-the table of function words does not have.
+Nothing is found where the prompt asks for a translation. Where it names languages to answer in or to speak of, those
+and its own belong; any other does not. Not found either: Chinese in Japanese (Han stands in both), languages of one
+script outside Latin, and Latin ones that the table of function words does not have.
 """
 
 from __future__ import annotations
@@ -57,13 +58,17 @@ _LANGUAGES = (
     "english|chinese|mandarin|cantonese|japanese|korean|russian|ukrainian|greek|arabic|persian|hebrew|hindi|sanskrit"
     "|bengali|tamil|thai|french|german|spanish|italian|portuguese|latin|dutch|polish|turkish|vietnamese|swedish"
 )
-_TWO_LANGUAGES = re.compile(
-    r"translat|bilingual|pinyin|romaji|pronounc|etymolog"
-    rf"|\b(?:in|into|to|from)\s+(?:{_LANGUAGES})\b"
+_TRANSLATION = re.compile(
+    r"translat|bilingual|pinyin|romaji|pronounc|etymolog|翻译|翻譯|翻訳|拼音|双语|번역|перев[её]"
+    r"|traduc|traduis|traduz|übersetz|ترجم|अनुवाद",
+    re.IGNORECASE,
+)
+_NAMES_LANGUAGE = re.compile(
+    rf"\b(?:in|into|to|from)\s+(?:{_LANGUAGES})\b"
     rf"|\b(?:{_LANGUAGES})\s+(?:word|character|sentence|text|phrase|idiom|poem|version|language|verb|noun|letter|term)"
     rf"|\b(?:speak|say|learn|teach|write|answer|respond|reply|using)\b[^.\n]{{0,20}}\b(?:{_LANGUAGES})\b"
-    r"|翻译|翻譯|翻訳|拼音|双语|[英中汉日韩俄法德西]文|[英汉日韩俄法德]语|英語|日本語|中国語|韓国語|번역|영어|한국어|중국어|일본어"
-    r"|перев[её]|по-английски|по-русски|на (?:английск|русск|китайск)|traduc|traduis|traduz|übersetz|ترجم|अनुवाद",
+    r"|[英中汉日韩俄法德西]文|[英汉日韩俄法德]语|英語|日本語|中国語|韓国語|영어|한국어|중국어|일본어"
+    r"|по-английски|по-русски|на (?:английск|русск|китайск)",
     re.IGNORECASE,
 )
 _OPENERS, _CLOSERS = "\"'“‘「『《〈«(（[【*_~:：|=→", "\"'”’」』》〉»)）]】*_~:：|=→"
@@ -100,6 +105,29 @@ _FUNCTION_WORDS = {
     "Dutch": """de het een en of is zijn was niet dat die deze dit wij we ze met voor van op te aan ook als maar
         wordt worden door naar bij uit om er waarom hoe wat wanneer""",
 }
+# Scripts of a language, and the language itself where function words tell it from others of its script.
+_NAMES = {
+    "english|英[文语語]|영어|английск": ("Latin", "English"),
+    "french|法[文语]": ("Latin", "French"),
+    "german|德[文语]": ("Latin", "German"),
+    "spanish|西文": ("Latin", "Spanish"),
+    "italian": ("Latin", "Italian"),
+    "portuguese": ("Latin", "Portuguese"),
+    "dutch": ("Latin", "Dutch"),
+    # Which of the others these look like cannot be said.
+    "latin|polish|turkish|vietnamese|swedish": ("Latin", *_FUNCTION_WORDS),
+    "chinese|mandarin|cantonese|中文|汉[文语]|中国語|중국어|китайск": ("Han",),
+    "japanese|日[文语]|日本語|일본어": ("Kana", "Han"),
+    "korean|韩[文语]|韓国語|한국어": ("Hangul", "Han"),
+    "russian|ukrainian|俄[文语]|русск": ("Cyrillic",),
+    "greek": ("Greek",),
+    "arabic|persian": ("Arabic",),
+    "hebrew": ("Hebrew",),
+    "hindi|sanskrit": ("Devanagari",),
+    "bengali": ("Bengali",),
+    "tamil": ("Tamil",),
+    "thai": ("Thai",),
+}
 _LANGUAGES_OF: dict[str, tuple[str, ...]] = {
     word: tuple(language for language, words in _FUNCTION_WORDS.items() if word in words.split())
     for text in _FUNCTION_WORDS.values()
@@ -109,6 +137,14 @@ _LATIN_WORD = re.compile(rf"[{_RANGES['Latin']}]{{2,}}")
 _SENTENCE = re.compile(r"[^.!?\n。！？]+")
 _SURE_LEAD = 2
 """So many more different function words of one language than of any other make a text plainly its."""
+
+
+class _Mixture(NamedTuple):
+    """What meets in a sample."""
+
+    found: str
+    languages: frozenset[str]
+    """Scripts, and languages of Latin script."""
 
 
 class _Run(NamedTuple):
@@ -123,12 +159,30 @@ class _Run(NamedTuple):
 
 def why_mixed(prompt: str, response: str) -> str:
     """What shows that the sample mixes languages; "" if nothing does."""
-    found = _mixture(prompt, response)
-    # Asked last, because it is the slowest question.
-    return "" if found and _TWO_LANGUAGES.search(prompt) else found
+    belonging: set[str] | None = None
+    for mixture in _mixtures(prompt, response):
+        # Asked of samples with a mixture only, because these are the slowest questions.
+        if belonging is None:
+            if _TRANSLATION.search(prompt):
+                return ""
+            belonging = _belonging(prompt)
+        if not mixture.languages <= belonging:
+            return mixture.found
+    return ""
 
 
-def _mixture(prompt: str, response: str) -> str:
+def _belonging(prompt: str) -> set[str]:
+    """The languages that a prompt names, with its own; none where it names none."""
+    if not _NAMES_LANGUAGE.search(prompt):
+        return set()
+    named = {name for pattern, names in _NAMES.items() if re.search(pattern, prompt, re.IGNORECASE) for name in names}
+    scripts = _scripts(prompt)
+    # The names in Latin letters are English.
+    own = {_latin_language(prompt) or "English"} if scripts["Latin"] else set()
+    return {*named, *scripts, *own}
+
+
+def _mixtures(prompt: str, response: str) -> Iterator[_Mixture]:
     """What languages meet in the sample, whether or not they belong."""
     asked = _prose(prompt)
     reasoning, _, answer = (_prose(part) for part in response.rpartition(_END_THINK))
@@ -136,18 +190,24 @@ def _mixture(prompt: str, response: str) -> str:
     texts = {"answer": answer, "reasoning": reasoning}
     scripts = {name: _main_script(text) for name, text in texts.items()}
     if scripts["answer"] and sum(wanted.values()) >= _MIN_QUERY_WORDS and not wanted[scripts["answer"]]:
-        return f"prompt {max(wanted, key=wanted.__getitem__)}, answer {scripts['answer']}"
-    if scripts["answer"] and scripts["reasoning"] and scripts["answer"] != scripts["reasoning"]:
-        return f"reasoning {scripts['reasoning']}, answer {scripts['answer']}"
+        yield _meeting("prompt", max(wanted, key=wanted.__getitem__), "answer", scripts["answer"])
+    if scripts["answer"]:
+        spoken_to, script = "answer", scripts["answer"]
+    else:
+        spoken_to, script = "prompt and answer", _main_script(f"{asked}\n{answer}")
+    if script and scripts["reasoning"] and script != scripts["reasoning"]:
+        yield _meeting("reasoning", scripts["reasoning"], spoken_to, script)
     spoken = {name: _latin_language(text) for name, text in (("prompt", asked), *texts.items())}
     for name, other in (("prompt", "answer"), ("reasoning", "answer")):
         if spoken[name] and spoken[other] and spoken[name] != spoken[other]:
-            return f"{name} {spoken[name]}, {other} {spoken[other]}"
+            yield _meeting(name, spoken[name], other, spoken[other])
     for name, text in texts.items():
-        found = _foreign_words(text, scripts[name], asked) or _two_latin_languages(text, asked)
-        if found:
-            return f"{name}: {found}"
-    return ""
+        for mixture in (*_foreign_words(text, scripts[name], asked), *_two_latin_languages(text, asked)):
+            yield mixture._replace(found=f"{name}: {mixture.found}")
+
+
+def _meeting(part: str, language: str, other_part: str, other: str) -> _Mixture:
+    return _Mixture(f"{part} {language}, {other_part} {other}", frozenset((language, other)))
 
 
 def _prose(text: str) -> str:
@@ -194,16 +254,17 @@ def _main_script(text: str) -> str:
     )
 
 
-def _foreign_words(text: str, main: str, asked: str) -> str:
-    """The first words of another script that are no mention and not the prompt's."""
+def _foreign_words(text: str, main: str, asked: str) -> Iterator[_Mixture]:
+    """For each other script the first words of another script that are no mention and not the prompt's."""
     if not main or text.isascii():
-        return ""
+        return
+    seen = {main}
     asked = " ".join(asked.lower().split())
     asked_words = set(asked.split())
     for run in _runs(text, main):
         words = text[run.start : run.end]
         # A single ideograph is spoken of; a word of two is spoken.
-        if run.script == main or run.num_words < 1 or _is_mention(text, run):
+        if run.script in seen or run.num_words < 1 or _is_mention(text, run):
             continue
         if run.script == "Latin" and not _is_phrase(words):
             continue
@@ -212,8 +273,8 @@ def _foreign_words(text: str, main: str, asked: str) -> str:
         plain = " ".join(words.lower().split())
         if plain in asked or asked_words.issuperset(plain.split()):
             continue
-        return f"{run.script} in {main}: {words[:40]}"
-    return ""
+        seen.add(run.script)
+        yield _Mixture(f"{run.script} in {main}: {words[:40]}", frozenset((run.script, main)))
 
 
 def _runs(text: str, main: str) -> Iterator[_Run]:
@@ -269,20 +330,19 @@ def _latin_language(text: str) -> str:
     return first if most - second >= _SURE_LEAD else ""
 
 
-def _two_latin_languages(text: str, asked: str) -> str:
+def _two_latin_languages(text: str, asked: str) -> Iterator[_Mixture]:
     """Two languages that have sentences of their own, as "English and French"."""
     words = set(_LATIN_WORD.findall(text.lower())) & _LANGUAGES_OF.keys()
     hits = Counter(language for word in words for language in _LANGUAGES_OF[word])
     first = max(hits, key=hits.__getitem__, default="")
     others = Counter(language for word in words if first not in _LANGUAGES_OF[word] for language in _LANGUAGES_OF[word])
     if max(others.values(), default=0) < _SURE_LEAD:
-        return ""
+        return
     found: Counter[str] = Counter()
     asked = " ".join(asked.lower().split())
     for match in _SENTENCE.finditer(text):
         language = _latin_language(match[0])
         if language and " ".join(match[0].lower().split()) not in asked:
             found[language] += 1
-    if len(found) < 2:
-        return ""
-    return " and ".join(sorted(language for language, _ in found.most_common(2)))
+    if len(found) >= 2:
+        yield _Mixture(" and ".join(sorted(language for language, _ in found.most_common(2))), frozenset(found))
