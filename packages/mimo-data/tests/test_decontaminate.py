@@ -217,7 +217,18 @@ def test_a_problem_file_that_is_not_utf8_or_nests_without_end_says_where(tmp_pat
             list(read_prompts(path))
 
 
-def test_the_command_reports_hits_and_what_it_did_not_search_for(tmp_path):
+def test_problems_that_all_say_too_little_are_an_error(tmp_path, capsys):
+    write_documents(tmp_path / "documents.jsonl.zst", [Document(id="a", text="text", source="web")])
+    (tmp_path / "data.toml").write_text("")
+    (tmp_path / "problems.jsonl").write_text('{"id": "p", "prompt": " "}\n{"id": "q", "prompt": "2+2"}\n')
+    command = ["decontaminate", str(tmp_path / "data.toml"), str(tmp_path / "out"), "--workers", "1"]
+    command += ["--documents", str(tmp_path / "documents.jsonl.zst")]
+    assert main([*command, "--problems", str(tmp_path / "problems.jsonl")]) == 1
+    assert "problems.jsonl: none of 2 problems can be searched for" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_reports_hits_and_what_it_did_not_search_for(tmp_path, capsys):
     for number, texts in enumerate((["clean", f"x {SUM} y"], [f"y {LONG}"])):
         rows = [Document(id=f"{number}{n}", text=text, source="web") for n, text in enumerate(texts)]
         write_documents(tmp_path / f"{number}.jsonl.zst", rows)
@@ -227,6 +238,7 @@ def test_the_command_reports_hits_and_what_it_did_not_search_for(tmp_path):
     command = ["decontaminate", str(tmp_path / "data.toml"), str(tmp_path / "out"), "--workers", "1"]
     command += ["--documents", *(str(tmp_path / f"{number}.jsonl.zst") for number in (0, 1))]
     assert main([*command, "--problems", str(tmp_path / "problems.jsonl")]) == 0
+    assert "2 dropped (2 contains_problem); 1 problems say too little to be searched for" in capsys.readouterr().out
     lines = (tmp_path / "out" / "hits.jsonl").read_bytes().splitlines()
     report = [msgspec.json.decode(line, type=Hit) for line in lines]
     assert [(hit.document, hit.problem, hit.rule) for hit in report] == [

@@ -232,3 +232,26 @@ sampling = [{ tag = "domain", values = ["news"], factor = 0.5 }]
     assert "then web reaches its 1 epochs" in printed
     assert "| web | 100.00% | 100.00% | 100 |" in printed
     assert "by domain: code 33.33%, news 66.67%" in printed
+    assert "without effect" not in printed
+
+
+def test_check_names_the_rules_that_no_document_fits(tagged, tmp_path, capsys):
+    (tmp_path / "data.toml").write_text(
+        """
+[stages.one]
+weights = { web = 1.0 }
+max_epochs = 1.0
+seed = 0
+sampling = [
+    { tag = "domain", values = ["news", "advertizing"], factor = 0.5 },
+    { tag = "domains", values = ["news"], factor = 0.5 },
+    { tag = "language", values = [""], factor = 0.5 },
+]
+"""
+    )
+    assert main(["check", str(tmp_path / "data.toml"), "--shards", str(tagged)]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if "without effect" in line]
+    assert [line.partition(".")[0] for line in printed] == [
+        "**without effect**: sampling domain = advertizing, which no document has",
+        "**without effect**: sampling by domains, a tag that no document has",
+    ]

@@ -177,6 +177,10 @@ class TokenStream:
                 shares[value] = shares.get(value, 0.0) + self._mixture.weights[name] * share
         return dict(sorted(shares.items()))
 
+    def values_of(self, tag: str) -> set[str]:
+        """The values of a tag that documents of the sources have, "" among them if some have none."""
+        return set().union(*(source.values_of(tag) for source in self._sources))
+
     def _place(self, s: int, k: int) -> tuple[int, int]:
         return (2 * k + 1) * self._strides[s], s
 

@@ -74,6 +74,10 @@ class SampledSource:
         epoch, offset = self._epoch_at(num_tokens)
         return epoch + offset / max(1, sum(self._sizes_of(epoch)))
 
+    def values_of(self, tag: str) -> set[str]:
+        """The values of a tag that documents have, "" among them if some have none."""
+        return {entry.tags.get(tag, "") for shard in self._shards for entry in shard.entry.classes}
+
     def shares_of(self, tag: str) -> dict[str, float]:
         """Share of an epoch's tokens by the value of a tag, on average over epochs."""
         tokens: dict[str, float] = {}

@@ -56,6 +56,16 @@ def _size(name: str, mixture: Mixture, shards: Path, num_tokens: int | None) -> 
             f"| {share.source} | {share.weight:.2%} | {share.num_tokens / wanted:.2%} | {share.num_tokens} "
             f"| {share.num_epochs:.2f}{over} | {share.max_epochs:g} | {share.available_tokens} | {share.epoch_tokens} |"
         )
+    for rule in mixture.sampling:
+        found = stream.values_of(rule.tag)
+        unknown = [value or "none" for value in rule.values if value not in found]
+        if found <= {""} and unknown:
+            print(
+                f"\n**without effect**: sampling by {rule.tag}, a tag that no document has. Correct the name, or have "
+                "it in tokenize.tags and tokenize again."
+            )
+        elif unknown:
+            print(f"\n**without effect**: sampling {rule.tag} = {', '.join(unknown)}, which no document has.")
     for tag in sorted({rule.tag for rule in mixture.sampling}):
         shares = ", ".join(f"{value or 'none'} {share:.2%}" for value, share in stream.shares_of(tag).items())
         print(f"\nby {tag}: {shares}")

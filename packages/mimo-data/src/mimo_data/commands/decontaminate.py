@@ -18,7 +18,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mimo_data.decontaminate.step import decontaminate_documents
+    from mimo_data.decontaminate.step import decontaminate_documents, num_unsearched
 
     recipe = load(arguments).decontaminate
     inputs = named("documents", arguments.documents) | named("problems", arguments.problems)
@@ -28,4 +28,6 @@ def _run(arguments: argparse.Namespace) -> None:
                 counts = decontaminate_documents(
                     run, arguments.documents, arguments.problems, recipe, engine=engine(arguments), on_items=on_items
                 )
-            report(run, counts)
+            unsearched = num_unsearched(run.out)
+            note = f"; {unsearched} problems say too little to be searched for, see unsearched.jsonl"
+            report(run, counts, note if unsearched else "")

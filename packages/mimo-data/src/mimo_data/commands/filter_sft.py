@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -25,7 +24,6 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mimo_data.decontaminate import read_prompts
     from mimo_data.decontaminate.index import ProblemIndex
     from mimo_data.documents import Drop
     from mimo_data.sft.filtering import filter_samples
@@ -36,8 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with open_run(arguments, "filter-sft", settings, inputs) as run:
         if run.complete:
             return
-        problems = chain.from_iterable(read_prompts(path) for path in arguments.problems)
-        index = ProblemIndex(problems, recipe.decontaminate)
+        index = ProblemIndex.of_files(arguments.problems, recipe.decontaminate)
         num_kept = 0
         reasons: Counter[str] = Counter()
         with (run.folder / "samples.jsonl").open("wb") as samples, (run.folder / "drops.jsonl").open("wb") as drops:
@@ -54,5 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
             num_dropped=reasons.total(),
             drops=dict(sorted(reasons.items())),
         )
+    unsearched = len(index.too_short)
+    note = f"; {unsearched} problems say too little to be searched for" if unsearched else ""
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    print(f"{run.out}: {num_kept} samples kept, {reasons.total()} dropped" + (f" ({listed})" if listed else ""))
+    print(f"{run.out}: {num_kept} samples kept, {reasons.total()} dropped" + (f" ({listed})" if listed else "") + note)

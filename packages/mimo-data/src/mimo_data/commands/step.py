@@ -136,11 +136,12 @@ def write_step(run: Run, results: Iterable[Document | Drop]) -> None:
     report(run, finish_step(run, {"00000": write_part(run.folder, "00000", results)}))
 
 
-def report(run: Run, counts: PartCounts) -> None:
-    """Prints what became of a step's input."""
+def report(run: Run, counts: PartCounts, note: str = "") -> None:
+    """Prints what became of a step's input, and the note behind it."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.drops.items())
     num_dropped = counts.num_in - counts.num_out
-    print(f"{run.out}: {counts.num_out} documents kept, {num_dropped} dropped" + (f" ({reasons})" if reasons else ""))
+    listed = f" ({reasons})" if reasons else ""
+    print(f"{run.out}: {counts.num_out} documents kept, {num_dropped} dropped{listed}{note}")
 
 
 def engine(arguments: argparse.Namespace) -> Engine:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mimo_data.decontaminate.problems import BenchmarkPrompt, DecontaminateRecipe, Hit
+from mimo_data.decontaminate.problems import BenchmarkPrompt, DecontaminateRecipe, Hit, read_prompts
 from mimo_data.decontaminate.signs import NEW_LINE, OPERATORS
 from mimo_data.decontaminate.words import ALONE, DIGIT, LONG, SINGLE, Words, hash_word, read_words
+from mimo_data.run import DataError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -62,6 +65,7 @@ class ProblemIndex:
     """Finds the problems of benchmarks in documents.
 
     Attributes:
+        num_searched: problems that are searched for.
         too_short: ids of problems whose prompts say less than `min_prompt_bits`, which are not searched for.
     """
 
@@ -76,8 +80,25 @@ class ProblemIndex:
                 self.too_short.append(prompt.id)
             else:
                 wholes.append(needle)
+        self.num_searched = len(wholes)
         self._needles = wholes + self._questions(wholes)
         self._arrays = self._pack(len(wholes)) if self._needles else ()
+
+    @classmethod
+    def of_files(cls, paths: Iterable[Path], recipe: DecontaminateRecipe) -> ProblemIndex:
+        """The index of problem files.
+
+        Raises:
+            DataError: as `read_prompts` does, or none of the problems can be searched for.
+        """
+        files = list(paths)
+        index = cls(chain.from_iterable(read_prompts(path) for path in files), recipe)
+        if not index.num_searched:
+            raise DataError(
+                f"{', '.join(map(str, files))}: none of {len(index.too_short)} problems can be searched for: each says "
+                f"less than min_prompt_bits = {recipe.min_prompt_bits:g}. See that `prompt` holds the question."
+            )
+        return index
 
     def find(self, document: Document) -> list[Hit]:
         """Every problem that the document contains, by id, each at its first place."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from mimo_data.decontaminate.index import ProblemIndex
-from mimo_data.decontaminate.problems import DecontaminateRecipe, read_prompts
+from mimo_data.decontaminate.problems import DecontaminateRecipe
 from mimo_data.documents import Document, Drop, document_files, read_documents
 from mimo_data.engine import Engine, count_items, run_parts
 from mimo_data.run import STATE, Record, Run, whole
@@ -93,4 +92,9 @@ def _search_part(part: _Part) -> PartCounts:
 @lru_cache(maxsize=1)
 def _index(recipe: DecontaminateRecipe, problems: tuple[Path, ...], _run: str) -> ProblemIndex:
     """One for all the parts of a run that a process does; for the next run, the files may hold others."""
-    return ProblemIndex(chain.from_iterable(read_prompts(path) for path in problems), recipe)
+    return ProblemIndex.of_files(problems, recipe)
+
+
+def num_unsearched(folder: Path) -> int:
+    """How many problems a finished step names in `unsearched.jsonl`."""
+    return (folder / _UNSEARCHED).read_bytes().count(b"\n")
