@@ -287,6 +287,25 @@ def test_a_broken_checker_is_an_error_and_asks_nothing_again_once_it_is_repaired
     assert (len(server.requests), len(list(read_documents(out)))) == (3, 3)
 
 
+def test_a_checker_that_cannot_run_is_an_error_before_anything_is_asked(
+    chat_server, completion, recipe, problems, tmp_path, capsys
+):
+    server = chat_server(lambda body, number: completion(essay(number_of(body))))
+    missing = json.dumps([sys.executable, "scripts/nowhere.py"])
+    out = tmp_path / "out"
+    where = recipe(server.url)
+    assert solve(where, out, problems(3), "--set", f"synthesize.strategies.solve.checker={missing}") == 1
+    printed = capsys.readouterr().err
+    assert "nowhere.py': [Errno 2] No such file or directory. Repair it, or name its files from" in printed
+    assert server.requests == []
+
+
+def test_no_seeds_at_all_are_not_told_to_be_tagged(recipe, tmp_path, capsys):
+    (tmp_path / "seeds.jsonl").write_text("")
+    assert solve(recipe("http://127.0.0.1:1/v1"), tmp_path / "out", tmp_path / "seeds.jsonl") == 1
+    assert "the seeds are empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [

@@ -131,7 +131,8 @@ def test_an_endpoint_that_is_closed_for_hours_ends_the_run(chat_server, as_date)
 @pytest.mark.parametrize(
     ("status", "error", "message"),
     [
-        (401, {"message": "bad key s3cret"}, "bad key …"),
+        (401, {"message": "bad key s3cret"}, r"HTTP 401: bad key …\. Name the"),
+        (401, {"message": "bad key s3cret."}, r"HTTP 401: bad key …\. Name the"),
         (403, {"message": "no"}, "api_key_variable"),
         (404, {"message": "no model"}, "'tiny' is served"),
         (302, {"message": "moved"}, "the url ends before"),
@@ -146,6 +147,12 @@ def test_what_cannot_pass_is_an_error_at_once_and_never_shows_the_key(chat_serve
         ask(recipe(server.url, api_key_variable="SYNTH_KEY"))
     assert "s3cret" not in str(caught.value)
     assert (len(server.requests), server.keys) == (1, ["Bearer s3cret"])
+
+
+def test_where_a_redirection_leads_is_said(chat_server):
+    server = chat_server(lambda body, number: (302, b"", {"location": "https://login.example/"}))
+    with pytest.raises(DataError, match=r"HTTP 302: no message, to https://login\.example/\. See that the url"):
+        ask(recipe(server.url))
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

@@ -133,6 +133,29 @@ def test_unknown_labels_and_too_few_are_errors():
         Tagger.train(bare(pages(40, seed=1)), QUICK)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", None, "there is no tokenizer.json"),
+        ("tokenizer.json", b"{", "not a tagger: "),
+        ("tokenizer_config.json", b"[", "not a tagger: "),
+        ("model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{", "not a tagger: "),
+        ("config.json", b"[]", "not a tagger: "),
+        ("tagger.json", b"{}", "not a tagger: "),
+    ],
+)
+def test_a_damaged_tagger_is_one_line(tagger, tmp_path, name, content, message):
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    tagger.save(folder)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        Tagger.load(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_that_is_no_tagger_is_an_error(tmp_path):
     with pytest.raises(DataError, match="not a tagger"):
         Tagger.load(tmp_path)

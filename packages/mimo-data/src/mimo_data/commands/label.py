@@ -33,7 +33,10 @@ def _run(arguments: argparse.Namespace) -> None:
     recipe, endpoints = settings.label, settings.synthesize.endpoints
     if recipe.endpoint not in endpoints:
         names = ", ".join(endpoints) or "no table"
-        raise RecipeError(f"label.endpoint: {recipe.endpoint!r}, but synthesize.endpoints has {names}.")
+        raise RecipeError(
+            f"label.endpoint is {recipe.endpoint!r}, but synthesize.endpoints has {names}. Name a table of it there, "
+            "such as the one in recipes/mimo-7b/data.toml."
+        )
     endpoint = endpoints[recipe.endpoint]
     inputs = named("documents", arguments.documents)
     if recipe.card:

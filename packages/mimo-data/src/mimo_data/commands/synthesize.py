@@ -37,6 +37,7 @@ def add(verbs: Verbs) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from mimo_data.run import STATE
+    from mimo_data.synth.checking import check
     from mimo_data.synth.journal import Journal
     from mimo_data.synth.plan import Plan
     from mimo_data.synth.prompts import Template, template_path
@@ -60,6 +61,9 @@ def _run(arguments: argparse.Namespace) -> None:
         plan = Plan(lambda: read_seeds(arguments.seeds), strategy, templates)
         with Journal(run.folder / "replies.jsonl") as journal:
             if not arguments.finish:
+                if strategy.checker:
+                    # Of nothing, so that one that cannot run says so before the first answer is paid for.
+                    check(strategy.checker, [], state)
                 _ask(plan, journal, endpoint, strategy, recipe.budget)
             responses = Responses(plan, journal, strategy, state)
             totals = write_ledger(run.folder, plan, journal)

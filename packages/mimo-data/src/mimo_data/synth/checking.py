@@ -3,7 +3,8 @@
 The command reads JSON lines from its standard input, one for each response whose seed came from a problem file:
 `{"id": …, "problem": {the line of that file}, "response": "…"}`; and writes to its standard output, in any order,
 `{"id": …, "right": true}` for each, or false, or null where the answer is not known. What else it has to say goes to
-standard error. It ends with 0; anything else means that it broke, which is no verdict on any response.
+standard error. It ends with 0; anything else means that it broke, which is no verdict on any response. Before anything
+is asked it is started once without a line.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ def check(command: Sequence[str], questions: Iterable[Question], folder: Path) -
             ) from None
     if ended.returncode:
         complaint = ended.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise DataError(f"checker {name}: ended with {ended.returncode}: {complaint[0]}. Repair it, and run again.")
+        raise DataError(
+            f"checker {name}: ended with {ended.returncode}: {complaint[0].rstrip('.')}. Repair it, "
+            f"or name its files from {Path.cwd()}, where it runs, and run again."
+        )
     judgements = _read(judgements_path, name)
     if judgements.keys() != asked:
         num_missing, num_unknown = len(asked - judgements.keys()), len(judgements.keys() - asked)

@@ -238,9 +238,12 @@ class Endpoint:
         if self._key:
             # Providers repeat a wrong key in their complaint.
             message = message.replace(self._key, "…")
-        problem = f"HTTP {status}: {message}"
+        # One sentence, whether or not the server ended it.
+        problem = f"HTTP {status}: {message or 'no message'}".rstrip(". ")
+        if target := response.headers.get("location"):
+            problem += f", to {target}"
         if code in _QUOTA_CODES or status == 402:
-            raise DataError(f"{self._address}: {problem} The account is exhausted: top it up, and run again.")
+            raise DataError(f"{self._address}: {problem}. The account is exhausted: top it up, and run again.")
         if status in _PASSING or status >= 500:
             return _Failure(problem=problem, retry_after_s=_retry_after_s(response.headers.get("retry-after", "")))
         if status in _REJECTIONS:
@@ -249,7 +252,7 @@ class Endpoint:
             remedy = "Name the environment variable that holds a key of this endpoint in api_key_variable."
         else:
             remedy = f"See that the url ends before /chat/completions, and that {self.recipe.model!r} is served there."
-        raise DataError(f"{self._address}: {problem} {remedy}")
+        raise DataError(f"{self._address}: {problem}. {remedy}")
 
     async def _wait(self, num_tries: int, failure: _Failure) -> None:
         """Sleeps before the next try; a `Retry-After` closes the endpoint for everybody."""

@@ -73,9 +73,11 @@ class Plan:
             else:
                 selected.append(seed.id)
         self.num_seeds = len(seen)
+        if not self.num_seeds:
+            raise DataError("the seeds are empty: no file of them holds a document, problem or query. Name others.")
         if not selected:
             raise DataError(
-                f"none of {self.num_seeds} seeds is selected ({'; '.join(sorted(reasons)[:5]) or 'there is none'}). "
+                f"none of {self.num_seeds} seeds is selected ({'; '.join(sorted(reasons)[:5])}). "
                 "Tag the documents with `mimo-data tag`, or choose others in the strategy's `select`."
             )
         return selected

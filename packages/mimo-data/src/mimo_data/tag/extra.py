@@ -17,3 +17,8 @@ def load_extra() -> None:
     except ImportError as error:
         raise DataError(f"tagging needs {error.name}. Run `pip install 'mimo-data[tag]'`.") from None
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def first_line(error: Exception) -> str:
+    """What a library says, of which it may say more in further lines, without a full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")

@@ -20,11 +20,14 @@ from mimo_data.tag import train as training
 from mimo_data.tag.calibration import calibrated
 from mimo_data.tag.card import LabelCard, load_card
 from mimo_data.tag.checkpoint import TaggerFile
+from mimo_data.tag.extra import first_line
 from mimo_data.tag.heads import Heads
 from mimo_data.tag.recipe import TaggerRecipe
 from mimo_data.tag.windows import tokenize
 
 _FILE = "tagger.json"
+# What explains that a folder cannot be loaded; large models have their weights in several files.
+_FILES = (_FILE, "config.json", "tokenizer.json")
 # Documents that are read ahead, so that windows of like length share a batch.
 _CHUNK_DOCUMENTS = 256
 
@@ -98,8 +101,11 @@ class Tagger:
             settings = msgspec.json.decode((folder / _FILE).read_bytes(), type=TaggerFile)
             tokenizer = AutoTokenizer.from_pretrained(folder)
             model = AutoModelForSequenceClassification.from_pretrained(folder)
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise DataError(f"{folder}: not a tagger: {error}. Make one with `mimo-data train-tagger`.") from None
+        # Damaged files make transformers raise whatever comes of them, TypeError and safetensors' own among it.
+        except Exception as error:
+            missing = [name for name in _FILES if not (folder / name).is_file()]
+            problem = f"there is no {', '.join(missing)}" if missing else first_line(error)
+            raise DataError(f"{folder}: not a tagger: {problem}. Make one with `mimo-data train-tagger`.") from None
         return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, settings)
 
     def save(self, folder: Path) -> None:

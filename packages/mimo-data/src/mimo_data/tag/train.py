@@ -16,6 +16,7 @@ from mimo_data.run import DataError
 from mimo_data.tag.bag import new_student
 from mimo_data.tag.calibration import calibrate
 from mimo_data.tag.checkpoint import HeadCalibration
+from mimo_data.tag.extra import first_line
 from mimo_data.tag.heads import Heads
 from mimo_data.tag.recipe import BAG, TaggerRecipe
 from mimo_data.tag.windows import Windows, batches, tokenize
@@ -89,9 +90,10 @@ def _untrained(
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
         )
-    except (OSError, ValueError) as error:
+    # Damaged files make transformers raise whatever comes of them, TypeError and safetensors' own among it.
+    except Exception as error:
         raise DataError(
-            f"{recipe.base}: not a base for a tagger: {str(error).splitlines()[0]} "
+            f"{recipe.base}: not a base for a tagger: {first_line(error)}. "
             f"Name a folder or hub id of a sequence classifier or an encoder, or `{BAG}`."
         ) from None
     tokenizer.padding_side = "right"
