@@ -196,6 +196,23 @@ def test_a_part_that_is_done_is_not_run_again(behaviour, tmp_path):
     assert (tmp_path / "calls").read_text() == "x"
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("foo", "--ray foo: not an address. Write auto, local or host:port"),
+        ("127.0.0.1:1", r"--ray 127.0.0.1:1: no Ray cluster answers .*Connection refused.* `ray start --head`"),
+        ("127.0.0.1:99999", "--ray 127.0.0.1:99999: no Ray cluster answers"),
+        ("auto", "--ray auto: no Ray cluster runs here, and RAY_ADDRESS names none. .* `ray start --head`"),
+    ],
+)
+def test_a_ray_cluster_that_is_not_there_is_an_error_at_once(behaviour, tmp_path, monkeypatch, address, message):
+    pytest.importorskip("ray", reason="needs Ray: install mimo-data[ray]")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    engine = Engine(num_workers=1, ray=address)
+    with pytest.raises(DataError, match=message):
+        run_parts(behaviour.part, {"a": ["a"]}, output=behaviour.Words, done=tmp_path / "done", engine=engine)
+
+
 @pytest.mark.slow
 def test_on_ray_a_part_that_fails_ends_the_others(behaviour, tmp_path):
     tasks = {name: f"{tmp_path}:{name}" for name in ("2", "bad")}

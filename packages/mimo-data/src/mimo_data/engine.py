@@ -14,8 +14,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import resource
 import signal
+import socket
 import time
 import traceback
 from collections import deque
@@ -30,7 +32,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from mimo_data.run import DataError, Record, whole
+from mimo_data.run import DataError, RecipeError, Record, whole
 
 TaskT = TypeVar("TaskT")
 ItemT = TypeVar("ItemT")
@@ -45,6 +47,8 @@ _WALL_FACTOR = 20
 _GRACE_S = 2.0
 _MAX_DEATHS_OUTSIDE_ITEMS = 2
 _COUNT_EVERY = 256
+_RAY_ADDRESS = re.compile(r"auto|local|\[?(?P<host>[^/\s]+?)\]?:(?P<port>\d+)")
+_JOIN_S = 10.0
 
 
 class Engine(Record, frozen=True):
@@ -440,14 +444,7 @@ def _on_ray(
 
     # Stays until this process ends: the phases of a step are many runs.
     if not ray.is_initialized():
-        local = engine.ray == "local"
-        ray.init(
-            address=engine.ray,
-            num_cpus=engine.num_workers if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+        _join(ray, engine)
     remote: Any = ray.remote(_one_part)
     waiting = deque(parts.items())
     running: dict[object, str] = {}
@@ -468,6 +465,36 @@ def _on_ray(
             ray.cancel(unfinished, force=True)
         if running:
             ray.wait(list(running), num_returns=len(running))
+
+
+def _join(ray: Any, engine: Engine) -> None:
+    """Joins the cluster, or starts a local one.
+
+    Raises:
+        RecipeError: the address is none.
+        DataError: there is no cluster. That something else than Ray has the port, Ray itself says after minutes.
+    """
+    found = _RAY_ADDRESS.fullmatch(engine.ray)
+    if found is None:
+        raise RecipeError(f"--ray {engine.ray}: not an address. Write auto, local or host:port, such as head:6379.")
+    remedy = "Start one there with `ray start --head`, or use --ray local, or leave --ray out."
+    if found["port"]:
+        # Ray would try for minutes.
+        try:
+            socket.create_connection((found["host"], int(found["port"])), timeout=_JOIN_S).close()
+        except (OSError, OverflowError) as error:
+            raise DataError(f"--ray {engine.ray}: no Ray cluster answers ({error}). {remedy}") from None
+    local = engine.ray == "local"
+    try:
+        ray.init(
+            address=engine.ray,
+            num_cpus=engine.num_workers if local else None,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except ConnectionError:
+        raise DataError(f"--ray {engine.ray}: no Ray cluster runs here, and RAY_ADDRESS names none. {remedy}") from None
 
 
 def _one_part(
