@@ -114,7 +114,7 @@ def test_an_unknown_key_is_a_usage_error(recipe, tmp_path, capsys):
 
 
 def test_a_value_out_of_bounds_is_a_usage_error(recipe, capsys):
-    assert "threshold is 2.0, but lies between 0.05 and 1" in fails(
+    assert "threshold is 2.0, but must lie between 0.05 and 1" in fails(
         capsys, 2, "check", recipe, "--set", "deduplicate.threshold=2"
     )
 

@@ -238,7 +238,9 @@ def test_the_command_reports_hits_and_what_it_did_not_search_for(tmp_path, capsy
     command = ["decontaminate", str(tmp_path / "data.toml"), str(tmp_path / "out"), "--workers", "1"]
     command += ["--documents", *(str(tmp_path / f"{number}.jsonl.zst") for number in (0, 1))]
     assert main([*command, "--problems", str(tmp_path / "problems.jsonl")]) == 0
-    assert "2 dropped (2 contains_problem); 1 problems say too little to be searched for" in capsys.readouterr().out
+    assert (
+        "2 dropped (2 contains_problem); problems that say too little to be searched for: 1" in capsys.readouterr().out
+    )
     lines = (tmp_path / "out" / "hits.jsonl").read_bytes().splitlines()
     report = [msgspec.json.decode(line, type=Hit) for line in lines]
     assert [(hit.document, hit.problem, hit.rule) for hit in report] == [

@@ -192,7 +192,7 @@ def test_the_recipe_makes_as_many_bands_as_its_recall_needs():
     assert DeduplicateRecipe(threshold=0.8, recall=0.92, rows_per_band=8).num_bands == 14
     assert DeduplicateRecipe(threshold=0.8, recall=0.99, rows_per_band=8).num_bands == 26
     assert DeduplicateRecipe(threshold=1.0).num_bands == 1
-    with pytest.raises(ValueError, match=r"recall is 1.0, but lies between"):
+    with pytest.raises(ValueError, match=r"recall is 1.0, but must lie between"):
         DeduplicateRecipe(recall=1.0)
 
 

@@ -107,7 +107,7 @@ def test_too_little_text_for_one_window_is_named(shards):
 
 @pytest.mark.parametrize("weights", [{"web": 0.5}, {"web": 1.5, "code": -0.5}, {}, {"web": 1e308, "code": 1e308}])
 def test_weights_must_sum_to_one(weights):
-    with pytest.raises(ValueError, match=r"sum to 1|weights.web is 1[.e].*but lies between 0 and 1"):
+    with pytest.raises(ValueError, match=r"sum to 1|weights.web is 1[.e].*but must lie between 0 and 1"):
         Mixture(weights=weights, max_epochs=1, seed=0)
 
 

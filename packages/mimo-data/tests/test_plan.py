@@ -38,4 +38,4 @@ def test_the_command_says_what_a_corpus_needs(tmp_path, capsys, monkeypatch):
     assert main(["plan", str(recipe), "--terabytes", "150", "--hours", "24"]) == 0
     assert "150 TB in 24 hours need" in capsys.readouterr().out
     assert main(["plan", str(recipe), "--terabytes", "0", "--hours", "24"]) == 2
-    assert "text in terabytes is 0.0, but lies between" in capsys.readouterr().err
+    assert "terabytes is 0.0, but must lie between" in capsys.readouterr().err

@@ -58,27 +58,27 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("value", ["nan", "inf", "1e308"])
 @pytest.mark.parametrize("key", FLOAT_KEYS)
 def test_no_number_is_nan_or_without_end(recipe, key, value):
-    wanted = f"{key.rpartition('.')[2]} is {float(value)}, but lies between"
+    wanted = f"{key.rpartition('.')[2]} is {float(value)}, but must lie between"
     with pytest.raises(RecipeError, match=wanted.replace("+", r"\+")):
         Run.load_recipe(recipe, DataRecipe, [f"{key}={value}"])
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), -0.1])
 def test_a_sampling_factor_is_a_number(factor):
-    with pytest.raises(ValueError, match=r"factor is .* but lies between 0 and 1_000"):
+    with pytest.raises(ValueError, match=r"factor is .* but must lie between 0 and 1_000"):
         SamplingRule(tag="domain", values=("news",), factor=factor)
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("extract.worker_memory_bytes=1", "worker_memory_bytes is 1, but lies between 700_000_000 and"),
-        ("extract.worker_memory_bytes=100000000", "worker_memory_bytes is 100000000, but lies"),
-        (f"extract.pages.max_page_bytes={10**19}", f"pages.max_page_bytes is {10**19}, but lies between 1 and"),
+        ("extract.worker_memory_bytes=1", "worker_memory_bytes is 1, but must lie between 700_000_000 and"),
+        ("extract.worker_memory_bytes=100000000", "worker_memory_bytes is 100000000, but must lie"),
+        (f"extract.pages.max_page_bytes={10**19}", f"pages.max_page_bytes is {10**19}, but must lie between 1 and"),
         ("deduplicate.threshold=0.1", "threshold 0.1, recall 0.99 and rows_per_band 8 take"),
         ("deduplicate.rows_per_band=60", "rows_per_band 60 take 3_005_012 bands, but at most 1000 are kept: lower"),
-        ("deduplicate.rows_per_band=1000000", "rows_per_band is 1000000, but lies between 1 and 64"),
-        ("tagger.peak_learning_rate=1e9", "peak_learning_rate is 1000000000.0, but lies between 1e-09 and 10"),
+        ("deduplicate.rows_per_band=1000000", "rows_per_band is 1000000, but must lie between 1 and 64"),
+        ("tagger.peak_learning_rate=1e9", "peak_learning_rate is 1000000000.0, but must lie between 1e-09 and 10"),
         ("synthesize.endpoints.one.url=http://h:99999999/v1", "url 'http://h:99999999/v1': Port out of range"),
         ("synthesize.endpoints.one.url=http://h:abc/v1", "url 'http://h:abc/v1': Port could not be cast"),
     ],
@@ -96,4 +96,4 @@ def test_a_plan_for_what_nobody_has_is_one_line(recipe, capsys, option, value):
     options = {"terabytes": "1", "hours": "24", option: value}
     words = [word for name, number in options.items() for word in (f"--{name}", number)]
     assert main(["plan", str(recipe), *words]) == 2
-    assert f"is {float(value)}, but lies between" in capsys.readouterr().err
+    assert f"plan: {option} is {float(value)}, but must lie between" in capsys.readouterr().err

@@ -447,7 +447,7 @@ def test_a_full_disk_keeps_what_was_answered_and_the_journal_whole(
         ("synthesize.strategies.solve.endpoint=there", "but synthesize.endpoints has here"),
         ('synthesize.strategies.solve.prompts=["sing"]', "'sing' is none of answer, "),
         ('synthesize.strategies.solve.prompts=["mine.txt"]', "mine.txt: not a prompt"),
-        ("synthesize.strategies.solve.samples_per_seed=0", "samples_per_seed is 0, but lies between 1 and"),
+        ("synthesize.strategies.solve.samples_per_seed=0", "samples_per_seed is 0, but must lie between 1 and"),
         ("synthesize.endpoints.here.concurency=2", "Did you mean `concurrency`"),
     ],
 )

@@ -91,11 +91,11 @@ def make_plan(demand: Demand, recipe: DeduplicateRecipe, *, sample_bytes: int) -
     Raises:
         ValueError: the demand is for what nobody has, or of documents that the sample does not hold some of.
     """
-    check_number("text in terabytes", demand.text_bytes / 1e12, 1e-6, 1_000_000)
+    check_number("terabytes", demand.text_bytes / 1e12, 1e-6, 1_000_000)
     check_number("hours", demand.hours, 0.01, 100_000)
-    check_number("bytes of a document", demand.document_bytes, 10, 1_000_000)
-    check_number("share of copies", demand.copies, 0, 0.99)
-    check_number("cores of a machine", demand.cores_per_machine, 1, 10_000)
+    check_number("document-bytes", demand.document_bytes, 10, 1_000_000)
+    check_number("copies", demand.copies, 0, 0.99)
+    check_number("cores", demand.cores_per_machine, 1, 10_000)
     phases: list[PhaseUse] = []
     with TemporaryDirectory(prefix="mimo-data-plan-") as name:
         folder = Path(name)

@@ -37,4 +37,4 @@ def check_number(key: str, value: float, least: float, most: float) -> None:
     """
     # Not `value < least or value > most`, which nan would pass.
     if not least <= value <= most:
-        raise ValueError(f"{key} is {value}, but lies between {least:_} and {most:_}")
+        raise ValueError(f"{key} is {value}, but must lie between {least:_} and {most:_}")

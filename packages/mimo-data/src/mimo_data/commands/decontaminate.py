@@ -29,5 +29,5 @@ def _run(arguments: argparse.Namespace) -> None:
                     run, arguments.documents, arguments.problems, recipe, engine=engine(arguments), on_items=on_items
                 )
             unsearched = num_unsearched(run.out)
-            note = f"; {unsearched} problems say too little to be searched for, see unsearched.jsonl"
+            note = f"; problems that say too little to be searched for: {unsearched}, see unsearched.jsonl"
             report(run, counts, note if unsearched else "")

@@ -52,6 +52,6 @@ def _run(arguments: argparse.Namespace) -> None:
             drops=dict(sorted(reasons.items())),
         )
     unsearched = len(index.too_short)
-    note = f"; {unsearched} problems say too little to be searched for" if unsearched else ""
+    note = f"; problems that say too little to be searched for: {unsearched}" if unsearched else ""
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     print(f"{run.out}: {num_kept} samples kept, {reasons.total()} dropped" + (f" ({listed})" if listed else "") + note)
