@@ -82,14 +82,14 @@ RECIPES = [
     Fault(
         "--set of an unknown key",
         "mimo-data filter {tiny}/data.toml out --documents {golden}/documents --set filter.min_charactres=1",
-        ("data.toml", "`min_charactres`", "Did you mean `min_characters`?"),
+        ("--set filter.min_charactres=1: ", "Did you mean `min_characters`?"),
         exit_code=2,
     ),
     Fault(
         "--set of a wrong type",
         "mimo-train pretrain {tiny}/pretrain-1.toml out --model {golden}/checkpoint --shards {golden}/shards"
         " --set schedule.peak_lr=fast",
-        ("pretrain-1.toml", "Expected `float`, got `str`", "$.schedule.peak_lr"),
+        ("--set schedule.peak_lr=fast: Expected `float`, got `str`", "$.schedule.peak_lr"),
         exit_code=2,
     ),
     Fault(

@@ -184,3 +184,18 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"out\.partial: cannot be made: Not a directory"):
         start(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("optimizer.peak_lr = 1\nstep = 1", [], "recipe.toml: .*unknown field `step`. Remove it"),
+        ("optimizer.peak_lr = 1\noptimizer.step = 1", [], "recipe.toml: .*Did you mean `steps`"),
+        ("optimizer.peak_lr = 1", ["name=2"], "--set name=2: Expected `str`"),
+        ("optimizer.peak_lr = 1\nname = 1", ["optimizer.steps=2"], "recipe.toml: Expected `str`"),
+    ],
+)
+def test_a_fault_is_of_the_file_or_of_an_override_and_a_suggestion_of_the_same_table(recipe, text, overrides, message):
+    recipe.write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        Run.load_recipe(recipe, Recipe, overrides)

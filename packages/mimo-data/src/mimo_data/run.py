@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import msgspec
 
@@ -26,6 +27,9 @@ RecipeT = TypeVar("RecipeT")
 
 STATE = "state"
 """Folder of what a run can be resumed from, in the folder of a run that is not finished."""
+
+# Where msgspec says a value stands: `$.optimizer`, `$.weights[...]`.
+_AT = re.compile(r"at `(?:key in )?\$\.?([^`\[]*)[^`]*`")
 
 # Reading a whole corpus for its fingerprint would take as long as some of the steps.
 _DIGESTED_WHOLE_BYTES = 64 << 20
@@ -97,7 +101,8 @@ class Run:
         try:
             return msgspec.convert(tree, type=record)
         except msgspec.ValidationError as error:
-            raise RecipeError(f"{path}: {error}.{_suggestion(str(error), record)}") from None
+            where = _named(path, overrides, str(error))
+            raise RecipeError(f"{where}: {error}.{_suggestion(str(error), record)}") from None
 
     @classmethod
     def open(
@@ -215,26 +220,44 @@ def _apply(tree: dict[str, object], override: str) -> None:
     node[leaf] = parsed
 
 
+def _named(path: Path, overrides: Sequence[str], message: str) -> str:
+    """What a value that does not decode comes from: one of the overrides, or else the file."""
+    found = _AT.search(message)
+    table = found[1] if found else ""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key == table or (key.startswith(f"{table}." if table else "") and key.rpartition(".")[2] in message):
+            return f"--set {override}"
+    return str(path)
+
+
 def _suggestion(message: str, record: type) -> str:
-    """' Did you mean …?' for an unknown key that is close to a known one."""
+    """' Did you mean …?' for an unknown key that is close to one of the same table."""
     if "unknown field" not in message:
-        return " See the recipe's record for what each key means."
-    unknown = message.split("`")[1]
-    known: list[str] = []
-    pending = [msgspec.inspect.type_info(record)]
-    while pending:
-        info = pending.pop()
-        if isinstance(info, msgspec.inspect.StructType):
-            known += [field.encode_name for field in info.fields]
-            pending += [field.type for field in info.fields]
-        for name in ("types", "item_types"):
-            pending += getattr(info, name, ())
-        for name in ("item_type", "value_type"):
-            child = getattr(info, name, None)
-            if child is not None:
-                pending.append(child)
-    close = get_close_matches(unknown, known, n=1)
+        return ""
+    found = _AT.search(message)
+    known = _keys(record, found[1] if found else "")
+    close = get_close_matches(message.split("`")[1], known, n=1)
     return f" Did you mean `{close[0]}`?" if close else " Remove it, or look for its name in recipes/."
+
+
+def _keys(record: type, table: str) -> list[str]:
+    """The keys of a table of a recipe, by its name such as `optimizer.schedule`; of several of one kind, each one's."""
+    info: Any = msgspec.inspect.type_info(record)
+    for name in filter(None, table.split(".")):
+        info = next((field.type for field in getattr(info, "fields", ()) if field.encode_name == name), None)
+        while info is not None and not hasattr(info, "fields"):
+            children = [
+                getattr(info, "value_type", None),
+                getattr(info, "item_type", None),
+                *getattr(info, "types", ()),
+            ]
+            info = next((child for child in children if child is not None and not _is_null(child)), None)
+    return [field.encode_name for field in getattr(info, "fields", ())]
+
+
+def _is_null(info: object) -> bool:
+    return isinstance(info, msgspec.inspect.NoneType)
 
 
 def content_digest(path: Path) -> str:
