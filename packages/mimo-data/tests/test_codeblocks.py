@@ -325,6 +325,7 @@ def test_that_a_block_is_code_is_not_said_again(block):
 
 def test_what_introduces_code_stays():
     assert part_of(page("<p>Code of the page:</p><pre>x = 1</pre>")) == "Code of the page:\n\n```\nx = 1\n```"
+    assert "```" not in page("<table><tr><td>1<br>2</td><td>one<br>two</td></tr></table>")
     assert part_of(page("<p>Code: <b>7</b></p><p>of it</p><pre>x</pre>")).startswith("Code: **7**\n\nof it")
 
 

@@ -221,7 +221,9 @@ def _table_code(table: etree._Element) -> etree._Element | None:
         cells = [cell for cell in rows[0] if cell.tag in ("td", "th")]
         if len(cells) == 2 and (is_gutter(cells[0]) or is_count(cells[0])):
             inner = list(cells[1].iter("pre"))
-            return _holder_in_pre(inner[0]) if len(inner) == 1 else cells[1]
+            if len(inner) == 1:
+                return _holder_in_pre(inner[0])
+            return cells[1] if is_gutter(cells[0]) else None
         if len(cells) == 1 and (cells[0].get("class") or "") == "code" and cells[0].find(".//code") is not None:
             return cells[0]
         return None
