@@ -89,7 +89,7 @@ def test_any_markup_gives_text_and_no_error(pieces):
     assert isinstance(extract_html(" ".join(pieces)), str)
 
 
-@pytest.mark.parametrize("tag", ["div", "font", "blockquote", "ul><li", "x-post"])
+@pytest.mark.parametrize("tag", ["div", "font", "blockquote", "ul><li", "x-post", "math><mrow"])
 def test_a_tag_that_every_post_leaves_open_costs_no_text(tag):
     posts = [f"<{tag}><p>Post {number} of the thread, which has a sentence of its own.</p>" for number in range(3000)]
     markdown = extract_html(f"<html><body><script>let x</script>{''.join(posts)}</body></html>")

@@ -450,6 +450,9 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 def _tidy(latex: str) -> str:
     """LaTeX without delimiters of its own, comments of CDATA, blank lines, or a row's end without a next row."""
     latex = _FORBIDDEN.sub("", latex.replace("\xa0", " "))
+    if not latex.strip("{} \t\n"):
+        # Of nothing, as of elements that nest deeper than the parser goes.
+        return ""
     if "<" in latex:
         latex = re.sub(r"<br\s*/?>", "\n", latex)
         latex = re.sub(r"^\s*(?:%\s*)?<!\[CDATA\[|(?:%\s*)?\]\]>\s*$", "", latex)

@@ -31,6 +31,10 @@ _NESTING = [
             rb"|tbody|tr|td|th|[a-z]+-[a-z-]+",
             b"<p>",
         ),
+        (
+            rb"math|semantics|m(?:row|style|padded|fenced|frac|sqrt|root|su[bp]|subsup|under|over|underover|table|tr|td)",
+            b"",
+        ),
     )
 ]
 
