@@ -338,3 +338,14 @@ def test_lines_about_an_article_go_and_its_title_among_them_stays():
     assert "Filed" not in markdown
     assert "course" not in markdown
     assert "## Steps of a sum" in markdown
+
+
+def test_the_header_of_a_text_is_no_header_of_the_site():
+    site = "<header><h1>All about sums</h1></header>"
+    own = "<header id='header'><div class='eyebrow'>Guides</div><h1>Steps</h1><p>How to take them.</p></header>"
+    feedback = "<div class='was-helpful'>Did this page help you?</div><div class='page-metadata'>By Ada</div>"
+    markdown = body(f"{site}<div id='text'><div id='area'>{own}<div class='prose'>{TEXT}</div>{feedback}</div></div>")
+    assert "# Steps" in markdown
+    assert "All about sums" not in markdown
+    assert "Did this page help" not in markdown
+    assert "By Ada" not in markdown

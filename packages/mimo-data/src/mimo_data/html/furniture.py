@@ -67,6 +67,8 @@ _SECTION = re.compile(
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 _DECLARING_TAGS = _HEADINGS | {"dt"}
+_MAX_TITLE_BLOCK_CHARACTERS = 500
+_MAX_SHARE_OF_LINKS = 0.2
 # A longer button was never closed and swallows the page.
 _MAX_BUTTON_CHARACTERS = 1000
 
@@ -168,7 +170,7 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         if _HIDDEN.search(element.get("style") or ""):
             return True
     if tag == "header":
-        return next(element.iterancestors("article", "main"), None) is None
+        return next(element.iterancestors("article", "main"), None) is None and not _is_title_block(element, outline)
     names = element.get("class") or "" if "class" in attributes else ""
     if "id" in attributes and tag not in _TITLED_TAGS and not _SECTION.search(names):
         names = f"{names} {element.get('id')}"
@@ -193,6 +195,19 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         or (Named.TEASER in said and outline.num_links(element) > 0 and not outline.marked(element))
         or (tag == "form" and _is_form(element, outline))
         or (tag == "time" and _is_date_line(element, outline))
+    )
+
+
+def _is_title_block(header: html.HtmlElement, outline: Outline) -> bool:
+    """Of the page's text, not of the site: a title in it, no links to speak of, and not at the top of the page."""
+    parent = header.getparent()
+    return (
+        parent is not None
+        and parent.tag != "body"
+        and outline.text(header) <= _MAX_TITLE_BLOCK_CHARACTERS
+        and outline.links(header) <= _MAX_SHARE_OF_LINKS * outline.text(header)
+        and next(header.iter("h1"), None) is not None
+        and next(header.iter("nav", "form", "ul", "input"), None) is None
     )
 
 

@@ -28,7 +28,7 @@ _FURNITURE_PART = re.compile(
     r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|paywall|"
     r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
     r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|gist-meta|"
-    r"(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|onlyprint|jb-print-docs-body|(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
@@ -48,7 +48,7 @@ _FURNITURE_NAME = re.compile(
     r"foot|metadata|widget|avatar|user-?info|post-?meta|entry-?meta|rating|votes?|voting|"
     r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
     r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
-    r"js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
+    r"page-?metadata|book-header|js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
 _TAGS = re.compile(r"tags?|labels", re.IGNORECASE)
@@ -62,7 +62,7 @@ _SMALL_PART = _a_part(
     r"btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
     r"post-?metadata|(?:post|article|entry|story|blog)[_-]{0,2}(?:info|meta)(?:[_-](?:box|block|bar|wrap(?:per)?))?|"
     r"(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
-    r"date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
+    r"last-?mod(?:ified)?|date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
 )
 _STATE = re.compile(
     r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
