@@ -193,9 +193,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         ("optimizer.peak_lr = 1\noptimizer.step = 1", [], "recipe.toml: .*Did you mean `steps`"),
         ("optimizer.peak_lr = 1", ["name=2"], "--set name=2: Expected `str`"),
         ("optimizer.peak_lr = 1\nname = 1", ["optimizer.steps=2"], "recipe.toml: Expected `str`"),
+        ("optimizer.peak_lr = 1", ["name='a'", "optimizer.steps=2", "name=2"], "^--set name=2: Expected `str`"),
     ],
 )
 def test_a_fault_is_of_the_file_or_of_an_override_and_a_suggestion_of_the_same_table(recipe, text, overrides, message):
     recipe.write_text(text)
     with pytest.raises(RecipeError, match=message):
         Run.load_recipe(recipe, Recipe, overrides)
+
+
+def test_a_file_is_no_output_folder(tmp_path):
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(DataError, match=r"recipe\.toml: is a file"):
+        start(tmp_path / "recipe.toml")

@@ -221,14 +221,16 @@ def _apply(tree: dict[str, object], override: str) -> None:
 
 
 def _named(path: Path, overrides: Sequence[str], message: str) -> str:
-    """What a value that does not decode comes from: one of the overrides, or else the file."""
+    """What a value that does not decode comes from: the overrides that the message names, or else the file."""
     found = _AT.search(message)
     table = found[1] if found else ""
+    blamed: dict[str, str] = {}
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key == table or (key.startswith(f"{table}." if table else "") and key.rpartition(".")[2] in message):
-            return f"--set {override}"
-    return str(path)
+        inside = key.startswith(f"{table}." if table else "")
+        if key == table or (inside and re.search(rf"\b{re.escape(key.rpartition('.')[2])}\b", message)):
+            blamed[key] = f"--set {override}"  # the last of several counts
+    return " ".join(blamed.values()) or str(path)
 
 
 def _suggestion(message: str, record: type) -> str:
@@ -299,6 +301,8 @@ def _require_apart(out: Path, path: Path, role: str) -> None:
 
 
 def _require_same(folder: Path, fingerprint: str, command: str) -> None:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is a file. Choose another output folder.")
     if _fingerprint(folder) != fingerprint:
         raise DataError(
             f"{folder}: was not made by `{command}` from this recipe and these inputs. "
