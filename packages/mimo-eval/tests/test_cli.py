@@ -175,6 +175,34 @@ def test_comparing_what_is_no_result_is_an_error(folder, capsys):
     assert "mimo-eval run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("published.jsonl", "published.jsonl: is the input."),
+        ("linked.jsonl", "linked.jsonl: is the input."),
+        ("sums.jsonl", "sums.jsonl: exists and holds something else."),
+        ("a", "a: exists and holds something else."),
+        ("none/out.jsonl", "none/out.jsonl: cannot be written: No such file or directory."),
+    ],
+)
+def test_problems_does_not_overwrite_a_file(folder, capsys, out, message):
+    published = folder / "published.jsonl"
+    published.write_text(json.dumps({"question": "1+1?", "answer": "#### 2"}))
+    (folder / "linked.jsonl").symlink_to(published)
+    (folder / "a").mkdir()
+    before = [(folder / name).read_bytes() for name in ("published.jsonl", "sums.jsonl")]
+    assert main(["problems", "gsm8k", str(published), str(folder / out)]) == 1
+    assert message in capsys.readouterr().err
+    assert [(folder / name).read_bytes() for name in ("published.jsonl", "sums.jsonl")] == before
+
+
+def test_the_same_problem_file_may_be_made_again(folder):
+    published = folder / "published.jsonl"
+    published.write_text(json.dumps({"question": "1+1?", "answer": "#### 2"}))
+    for _ in range(2):
+        assert main(["problems", "gsm8k", str(published), str(folder / "out.jsonl")]) == 0
+
+
 def test_an_unknown_verb_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["walk"])

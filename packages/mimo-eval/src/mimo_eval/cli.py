@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mimo_eval.benchmarks import BENCHMARKS, convert
 from mimo_eval.evaluation import EvalResult, Generator, Sample, compare, evaluate
-from mimo_eval.problem import Problem, read_problems, write_problems
+from mimo_eval.problem import Problem, encode_problems, read_problems, write_problems
 from mimo_eval.recipe import EvalRecipe
 from mimo_eval.run import EvalError, Record, Run
 from mimo_sandbox import Sandbox, SandboxUnavailable
@@ -233,12 +233,17 @@ def _read_result(folder: Path) -> ResultFile:
 
 
 def _problems(arguments: argparse.Namespace) -> int:
-    problems, left_out = convert(arguments.format, arguments.file)
+    file, out = arguments.file, arguments.out
+    problems, left_out = convert(arguments.format, file)
     if not problems:
-        raise EvalError(f"{arguments.file}: no usable row ({dict(left_out)}).")
-    write_problems(arguments.out, problems)
+        raise EvalError(f"{file}: no usable row ({dict(left_out)}).")
+    if out.exists() and out.samefile(file):
+        raise EvalError(f"{out}: is the input. Choose another file for the problems.")
+    if out.exists() and not (out.is_file() and out.read_bytes() == encode_problems(problems)):
+        raise EvalError(f"{out}: exists and holds something else. Choose another file, or delete it.")
+    write_problems(out, problems)
     dropped = "".join(f", {count} left out ({reason})" for reason, count in sorted(left_out.items()))
-    print(f"{arguments.out}: {len(problems)} problems{dropped}")
+    print(f"{out}: {len(problems)} problems{dropped}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Literal
@@ -96,18 +97,30 @@ def _require_known_case_keys(line: str, place: str) -> None:
             raise EvalError(f"{place}: a test has the unknown key {unknown[0]!r}; it may have {sorted(known)}.")
 
 
+def encode_problems(problems: Iterable[Problem]) -> bytes:
+    """What a problem file of these problems holds: one JSON object a line."""
+    return b"".join(msgspec.json.encode(problem) + b"\n" for problem in problems)
+
+
 def write_problems(path: Path, problems: Iterable[Problem]) -> int:
-    """Writes problems, one JSON object a line, whole or not at all; returns how many."""
+    """Writes problems, one JSON object a line, whole or not at all; returns how many.
+
+    Raises:
+        EvalError: the file cannot be written.
+    """
     temporary = path.with_name(path.name + ".tmp")
     count = 0
     try:
         with temporary.open("wb") as file:
             for problem in problems:
-                file.write(msgspec.json.encode(problem) + b"\n")
+                file.write(encode_problems([problem]))
                 count += 1
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise EvalError(f"{path}: cannot be written: {error.strerror}. Choose another file.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return count
