@@ -122,5 +122,16 @@ def test_a_file_of_another_kind_is_one_clear_error(text, tmp_path, capsys):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.parametrize("answer", ["no answer", "reasoning ####"])
+def test_a_gsm8k_row_without_a_marked_answer_is_named_by_its_line(answer, tmp_path, capsys):
+    published = tmp_path / "published.jsonl"
+    published.write_text(f"{json.dumps(ROWS['gsm8k'])}\n\n{json.dumps({'question': '1+1?', 'answer': answer})}\n")
+    assert main(["problems", "gsm8k", str(published), str(tmp_path / "out.jsonl")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"mimo-eval: error: {published}:3: not a row of gsm8k")
+    assert "####" in line
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_every_benchmark_has_a_row_here():
     assert set(ROWS) == set(BENCHMARKS)

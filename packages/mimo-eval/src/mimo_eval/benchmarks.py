@@ -51,7 +51,7 @@ def convert(name: str, path: Path) -> tuple[list[Problem], Counter[str]]:
     benchmark = BENCHMARKS[name]
     problems: list[Problem] = []
     left_out: Counter[str] = Counter()
-    for number, row in enumerate(_rows(path), start=1):
+    for number, (line, row) in enumerate(_rows(path), start=1):
         try:
             problem = benchmark.convert(row)
         except UnusableRowError as reason:
@@ -59,7 +59,7 @@ def convert(name: str, path: Path) -> tuple[list[Problem], Counter[str]]:
             continue
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise EvalError(
-                f"{path}:{number}: not a row of {name} ({type(error).__name__}: {error}). Is the format name right?"
+                f"{path}:{line}: not a row of {name} ({type(error).__name__}: {error}). Is the format name right?"
             ) from None
         values = {field: getattr(problem, field) for field in problem.__struct_fields__}
         values |= {
@@ -71,26 +71,32 @@ def convert(name: str, path: Path) -> tuple[list[Problem], Counter[str]]:
     return problems, left_out
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[tuple[int, Row]]:
+    """The rows, each with its line; with its place in the list for `.json`."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = data.decode("utf-8-sig")
         if path.name.endswith(".json"):
             rows = json.loads(text)
+            places = list(range(1, len(rows) + 1)) if isinstance(rows, list) else []
         else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+            lines = [(place, line) for place, line in enumerate(text.split("\n"), start=1) if line.strip()]
+            places = [place for place, _ in lines]
+            rows = [json.loads(line) for _, line in lines]
     except FileNotFoundError:
         raise EvalError(f"{path}: no such file.") from None
     except (OSError, ValueError, EOFError) as error:
         raise EvalError(f"{path}: not JSON lines: {error}. Download it again.") from None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise EvalError(f"{path}: want one JSON object a line, or a list of them.")
-    return rows
+    return list(zip(places, rows, strict=True))
 
 
 def _gsm8k(row: Row) -> Problem:
-    reasoning, _, answer = row["answer"].rpartition("####")
+    reasoning, mark, answer = row["answer"].rpartition("####")
     answer = answer.strip().replace(",", "")
+    if not mark or not answer:
+        raise ValueError("nothing after '####' in its answer")
     reasoning = re.sub(r"<<.*?>>", "", reasoning).strip()
     return Problem(
         id="",
