@@ -51,6 +51,8 @@ def test_judge_prints_the_verdict_as_json(program, capsys):
         (["--set", "speed=9"], 2, "cpu_s"),
         (["--set", "cpu_s=fast"], 2, "not a number"),
         (["--set", "cpu_s=-1"], 2, "positive"),
+        (["--set", "memory_bytes=1"], 2, "memory_bytes=1): no program starts"),
+        (["--tests", "{}/binary.jsonl"], 1, "binary.jsonl: not a file of cases"),
         (["--num-workers", "0"], 2, "at least 1"),
         (["--entry-point", "f"], 2, "arguments"),
         (["--backend", "docker"], 1, "no Docker engine answers"),
@@ -61,6 +63,7 @@ def test_judge_prints_the_verdict_as_json(program, capsys):
 )
 def test_what_is_wrong_is_said_in_one_line(program, capsys, change, code, message):
     (program / "empty.jsonl").write_text("\n")
+    (program / "binary.jsonl").write_bytes(b"\xff\x00")
     command = ["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl")]
 
     assert main([*command, *(part.format(program) for part in change)]) == code
@@ -68,6 +71,28 @@ def test_what_is_wrong_is_said_in_one_line(program, capsys, change, code, messag
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mimo-sandbox: error: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["serve", "--port", "99999999"], "--port 99999999"),
+        (["serve", "--port", "-1"], "--port -1"),
+        (["capacity", "--program-cpu-s", "-1"], "--program-cpu-s"),
+        (["capacity", "--program-cpu-s", "nan"], "--program-cpu-s"),
+        (["capacity", "--duration-s", "nan"], "--duration-s"),
+        (["capacity", "--duration-s", "inf"], "--duration-s"),
+        (["capacity", "--num-tests", "1" + "0" * 400], "--num-tests"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(capsys, monkeypatch, command, option):
+    monkeypatch.setattr("mimo_sandbox.cli._sandbox", lambda _: pytest.fail("it went on"))
+
+    assert main(command) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"mimo-sandbox: error: {option}")
+    assert "must be" in line
 
 
 def test_a_missing_program_and_an_unknown_suffix_are_told_apart(program, capsys):

@@ -25,6 +25,18 @@ def test_limits_are_positive():
         Limits(wall_s=0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_limits_are_finite(value):
+    with pytest.raises(ValueError, match="cpu_s"):
+        Limits(cpu_s=value)
+
+
+def test_a_memory_limit_in_which_nothing_starts_is_refused():
+    with pytest.raises(ValueError, match=r"memory_bytes=1048576.*at least 4,194,304"):
+        Limits(memory_bytes=1 << 20)
+    assert Limits(memory_bytes=4 << 20).memory_bytes == 4 << 20
+
+
 @given(st.text(), st.sampled_from(Status), st.none() | st.integers(-64, 255))
 def test_any_verdict_comes_back_from_its_json(text, status, exit_code):
     verdict = Verdict((CaseResult(case_id=text, status=status, exit_code=exit_code, stdout_head=text),))

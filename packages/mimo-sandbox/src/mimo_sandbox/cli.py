@@ -35,6 +35,7 @@ _SUFFIXES = {suffix: name for name, language in LANGUAGES.items() for suffix in 
 _COLOURS = {Status.ACCEPTED: 32, Status.SKIPPED: 90, Status.CHECKER_ERROR: 35, Status.COMPILE_ERROR: 35}
 _OTHER_COLOUR = 31
 _PROGRESS_S = 1.0
+_MOST_LOAD = 1e15
 
 
 class _UsageError(Exception):
@@ -78,8 +79,12 @@ def read_cases(path: Path) -> list[Case]:
         ValueError: a line is not a case; the message names it.
         OSError: the file cannot be read.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a file of cases: {error}. Give the .jsonl file itself.") from None
     cases = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -168,7 +173,7 @@ async def _judge(arguments: argparse.Namespace) -> int:
     try:
         cases = read_cases(arguments.tests)
     except OSError as error:
-        raise _InputError(f"{error.filename}: {error.strerror}.") from None
+        raise _InputError(f"{arguments.tests}: {error.strerror}.") from None
     except ValueError as error:
         raise _InputError(str(error)) from None
     results: list[CaseResult] = []
@@ -195,6 +200,8 @@ async def _judge(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    if not 0 <= arguments.port <= 65_535:
+        raise _UsageError(f"--port {arguments.port}: must be 1 to 65535, or 0 for any that is free.")
     try:
         from mimo_sandbox import server
     except ModuleNotFoundError as error:
@@ -221,9 +228,9 @@ async def _doctor() -> int:
 
 
 async def _capacity(arguments: argparse.Namespace) -> int:
-    for name in ("num_tests", "duration_s"):
-        if getattr(arguments, name) <= 0:
-            raise _UsageError(f"--{name.replace('_', '-')}: must be positive.")
+    for name in ("num_tests", "duration_s", "program_cpu_s"):
+        if not 0 < getattr(arguments, name) <= _MOST_LOAD:
+            raise _UsageError(f"--{name.replace('_', '-')}: must be positive and at most {_MOST_LOAD:g}.")
     async with _sandbox(arguments) as sandbox:
         rates = await capacity.measure(sandbox)
     load = f"{arguments.num_tests:,} tests in {arguments.duration_s:g} s, {arguments.program_cpu_s:g} s of CPU each"

@@ -41,8 +41,15 @@ class Limits:
             most = _MOST[name]
             if not 0 < value <= most:
                 raise ValueError(f"Limits({name}={str(value)[:20]}): must be positive and at most {most:,}.")
+        if self.memory_bytes < _LEAST_MEMORY_BYTES:
+            raise ValueError(
+                f"Limits(memory_bytes={self.memory_bytes}): no program starts in so little; "
+                f"must be at least {_LEAST_MEMORY_BYTES:,}."
+            )
 
 
+# Below 2 MiB a program's process is killed before it has become the program, which looks like a broken host.
+_LEAST_MEMORY_BYTES = 4 << 20
 _MOST = {
     "cpu_s": 3_600,
     "wall_s": 36_000,
