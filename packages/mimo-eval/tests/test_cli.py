@@ -203,6 +203,17 @@ def test_the_same_problem_file_may_be_made_again(folder):
         assert main(["problems", "gsm8k", str(published), str(folder / "out.jsonl")]) == 0
 
 
+@pytest.mark.parametrize("out", ["eval.toml", "sums.jsonl", ".", "checkpoint/out"])
+def test_a_run_does_not_write_into_its_inputs(folder, capsys, monkeypatch, out):
+    monkeypatch.chdir(folder)
+    (folder / "checkpoint").mkdir()
+    assert run(folder, folder / "checkpoint", out) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "delete" not in line
+    assert "this folder" in line or "outside of it" in line
+    assert sorted(path.name for path in folder.rglob("*")) == ["checkpoint", "eval.toml", "sums.jsonl"]
+
+
 def test_an_unknown_verb_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["walk"])

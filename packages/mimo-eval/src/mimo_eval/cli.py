@@ -18,7 +18,7 @@ from mimo_eval.benchmarks import BENCHMARKS, convert
 from mimo_eval.evaluation import EvalResult, Generator, Sample, compare, evaluate
 from mimo_eval.problem import Problem, encode_problems, read_problems, write_problems
 from mimo_eval.recipe import EvalRecipe
-from mimo_eval.run import EvalError, Record, Run
+from mimo_eval.run import EvalError, Record, Run, require_apart
 from mimo_sandbox import Sandbox, SandboxUnavailable
 
 
@@ -92,6 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
             f"It wants: {', '.join(sorted(wanted - {''}))}."
         )
     inputs = {"model": arguments.model} | {f"problems {name}": path for name, path in files.items()}
+    require_apart(arguments.out, arguments.recipe, "the recipe")
     with Run.open(
         arguments.out, package="mimo-eval", command="run", recipe=recipe, inputs=inputs, resumable=False
     ) as run:

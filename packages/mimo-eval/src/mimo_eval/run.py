@@ -68,7 +68,7 @@ class Run:
             tree = tomllib.loads(path.read_text())
         except FileNotFoundError:
             raise RecipeError(f"{path}: no such recipe. See recipes/ for examples.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        except (ValueError, IsADirectoryError, RecursionError) as error:
             raise RecipeError(f"{path}: not a TOML file: {error}") from None
         for override in overrides:
             _apply(tree, override)
@@ -96,12 +96,15 @@ class Run:
             resumable: keep work in progress that has the same fingerprint; otherwise start clean.
 
         Raises:
-            EvalError: an input is missing, `out` was made from something else, or another process is
-                writing it.
+            EvalError: an input is missing, `out` is one or lies inside of one, was made from something else, or
+                another process is writing it, or it cannot be made.
         """
+        if out.name in ("", ".."):
+            raise EvalError(f"{str(out)!r}: no name for a new folder.")
         for role, path in inputs.items():
             if not path.exists():
                 raise EvalError(f"{path}: no such file or folder (the {role} of `{command}`).")
+            require_apart(out, path, f"the {role} of `{command}`")
         header: dict[str, object] = {
             "package": f"{package} {version(package)}",
             "command": command,
@@ -119,7 +122,10 @@ class Run:
                 _require_same(run.folder, fingerprint, command)
                 return run
             shutil.rmtree(run.folder)
-        run.folder.mkdir(parents=True)
+        try:
+            run.folder.mkdir(parents=True)
+        except OSError as error:
+            raise EvalError(f"{run.folder}: cannot be made: {error.strerror}. Choose another output folder.") from None
         run._lock()
         run._write_header({})
         return run
@@ -163,7 +169,7 @@ def _apply(tree: dict[str, object], override: str) -> None:
         raise RecipeError(f"--set {override}: expected key=value, such as --set optimizer.peak_lr=1e-3.")
     try:
         parsed: object = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # not TOML, or a number of thousands of digits
         parsed = value
     node = tree
     *tables, leaf = key.strip().split(".")
@@ -201,19 +207,33 @@ def _digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    header = path / "run.json"
-    if header.exists():
-        return str(json.loads(header.read_text())["fingerprint"])
+    if (made := _fingerprint(path)) is not None:
+        return made
     lines = [f"{child.relative_to(path)} {_digest(child)}" for child in sorted(path.rglob("*")) if child.is_file()]
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
-def _require_same(folder: Path, fingerprint: str, command: str) -> None:
+def _fingerprint(folder: Path) -> str | None:
+    """Of the run that made the folder; None for any other folder, which may hold a `run.json` of its own."""
     try:
-        found = json.loads((folder / "run.json").read_text())["fingerprint"]
-    except (OSError, ValueError, KeyError):
-        found = None
-    if found != fingerprint:
+        return str(json.loads((folder / "run.json").read_text())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def require_apart(out: Path, path: Path, role: str) -> None:
+    """Nobody's input is to be written into, or to be deleted on our advice."""
+    made, given = out.resolve(), path.resolve()
+    if made == given or made in given.parents:
+        raise EvalError(
+            f"{out}: {path}, {role}, {'is' if made == given else 'lies in'} this folder. Choose another one."
+        )
+    if given in made.parents and _fingerprint(given) is None:
+        raise EvalError(f"{out}: lies in {path}, {role}. Choose an output folder outside of it.")
+
+
+def _require_same(folder: Path, fingerprint: str, command: str) -> None:
+    if _fingerprint(folder) != fingerprint:
         raise EvalError(
             f"{folder}: was not made by `{command}` from this recipe and these inputs. "
             "Choose another output folder, or delete this one."
