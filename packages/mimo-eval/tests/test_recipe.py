@@ -51,7 +51,16 @@ def test_without_a_template_the_prompt_is_the_problem_s():
         ("[[benchmark]]\nname = 'a'\nnum_shots = 2\ntemplate = '{prompt}{solution}'", "`shots` file"),
         ("[[benchmark]]\nname = 'a'\ntemplate = 'no field'", "must hold {prompt}"),
         ("[[benchmark]]\nname = 'a'\ntop_p = 0", "0 < top_p"),
-        ("[[benchmark]]\nname = 'a'\nmax_tokens = 0", "at least 1"),
+        ("[[benchmark]]\nname = 'a'\nmax_tokens = 0", "max_tokens must be 1 to 10,000,000"),
+        ("[[benchmark]]\nname = 'a'\nnum_samples = 999999999999999999999", "num_samples must be 1 to 100,000"),
+        ("[[benchmark]]\nname = 'a'\nnum_samples = -1", "num_samples must be 1 to 100,000"),
+        ("[[benchmark]]\nname = 'a'\ntemperature = nan", "temperature must be 0 to 100"),
+        ("[[benchmark]]\nname = 'a'\ntemperature = inf", "temperature must be 0 to 100"),
+        ("[[benchmark]]\nname = 'a'\ntop_p = nan", "0 < top_p"),
+        ("[[benchmark]]\nname = 'a'\nnum_shots = -1", "num_shots must be 0 to 10,000"),
+        ("num_drafts = -1\n[[benchmark]]\nname = 'a'", "num_drafts must be 0 to 100"),
+        ("seed = -1\n[[benchmark]]\nname = 'a'", "seed must be 0 to"),
+        (f"seed = 1{'0' * 5000}\n[[benchmark]]\nname = 'a'", "not a TOML file"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_a_usage_error(tmp_path, text, message):
@@ -60,6 +69,13 @@ def test_a_recipe_that_makes_no_sense_is_a_usage_error(tmp_path, text, message):
     with pytest.raises(EvalError) as caught:
         Run.load_recipe(write(tmp_path, text), EvalRecipe)
     assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_an_override_of_thousands_of_digits_is_a_usage_error(tmp_path):
+    path = write(tmp_path, "[sampling]\ntemperature = 1\nmax_tokens = 1\n[[benchmark]]\nname = 'a'")
+    with pytest.raises(EvalError, match="int") as caught:
+        Run.load_recipe(path, EvalRecipe, [f"sampling.num_samples=1{'0' * 5000}"])
     assert caught.value.exit_code == 2
 
 

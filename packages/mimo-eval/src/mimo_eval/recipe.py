@@ -97,15 +97,19 @@ class EvalRecipe(Record, frozen=True, kw_only=True):
     """Of all sampling."""
 
     def __post_init__(self) -> None:
+        _require_within("recipe", "num_drafts", self.num_drafts, 0, 100)
+        _require_within("recipe", "seed", self.seed, 0, 2**63 - 1)
         names = [benchmark.name for benchmark in self.benchmark]
         if not names or len(names) != len(set(names)):
             raise ValueError("[[benchmark]]: want at least one, each with its own name")
         for benchmark in self.benchmark:
             sampling = benchmark.sampling(self.sampling)
-            if sampling.num_samples < 1 or sampling.max_tokens < 1:
-                raise ValueError(f"{benchmark.name}: num_samples and max_tokens must be at least 1")
-            if sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
-                raise ValueError(f"{benchmark.name}: want temperature >= 0 and 0 < top_p <= 1")
+            _require_within(benchmark.name, "num_samples", sampling.num_samples, 1, 100_000)
+            _require_within(benchmark.name, "max_tokens", sampling.max_tokens, 1, 10_000_000)
+            _require_within(benchmark.name, "temperature", sampling.temperature, 0, 100)
+            _require_within(benchmark.name, "num_shots", benchmark.num_shots, 0, 10_000)
+            if not 0 < sampling.top_p <= 1:
+                raise ValueError(f"{benchmark.name}: want 0 < top_p <= 1")
             if sampling.num_samples > 1 and sampling.temperature == 0:
                 raise ValueError(f"{benchmark.name}: greedy samples are all the same; set num_samples = 1")
             if "{prompt}" not in benchmark.template.partition("{solution}")[0]:
@@ -114,6 +118,11 @@ class EvalRecipe(Record, frozen=True, kw_only=True):
                 raise ValueError(f"{benchmark.name}: {benchmark.num_shots} shots need {{solution}} in the template")
             if benchmark.num_shots and not benchmark.shots:
                 raise ValueError(f"{benchmark.name}: {benchmark.num_shots} shots need a `shots` file name")
+
+
+def _require_within(owner: str, key: str, value: float, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{owner}: {key} must be {least} to {most:,}")
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
