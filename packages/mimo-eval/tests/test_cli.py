@@ -214,6 +214,21 @@ def test_a_run_does_not_write_into_its_inputs(folder, capsys, monkeypatch, out):
     assert sorted(path.name for path in folder.rglob("*")) == ["checkpoint", "eval.toml", "sums.jsonl"]
 
 
+def test_a_prompt_longer_than_the_context_is_named_by_its_problem(folder, checkpoint, capsys):
+    long = [Problem(id="short", prompt="1", kind="math", answer="1")]
+    long += [Problem(id="long", prompt="1" * 200, kind="math", answer="1")]
+    (folder / "sums.jsonl").unlink()
+    write_problems(folder / "sums.jsonl", long)
+    assert run(folder, checkpoint, "out") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mimo-eval: error: sums: problem 'long': A prompt of 200 tokens")
+
+
+def test_comparing_a_file_says_to_give_the_folder(folder, capsys):
+    assert main(["compare", str(folder / "sums.jsonl"), str(folder)]) == 1
+    assert "sums.jsonl: not a folder." in capsys.readouterr().err
+
+
 def test_an_unknown_verb_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["walk"])

@@ -38,17 +38,18 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     ("lines", "message"),
     [
         ([], "holds no problem"),
-        (['{"id": "1", "prompt": "", "kind": "math", "answer": "1", "anwser": "2"}'], "1: not a problem.*anwser"),
-        (['{"id": "1", "prompt": "", "kind": "maths"}'], "1: not a problem"),
+        (['{"id": "1", "prompt": "?", "kind": "math", "answer": "1", "anwser": "2"}'], "1: not a problem.*anwser"),
+        (['{"id": "1", "prompt": "?", "kind": "maths"}'], "1: not a problem"),
         (["not json"], "1: not a problem"),
-        (['{"id": "1", "prompt": "", "kind": "math"}'], "empty answer"),
-        (['{"id": "1", "prompt": "", "kind": "code"}'], "no tests"),
-        (['{"id": "1", "prompt": "", "kind": "text", "answer": "x"}'] * 2, "2: id '1' is also on line 1"),
+        (['{"id": "1", "prompt": "?", "kind": "math"}'], "empty answer"),
+        (['{"id": "1", "prompt": "?", "kind": "code"}'], "no tests"),
+        (['{"id": "1", "prompt": "", "kind": "math", "answer": "1"}'], "1: problem '1' has an empty prompt"),
+        (['{"id": "1", "prompt": "?", "kind": "text", "answer": "x"}'] * 2, "2: id '1' is also on line 1"),
         (
-            ['{"id": "1", "prompt": "", "kind": "code", "tests": [{"id": "0", "stdin": "", "expected": "", "x": 1}]}'],
+            ['{"id": "1", "prompt": "?", "kind": "code", "tests": [{"id": "0", "stdin": "", "expected": "", "x": 1}]}'],
             "unknown key 'x'",
         ),
-        (['{"id": "1", "prompt": "", "kind": "code", "tests": [{"id": "0", "expected": ""}]}'], "give stdin or"),
+        (['{"id": "1", "prompt": "?", "kind": "code", "tests": [{"id": "0", "expected": ""}]}'], "give stdin or"),
     ],
 )
 def test_a_broken_problem_file_says_where_and_what(tmp_path, lines, message):

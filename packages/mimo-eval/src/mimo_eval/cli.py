@@ -229,6 +229,8 @@ def _read_result(folder: Path) -> ResultFile:
         return msgspec.json.decode(path.read_bytes(), type=ResultFile)
     except FileNotFoundError:
         raise EvalError(f"{path}: no such file. `mimo-eval run` makes it.") from None
+    except NotADirectoryError:
+        raise EvalError(f"{folder}: not a folder. Give the output folder of `mimo-eval run`.") from None
     except msgspec.MsgspecError as error:
         raise EvalError(f"{path}: not a result: {error}. Run `mimo-eval run` again.") from None
 

@@ -77,6 +77,14 @@ class Comparison(Record, frozen=True, kw_only=True):
     """Problems on which the first is right more often."""
 
 
+class PromptError(EvalError):
+    """A generator cannot serve the prompt at this position."""
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 async def evaluate(
     problems: Sequence[Problem],
     generator: Generator,
@@ -137,7 +145,11 @@ async def evaluate(
             while (item := await asyncio.to_thread(next, responses, None)) is not None:
                 group.create_task(judge(*item))
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+        failure = failures.exceptions[0]
+        if isinstance(failure, PromptError):
+            name = jobs[failure.position][0].id
+            failure = EvalError(f"{benchmark or 'evaluate'}: problem {name!r}: {failure}")
+        raise failure from None
     if len(samples) != len(jobs):
         raise EvalError(
             f"{benchmark or 'evaluate'}: {len(samples)} different responses to {len(jobs)} prompts. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mimo_eval.evaluation import Finish
+from mimo_eval.evaluation import Finish, PromptError
 from mimo_eval.recipe import Sampling
 from mimo_eval.run import EvalError
 from mimo_model import Engine, ModelError, encode_prompt, load_model, load_tokenizer
@@ -41,8 +41,11 @@ class LocalModel:
                 settings = EngineSampling(
                     temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
                 )
-                positions[engine.submit(self._encode(prompt), settings)] = position
-        except (ValueError, ModelError) as error:  # too few MTP layers, a prompt longer than the model's context
+                try:
+                    positions[engine.submit(self._encode(prompt), settings)] = position
+                except ValueError as error:  # empty, or longer than the model's context
+                    raise PromptError(position, str(error)) from None
+        except (ValueError, ModelError) as error:  # too few MTP layers
             raise EvalError(str(error)) from None
         while engine.pending:
             for request, completion in engine.step():

@@ -78,6 +78,8 @@ def read_problems(path: Path) -> list[Problem]:
             _require_known_case_keys(line, f"{path}:{number}")
         if problem.id in lines:
             raise EvalError(f"{path}:{number}: id {problem.id!r} is also on line {lines[problem.id]}; make ids unique.")
+        if not problem.prompt:
+            raise EvalError(f"{path}:{number}: problem {problem.id!r} has an empty prompt, so it asks nothing.")
         if problem.kind == "code" and not problem.tests:
             raise EvalError(f"{path}:{number}: code problem {problem.id!r} has no tests, so nothing can judge it.")
         if problem.kind != "code" and not problem.answer.strip():
