@@ -22,7 +22,7 @@ def start(out: Path, folder: Path) -> Run:
         (".", "no name for a new folder"),
         ("checkpoint/../../world", "lies in this folder"),
         ("checkpoint/deep/out", "Choose an output folder outside of it."),
-        ("file/out", "cannot be made: Not a directory"),
+        ("file/out", "file/out: cannot be made: Not a directory"),
     ],
 )
 def test_an_output_folder_is_apart_from_the_inputs_and_can_be_made(tmp_path, monkeypatch, out, message):

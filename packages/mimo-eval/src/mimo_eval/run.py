@@ -125,7 +125,7 @@ class Run:
         try:
             run.folder.mkdir(parents=True)
         except OSError as error:
-            raise EvalError(f"{run.folder}: cannot be made: {error.strerror}. Choose another output folder.") from None
+            raise EvalError(f"{out}: cannot be made: {error.strerror}. Choose another output folder.") from None
         run._lock()
         run._write_header({})
         return run
