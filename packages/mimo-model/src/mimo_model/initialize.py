@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateSyntaxError
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from mimo_model.checkpoint import local_folder, num_tokenizer_ids, read_tokenizer, save_model
 from mimo_model.config import MiMoConfig
@@ -27,6 +29,22 @@ from mimo_model.errors import RecipeError
 from mimo_model.model import MiMoForCausalLM
 
 _SET_BY_THE_TOKENIZER = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+_DTYPES = ("float32", "bfloat16", "float16", "float64")
+_MOST = 10_000_000
+_LEAST_SIZES = {
+    "vocab_size": 1,
+    "hidden_size": 1,
+    "intermediate_size": 1,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 1,
+    "max_position_embeddings": 1,
+    "num_nextn_predict_layers": 0,
+}
+# From where to where float32 computes with it; without an epsilon the MTP layers' first position divides by zero.
+_NUMBERS = {"rope_theta": (1.0, 1e30), "rms_norm_eps": (1e-12, 1.0), "initializer_range": (0.0, 1000.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +98,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> ModelRecipe:
     tokenizer = recipe.tokenizer
     if tokenizer.path is None and not (tokenizer.special_tokens and tokenizer.chat_template is not None):
         raise RecipeError(f"{path}: [tokenizer] needs `path`, or `special_tokens` and `chat_template`.")
-    if not isinstance(getattr(torch, recipe.dtype, None), torch.dtype):
-        raise RecipeError(f'{path}: dtype = {recipe.dtype!r} is not a torch dtype, such as "bfloat16".')
+    _require_possible(path, recipe)
     try:
         MiMoConfig(**recipe.model)
     except Exception as error:  # huggingface_hub's strict dataclasses raise several classes
@@ -155,6 +172,43 @@ def _require_known(path: Path, tree: dict[str, Any], known: set[str], *, table: 
         close = get_close_matches(key, sorted(known), n=1)
         hint = f"Did you mean `{close[0]}`?" if close else "Remove it, or look for its name in recipes/."
         raise RecipeError(f"{path}: unknown key `{key}`{f' in [{table}]' if table else ''}. {hint}")
+
+
+def _require_possible(path: Path, recipe: ModelRecipe) -> None:
+    def require(is_possible: bool, key: str, value: object, wanted: str) -> None:
+        if not is_possible:
+            raise RecipeError(f"{path}: {key} = {value!r}: wanted {wanted}.")
+
+    def is_integer(value: object, least: int, most: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+    require(is_integer(recipe.seed, -(2**63), 2**64 - 1), "seed", recipe.seed, "an integer from -2^63 to 2^64 - 1")
+    require(recipe.dtype in _DTYPES, "dtype", recipe.dtype, f"one of {', '.join(_DTYPES)}")
+    rope = recipe.model.get("rope_parameters")
+    for key, value in (*recipe.model.items(), *(rope.items() if isinstance(rope, dict) else ())):
+        if key in _LEAST_SIZES:
+            least = _LEAST_SIZES[key]
+            require(is_integer(value, least, _MOST), f"[model] {key}", value, f"an integer from {least} to {_MOST:,}")
+        elif key in _NUMBERS:
+            low, high = _NUMBERS[key]
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+            require(is_number, f"[model] {key}", value, f"a number from {low:g} to {high:g}")
+    tokenizer = recipe.tokenizer
+    folder = tokenizer.path
+    require(folder is None or isinstance(folder, str), "[tokenizer] path", folder, "a string")
+    seen: set[str] = set()
+    for key in ("special_tokens", "added_tokens"):
+        tokens = getattr(tokenizer, key)
+        is_list = isinstance(tokens, list | tuple) and all(isinstance(token, str) and token for token in tokens)
+        is_new = is_list and len(set(tokens)) == len(tokens) and seen.isdisjoint(tokens)
+        require(is_new, f"[tokenizer] {key}", tokens, "a list of strings, none of them empty or given twice")
+        seen.update(tokens)
+    template = tokenizer.chat_template
+    require(template is None or isinstance(template, str), "[tokenizer] chat_template", template, "a string")
+    try:
+        render_jinja_template([], chat_template=template or "")
+    except TemplateSyntaxError as error:
+        require(False, "[tokenizer] chat_template", template, f"a Jinja template ({' '.join(str(error).split())})")
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
