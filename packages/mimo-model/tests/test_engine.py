@@ -412,7 +412,7 @@ def test_generate_applies_the_chat_template_and_seeds_equal_prompts_differently(
 
 def test_impossible_requests_are_refused(drafting_model, tokenizer):
     engine = Engine(drafting_model, tokenizer)
-    for prompt, max_tokens, message in (([], 1, "at least one id"), ([272], 1, "0 to 271"), ([1] * 100, 29, "context")):
+    for prompt, max_tokens, message in (([], 1, "prompt is empty"), ([272], 1, "0 to 271"), ([1] * 100, 29, "context")):
         with pytest.raises(ValueError, match=message):
             engine.submit(prompt, Sampling(max_tokens=max_tokens))
     for settings in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_tokens": 0}, {"stop": ("",)}):

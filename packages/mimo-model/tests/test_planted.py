@@ -125,6 +125,8 @@ def test_a_wider_model_says_the_same():
     assert completion.num_accepted == (16, 12, 12)
     with pytest.raises(ValueError, match="hidden_size 100: must be a multiple of 64"):
         plant(PLANTED, hidden_size=100)
+    with pytest.raises(ValueError, match="num_layers 0: at least 1"):
+        plant(PLANTED, num_layers=0)
 
 
 def test_sampling_at_temperature_one_stays_on_the_chain():

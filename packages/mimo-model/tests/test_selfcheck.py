@@ -7,6 +7,7 @@ import torch
 from mimo_model_cli import main
 
 from mimo_model import MiMoForCausalLM, replicate_mtp, save_model
+from mimo_model.errors import ModelError
 from mimo_model.planted import NUM_PARTS, chain, plant
 from mimo_model.selfcheck import CANNOT_TELL, RELEASED, UNTRAINED_COPY, describe, faults, self_check
 
@@ -160,7 +161,7 @@ def test_an_answer_that_ends_at_once_counts_for_nothing(planted):
 
 def test_a_model_without_mtp_layers_has_no_wiring():
     model, tokenizer = plant(())
-    with pytest.raises(ValueError, match="no MTP layers"):
+    with pytest.raises(ModelError, match="no MTP layers"):
         self_check(model, tokenizer, PROMPTS)
 
 

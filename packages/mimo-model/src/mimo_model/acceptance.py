@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mimo_model.decoding.engine import Engine
 from mimo_model.decoding.sampling import Completion, Sampling
+from mimo_model.errors import ModelError
 from mimo_model.model import MiMoForCausalLM
 
 # Sequences in one forward: logits of every layer are held for all their positions.
@@ -52,8 +53,13 @@ def measure_acceptance(
 
     The two measurements differ: the engine stops a round at its first wrong draft, and drafts of layer 2 stand on
     the draft of layer 1, not on the true token.
+
+    Raises:
+        ModelError: the model has no MTP layer.
     """
     num_layers = len(model.model.mtp_layers)
+    if not num_layers:
+        raise ModelError("the checkpoint has no MTP layers, so there is no acceptance to measure.")
     completions = _decode(model, tokenizer, prompts, num_drafts=num_layers, max_tokens=max_tokens)
     right, shifted, totals, shifted_totals = ([0] * num_layers for _ in range(4))
     for start in range(0, len(prompts), _BATCH_SIZE):

@@ -63,10 +63,12 @@ def plant(
         hidden_size: a multiple of 64; channels beyond 64 add nothing but time, too.
 
     Raises:
-        ValueError: an acceptance or the hidden size is none of these.
+        ValueError: an acceptance, the number of layers or the hidden size is none of these.
     """
     if hidden_size < _LEAST_HIDDEN_SIZE or hidden_size % _LEAST_HIDDEN_SIZE:
         raise ValueError(f"hidden_size {hidden_size}: must be a multiple of {_LEAST_HIDDEN_SIZE}.")
+    if num_layers is not None and num_layers < 1:
+        raise ValueError(f"num_layers {num_layers}: at least 1.")
     for acceptance in acceptances:
         if not 0 <= acceptance <= 1 or acceptance * NUM_PARTS % 1:
             raise ValueError(f"acceptance {acceptance}: can be planted in sixteenths from 0 to 1, such as 0.875.")

@@ -25,6 +25,7 @@ from mimo_model.attention import Sight, choose_attention
 from mimo_model.checkpoint import num_tokenizer_ids
 from mimo_model.decoding.engine import Engine
 from mimo_model.decoding.sampling import Sampling
+from mimo_model.errors import ModelError
 from mimo_model.model import MiMoForCausalLM, MTPLayer
 
 CANNOT_TELL = "cannot tell"
@@ -123,11 +124,11 @@ def self_check(
     """Each MTP layer's acceptance under every wiring, on the model's own greedy answers.
 
     Raises:
-        ValueError: the model has no MTP layer.
+        ModelError: the model has no MTP layer.
     """
     num_layers = len(model.model.mtp_layers)
     if not num_layers:
-        raise ValueError("the checkpoint has no MTP layers, so there is no wiring to check.")
+        raise ModelError("the checkpoint has no MTP layers, so there is no wiring to check.")
     num_ids = num_tokenizer_ids(tokenizer)
     right: list[Counter[str]] = [Counter() for _ in range(num_layers)]
     targets: list[Counter[int]] = [Counter() for _ in range(num_layers)]

@@ -182,8 +182,10 @@ class Engine:
             ValueError: the prompt is empty, has an id outside the vocabulary, or leaves too little context.
         """
         prompt = tuple(prompt_ids)
-        if not prompt or min(prompt) < 0 or max(prompt) >= self._vocab_size:
-            raise ValueError(f"A prompt needs at least one id, all from 0 to {self._vocab_size - 1}; got {prompt[:8]}…")
+        if not prompt:
+            raise ValueError("The prompt is empty: give it at least one token.")
+        if min(prompt) < 0 or max(prompt) >= self._vocab_size:
+            raise ValueError(f"The ids of a prompt are from 0 to {self._vocab_size - 1}; got {prompt[:8]}…")
         if len(prompt) + sampling.max_tokens > self._context:
             raise ValueError(
                 f"A prompt of {len(prompt)} tokens and max_tokens={sampling.max_tokens} exceed the model's context "
