@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,14 @@ from typing import Literal
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns 0, 1 (bad input, one line on stderr), 2 (wrong command line or recipe) or 130 (Ctrl-C)."""
     arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("mimo-model: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from mimo_model.errors import ModelError
 
     try:
@@ -25,12 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModelError as error:
         print(f"mimo-model: error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("mimo-model: interrupted.", file=sys.stderr)
-        return 130
-    except ValueError as error:
+    except ValueError as error:  # a flag's value that the package refuses
         print(f"mimo-model: error: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 
@@ -56,29 +62,31 @@ def _parser() -> argparse.ArgumentParser:
     generate = add("generate", _generate, "answer prompts with a checkpoint, MTP layers drafting")
     generate.add_argument("checkpoint")
     generate.add_argument("--prompt", action="append", required=True, help="one user message; may be repeated")
-    generate.add_argument("--max-tokens", type=int, help="of each answer (default: what the context holds)")
+    generate.add_argument("--max-tokens", type=_integer(1), help="of each answer (default: what the context holds)")
     generate.add_argument("--temperature", type=float, default=0.6, help="0 for greedy (default %(default)s)")
     generate.add_argument("--top-p", type=float, default=0.95, help="default %(default)s")
-    generate.add_argument("--top-k", type=int, default=0, help="0 for all tokens (default)")
-    generate.add_argument("--seed", type=int, default=0)
-    generate.add_argument("--num-drafts", type=int, help="MTP layers that draft (default: all the model has)")
+    generate.add_argument("--top-k", type=_integer(0), default=0, help="0 for all tokens (default)")
+    generate.add_argument("--seed", type=_integer(0, 2**62), default=0)
+    generate.add_argument("--num-drafts", type=_integer(0), help="MTP layers that draft (default: all the model has)")
 
     chat = add("chat", _chat, "talk with a checkpoint in the terminal")
     chat.add_argument("checkpoint")
     chat.add_argument("--system", default="", help="system prompt (default: empty, as is recommended for MiMo)")
-    chat.add_argument("--max-tokens", type=int, help="of each answer (default: what the context holds)")
+    chat.add_argument("--max-tokens", type=_integer(1), help="of each answer (default: what the context holds)")
     chat.add_argument("--temperature", type=float, default=0.6, help="0 for greedy (default %(default)s)")
     chat.add_argument("--top-p", type=float, default=0.95, help="default %(default)s")
-    chat.add_argument("--top-k", type=int, default=0, help="0 for all tokens (default)")
-    chat.add_argument("--seed", type=int, help="of the first answer (default: another each time)")
+    chat.add_argument("--top-k", type=_integer(0), default=0, help="0 for all tokens (default)")
+    chat.add_argument("--seed", type=_integer(0, 2**62), help="of the first answer (default: another each time)")
 
     serve = add("serve", _serve, "serve a checkpoint over HTTP: OpenAI-compatible, with a chat page")
     serve.add_argument("checkpoint")
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines, too (default %(default)s)")
-    serve.add_argument("--port", type=int, default=8000, help="default %(default)s")
+    serve.add_argument("--port", type=_integer(0, 65535), default=8000, help="default %(default)s")
     serve.add_argument("--model-name", help="what clients call it (default: the checkpoint's own name)")
     serve.add_argument("--api-key", help="what clients must send (default: $MIMO_API_KEY; none lets everybody in)")
-    serve.add_argument("--max-batch-size", type=int, default=256, help="answers at a time (default %(default)s)")
+    serve.add_argument(
+        "--max-batch-size", type=_integer(1), default=256, help="answers at a time (default %(default)s)"
+    )
     for verb in (chat, serve):
         verb.add_argument(
             "--num-drafts",
@@ -94,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     replicate = add("replicate-mtp", _replicate, "copy the single MTP layer into more (§2.2)")
     replicate.add_argument("checkpoint", type=Path)
     replicate.add_argument("out", type=Path)
-    replicate.add_argument("--num-layers", type=int, default=3, help="MTP layers afterwards (default %(default)s)")
+    replicate.add_argument(
+        "--num-layers", type=_integer(1), default=3, help="MTP layers afterwards (default %(default)s)"
+    )
 
     export = add("export", _export, "write a checkpoint for other engines and machines, with the code that opens it")
     export.add_argument("checkpoint", type=Path)
@@ -107,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     self_check = add("self-check", _self_check, "say whether the MTP layers were made for the released wiring")
     self_check.add_argument("checkpoint")
     self_check.add_argument("--prompts", type=Path, help="a .jsonl file, `prompt` in each line (default: built in)")
-    self_check.add_argument("--num", type=int, default=16, help="prompts to take (default %(default)s)")
-    self_check.add_argument("--max-tokens", type=int, default=96, help="of each answer (default %(default)s)")
+    self_check.add_argument("--num", type=_integer(1), default=16, help="prompts to take (default %(default)s)")
+    self_check.add_argument("--max-tokens", type=_integer(1), default=96, help="of each answer (default %(default)s)")
 
     plant = add("plant", _plant, "make a checkpoint whose MTP acceptance is known by construction")
     plant.add_argument("out", type=Path)
@@ -120,22 +130,22 @@ def _parser() -> argparse.ArgumentParser:
         help="one per MTP layer, in sixteenths (default %(default)s)",
     )
 
-    plant.add_argument("--num-layers", type=int, help="main layers (default: as many as MTP layers)")
-    plant.add_argument("--hidden-size", type=int, default=64, help="a multiple of 64 (default %(default)s)")
+    plant.add_argument("--num-layers", type=_integer(1), help="main layers (default: as many as MTP layers)")
+    plant.add_argument("--hidden-size", type=_integer(1), default=64, help="a multiple of 64 (default %(default)s)")
 
     bench = add("bench", _bench, "measure how fast a checkpoint decodes, against the memory's bandwidth")
     bench.add_argument("checkpoint", help="or, with --random, a recipe of init")
     bench.add_argument("--random", action="store_true", help="random weights of the recipe's shape, made in memory")
     bench.add_argument("--prompts", type=Path, help="a .jsonl file, `prompt` in each line (default: random tokens)")
-    bench.add_argument("--prompt-tokens", type=int, default=32, help="of random prompts (default %(default)s)")
-    bench.add_argument("--max-tokens", type=int, default=128, help="of each answer (default %(default)s)")
-    bench.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="default %(default)s")
+    bench.add_argument("--prompt-tokens", type=_integer(1), default=32, help="of random prompts (default %(default)s)")
+    bench.add_argument("--max-tokens", type=_integer(1), default=128, help="of each answer (default %(default)s)")
+    bench.add_argument("--batch-sizes", type=_integer(1), nargs="+", default=[1, 8], help="default %(default)s")
     bench.add_argument(
         "--num-drafts", type=_num_drafts, nargs="+", help="0, 1, … or auto (default: 0, then each MTP layer more)"
     )
     bench.add_argument("--temperature", type=float, default=0.0, help="0 for greedy (default)")
     bench.add_argument(
-        "--simulate", type=float, nargs="+", metavar="SHARE", help="take drafts as accepted this often, layer by layer"
+        "--simulate", type=_share, nargs="+", metavar="SHARE", help="take drafts as accepted this often, layer by layer"
     )
     bench.add_argument("--device", default="auto", help="default: the first GPU, else the CPU")
     bench.add_argument("--dtype", default="auto", help="default: the files', or the recipe's")
@@ -144,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     acceptance.add_argument("checkpoint", type=Path)
     acceptance.add_argument("out", type=Path, help="a .json file")
     acceptance.add_argument("--prompts", type=Path, required=True, help="a .jsonl file, `prompt` in each line")
-    acceptance.add_argument("--num", type=int, default=64, help="prompts to take (default %(default)s)")
-    acceptance.add_argument("--max-tokens", type=int, default=128, help="of each answer (default %(default)s)")
+    acceptance.add_argument("--num", type=_integer(1), default=64, help="prompts to take (default %(default)s)")
+    acceptance.add_argument("--max-tokens", type=_integer(1), default=128, help="of each answer (default %(default)s)")
     return parser
 
 
@@ -191,7 +201,26 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _num_drafts(text: str) -> int | Literal["auto"]:
-    return "auto" if text == "auto" else int(text)
+    return "auto" if text == "auto" else _integer(0)(text)
+
+
+def _integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: wanted an integer from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a number from 0 to 1")
+    return value
 
 
 def _chat(arguments: argparse.Namespace) -> None:
@@ -250,9 +279,10 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 def _replicate(arguments: argparse.Namespace) -> None:
     from mimo_model import load_model, load_tokenizer, replicate_mtp, save_model
-    from mimo_model.outputs import header, is_complete, new_folder
+    from mimo_model.outputs import header, is_complete, new_folder, require_apart
 
     made_by = header("replicate-mtp", {"num_layers": arguments.num_layers}, {"checkpoint": arguments.checkpoint})
+    require_apart(arguments.out, {"checkpoint": arguments.checkpoint})
     if is_complete(arguments.out, made_by):
         print(f"{arguments.out}: complete, reused")
         return
@@ -264,7 +294,7 @@ def _replicate(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from mimo_model.export import export
-    from mimo_model.outputs import header, is_complete, new_folder
+    from mimo_model.outputs import header, is_complete, new_folder, require_apart
 
     if arguments.mtp_layers != "all" and not arguments.mtp_layers.isdecimal():
         raise ValueError(f"--mtp-layers {arguments.mtp_layers}: wanted a number, such as 1, or all.")
@@ -275,6 +305,7 @@ def _export(arguments: argparse.Namespace) -> None:
         "max_shard_size": arguments.max_shard_size,
     }
     made_by = header("export", settings, {"checkpoint": arguments.checkpoint})
+    require_apart(arguments.out, {"checkpoint": arguments.checkpoint})
     if is_complete(arguments.out, made_by):
         print(f"{arguments.out}: complete, reused")
         return
@@ -315,20 +346,17 @@ def _plant(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    import torch
-
     from mimo_model import load_model, load_tokenizer
     from mimo_model.bench import header, measure, memory_bandwidth, random_model, random_prompts, stand_in, table
-    from mimo_model.checkpoint import num_tokenizer_ids
+    from mimo_model.checkpoint import find_device, floating_dtype, num_tokenizer_ids
     from mimo_model.config import MiMoConfig
     from mimo_model.generate import encode_prompt
     from mimo_model.initialize import read_recipe
 
     if arguments.random:
         recipe = read_recipe(Path(arguments.checkpoint))
-        name = arguments.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
-        dtype = getattr(torch, arguments.dtype.replace("auto", recipe.dtype))
-        model = random_model(MiMoConfig(**recipe.model), dtype=dtype, device=torch.device(name))
+        dtype = floating_dtype(arguments.dtype.replace("auto", recipe.dtype))
+        model = random_model(MiMoConfig(**recipe.model), dtype=dtype, device=find_device(arguments.device))
         tokenizer = stand_in(model)
     else:
         model = load_model(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
@@ -362,11 +390,12 @@ def _acceptance(arguments: argparse.Namespace) -> None:
     from mimo_model import load_model, load_tokenizer
     from mimo_model.acceptance import measure_acceptance
     from mimo_model.generate import encode_prompt
-    from mimo_model.outputs import header, is_complete, write_json
+    from mimo_model.outputs import header, is_complete, require_apart, write_json
 
     settings = {"num_prompts": arguments.num, "max_tokens": arguments.max_tokens}
     inputs = {"checkpoint": arguments.checkpoint, "prompts": arguments.prompts}
     made_by = header("acceptance", settings, inputs)
+    require_apart(arguments.out, inputs)
     if is_complete(arguments.out, made_by):
         print(f"{arguments.out}: complete, reused")
         return
@@ -386,14 +415,16 @@ def _read_prompts(file: Path, num_prompts: int) -> list[str]:
     from mimo_model.errors import ModelError
 
     prompts: list[str] = []
-    with file.open() as lines:
-        for number, line in enumerate(lines, start=1):
-            if len(prompts) == num_prompts:
-                break
-            try:
-                prompts.append(str(json.loads(line)["prompt"]))
-            except (ValueError, KeyError, TypeError):
-                raise ModelError(f"{file}: line {number} is not a JSON object with a `prompt`.") from None
+    try:
+        with file.open(encoding="utf-8") as stream:
+            lines = list(itertools.islice(stream, num_prompts))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file}: cannot be read ({error}). Give a .jsonl file, `prompt` in each line.") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            prompts.append(str(json.loads(line)["prompt"]))
+        except (ValueError, KeyError, TypeError):
+            raise ModelError(f"{file}: line {number} is not a JSON object with a `prompt`.") from None
     if not prompts:
         raise ModelError(f"{file}: holds no prompts.")
     return prompts

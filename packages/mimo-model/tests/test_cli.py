@@ -145,6 +145,106 @@ def test_missing_input_exits_with_1_and_one_line(arguments, message, tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "m", "--port", "99999999"],
+        ["serve", "m", "--port", "-1"],
+        ["serve", "m", "--max-batch-size", "0"],
+        ["generate", "m", "--prompt", "a", "--max-tokens", "0"],
+        ["generate", "m", "--prompt", "a", "--top-k", str(10**20)],
+        ["generate", "m", "--prompt", "a", "--seed", str(10**20)],
+        ["chat", "m", "--max-tokens", "0"],
+        ["chat", "m", "--num-drafts", "-1"],
+        ["self-check", "m", "--num", "-3"],
+        ["self-check", "m", "--num", "0"],
+        ["acceptance", "m", "o.json", "--prompts", "p.jsonl", "--num", "0"],
+        ["plant", "o", "--num-layers", "0"],
+        ["bench", "m", "--batch-sizes", "0"],
+        ["bench", "m", "--simulate", "nan"],
+        ["bench", "m", "--simulate", "2"],
+        ["bench", "m", "--simulate", "-3"],
+    ],
+)
+def test_a_flag_out_of_range_exits_with_2_and_says_the_range(arguments, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert f"argument {arguments[-2]}: '{arguments[-1]}': wanted " in capsys.readouterr().err
+
+
+def test_a_value_that_does_not_suit_the_checkpoint_or_sampling_exits_with_2(checkpoint, tmp_path, capsys):
+    for arguments, message in (
+        (["generate", str(checkpoint), "--prompt", "a", "--temperature", "nan"], "temperature=nan: 0 for greedy"),
+        (["generate", str(checkpoint), "--prompt", "a", "--num-drafts", "9"], "num_drafts=9, but the model has 1"),
+        (["generate", str(checkpoint), "--prompt", ""], "The prompt is empty"),
+        (["plant", str(tmp_path / "planted"), "--acceptance", "2"], "acceptance 2.0: can be planted"),
+        (["bench", str(checkpoint), "--device", "meta"], "device='meta': holds no values"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_an_output_that_is_an_input_or_lies_in_one_is_refused_without_advice_to_delete_it(recipe, tmp_path, capsys):
+    folder, prompts = tmp_path / "m", tmp_path / "p.jsonl"
+    assert main(["init", str(recipe), str(folder)]) == 0
+    prompts.write_text('{"prompt": "a"}\n')
+    for arguments, message in (
+        (["replicate-mtp", str(folder), str(folder)], "m: is the checkpoint itself."),
+        (["replicate-mtp", str(folder), str(folder / "sub")], "sub: lies in the checkpoint"),
+        (["export", str(folder), str(folder)], "m: is the checkpoint itself."),
+        (["export", str(folder), str(tmp_path)], "m lies in it."),
+        (["acceptance", str(folder), str(prompts), "--prompts", str(prompts)], "p.jsonl: is the prompts itself."),
+    ):
+        assert main(arguments) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert "delete" not in error
+        assert error.count("\n") == 1
+    assert not (folder / "sub").exists()
+
+
+def test_without_mtp_layers_there_is_no_acceptance_to_measure(recipe, tmp_path, capsys):
+    assert main(["init", str(recipe), str(tmp_path / "m"), "--set", "model.num_nextn_predict_layers=0"]) == 0
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n')
+    out = tmp_path / "a.json"
+    assert main(["acceptance", str(tmp_path / "m"), str(out), "--prompts", str(tmp_path / "p.jsonl")]) == 1
+    assert "no MTP layers, so there is no acceptance" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_prompts_that_cannot_be_read_and_an_output_that_cannot_be_written_are_one_line(checkpoint, tmp_path, capsys):
+    prompts, taken = tmp_path / "p.jsonl", tmp_path / "taken"
+    prompts.write_text('{"prompt": "a"}\n')
+    taken.touch()
+    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "\xe9"}\n')
+    command = ["acceptance", str(checkpoint), str(taken / "x.json"), "--max-tokens", "4", "--prompts", str(prompts)]
+    for arguments, message in (
+        (["self-check", str(checkpoint), "--prompts", str(tmp_path)], f"{tmp_path}: cannot be read"),
+        (["self-check", str(checkpoint), "--prompts", str(tmp_path / "latin.jsonl")], "latin.jsonl: cannot be read"),
+        (command, "x.json: cannot be written"),
+        (["plant", str(taken / "out")], "out: cannot be written"),
+    ):
+        assert main(arguments) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_ctrl_c_during_the_imports_is_one_line(tmp_path, capsys, monkeypatch):
+    class Interrupted:
+        def find_spec(self, name, path=None, target=None):
+            if name == "mimo_model.errors":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "mimo_model.errors")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert main(["check", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "mimo-model: interrupted.\n"
+
+
 def test_bench_shows_a_row_for_every_batch_and_number_of_drafts(recipe, tmp_path, capsys, monkeypatch):
     assert main(["init", str(recipe), str(tmp_path / "model")]) == 0
     capsys.readouterr()

@@ -159,5 +159,5 @@ def test_the_command_keeps_the_layers_and_is_reused(three, tmp_path, capsys):
     assert (tmp_path / "out" / "modeling_mimo.py").exists()
     assert main(command) == 0
     assert capsys.readouterr().out.endswith("complete, reused\n")
-    assert main([*command[:2], str(tmp_path / "other"), "--mtp-layers", "two"]) == 1
+    assert main([*command[:2], str(tmp_path / "other"), "--mtp-layers", "two"]) == 2
     assert "--mtp-layers two: wanted a number" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def load_model(
         ModelError: the folder or a file is missing, truncated, or of another model; or its tensors are not
             exactly those that `config.json` asks for.
     """
-    target, target_dtype = _device(device), None if dtype == "auto" else floating_dtype(dtype)
+    target, target_dtype = find_device(device), None if dtype == "auto" else floating_dtype(dtype)
     folder = local_folder(path_or_hub_id, revision=revision)
     config = load_config(folder)
     with torch.device("meta"):
@@ -339,13 +339,20 @@ def _read_index(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """torch's device of that name; "auto" is the first CUDA device, or the CPU where there is none.
+
+    Raises:
+        ValueError: there is none, or it cannot hold weights.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f'device={name!r}: not a device of torch, such as "cpu" or "cuda:0".') from None
+    if device.type == "meta":
+        raise ValueError(f'device={name!r}: holds no values. Use "cpu" or "auto".')
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f'device={name!r}: there is no CUDA device here. Use "cpu" or "auto".')
     return device

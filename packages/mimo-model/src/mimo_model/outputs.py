@@ -54,12 +54,30 @@ def is_complete(out: Path, wanted: Header) -> bool:
     return True
 
 
+def require_apart(out: Path, inputs: Mapping[str, Path]) -> None:
+    """Nobody's input is to be written into, or to be deleted on our advice.
+
+    Raises:
+        ModelError: `out` is an input, holds one or lies in one.
+    """
+    made = out.resolve()
+    for role, path in inputs.items():
+        given = path.resolve()
+        if made == given:
+            raise ModelError(f"{out}: is the {role} itself. Choose another output.")
+        if made in given.parents:
+            raise ModelError(f"{out}: the {role} {path} lies in it. Choose another output.")
+        if given in made.parents:
+            raise ModelError(f"{out}: lies in the {role} {path}. Choose an output outside of it.")
+
+
 @contextmanager
 def new_folder(out: Path, made_by: Header) -> Iterator[Path]:
     """A folder to fill, which gets the name `out`, and a `run.json`, when the block succeeds."""
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    with _named_if_unwritable(out):
+        partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         (partial / "run.json").write_text(json.dumps(made_by, indent=1) + "\n")
@@ -70,10 +88,19 @@ def new_folder(out: Path, made_by: Header) -> Iterator[Path]:
 
 def write_json(out: Path, made_by: Header, result: Mapping[str, object]) -> None:
     """Writes header and result to `out` in one step."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    partial.write_text(json.dumps({**made_by, **result}, indent=1) + "\n")
-    partial.rename(out)
+    with _named_if_unwritable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({**made_by, **result}, indent=1) + "\n")
+        partial.rename(out)
+
+
+@contextmanager
+def _named_if_unwritable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"{out}: cannot be written ({error.strerror}). Choose another output.") from None
 
 
 def _digest(path: Path) -> str:
