@@ -55,6 +55,13 @@ def test_progress_in_a_log_is_plain_lines(recipe, checkpoint, shards, tmp_path, 
     [
         ("schedule.peak_lrr=1", "unknown field `peak_lrr` - at `$.schedule`. Did you mean `peak_lr`?"),
         ("schedule.warmup_tokens=84e9", "Expected `int"),
+        ("schedule.peak_lr=1e38", "peak_lr is 1e+38, but must lie between 1e-12 and 1.0"),
+        ("schedule.peak_lr=nan", "peak_lr is nan"),
+        ("rope_theta=inf", "rope_theta is inf"),
+        ("mtp.weight=nan", "weight is nan"),
+        ("optimizer.clip_norm=nan", "clip_norm is nan"),
+        ("optimizer.weight_decay=inf", "weight_decay is inf"),
+        ("optimizer.epsilon=nan", "epsilon is nan"),
         ("batch.num_sequences=0", "num_sequences must be at least 1"),
         ("batch.sequence_length=1024", "the schedule is shorter than one sequence"),
     ],
@@ -66,6 +73,17 @@ def test_a_wrong_recipe_exits_with_2(override, message, recipe, checkpoint, shar
     named = recipe if override == "batch.sequence_length=1024" else f"--set {override}"
     assert error.startswith(f"mimo-train: error: {named}: ")
     assert message in error
+
+
+@pytest.mark.parametrize("override", ["lr=nan", "lr=inf", "lr=1e300", "num_epochs=0", "seed=-1", "seed=4294967296"])
+def test_a_wrong_fine_tuning_recipe_exits_with_2(override, tmp_path, capsys):
+    path = tmp_path / "sft.toml"
+    path.write_text(
+        "lr = 1e-4\nnum_epochs = 1\n[batch]\nsequence_length = 32\nnum_sequences = 4\n[mtp]\nweight = 0.1\n"
+    )
+    assert main(["check", "sft", str(path)]) == 0
+    assert main(["check", "sft", str(path), "--set", override]) == 2
+    assert f"{override.split('=')[0]} is " in capsys.readouterr().err
 
 
 def test_a_missing_input_exits_with_1_and_leaves_nothing(recipe, checkpoint, tmp_path, capsys):

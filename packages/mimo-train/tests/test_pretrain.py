@@ -94,10 +94,18 @@ def test_a_sequence_longer_than_the_model_takes_is_refused(stage, checkpoint, sh
         pretrain(msgspec.structs.replace(stage, batch=batch), tmp_path / "out", model=checkpoint, shards=shards)
 
 
-def test_a_diverging_run_says_so(stage, checkpoint, shards, tmp_path):
-    recipe = msgspec.structs.replace(stage, schedule=Schedule(constant_tokens=2048, peak_lr=1e30))
-    with pytest.raises(TrainError, match="training has diverged"):
+def test_a_diverging_run_says_so(stage, checkpoint, shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(Schedule, "lr", lambda schedule, tokens: 1e30)
+    with pytest.raises(TrainError, match=r"the gradient's norm is .* training has diverged"):
+        pretrain(stage, tmp_path / "out", model=checkpoint, shards=shards)
+
+
+def test_weights_that_the_last_step_broke_are_no_checkpoint(stage, checkpoint, shards, tmp_path, monkeypatch):
+    recipe = msgspec.structs.replace(stage, schedule=Schedule(constant_tokens=32, peak_lr=1e-3))
+    monkeypatch.setattr(Schedule, "lr", lambda schedule, tokens: float("inf"))
+    with pytest.raises(TrainError, match="not all weights are finite after the last step"):
         pretrain(recipe, tmp_path / "out", model=checkpoint, shards=shards)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_recipe_does_not_overwrite(trained, stage, checkpoint, shards):

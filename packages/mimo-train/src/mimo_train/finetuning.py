@@ -87,6 +87,7 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
         with trainer.whole_model():
+            trainer.require_finite()
             save_checkpoint(network, tokenizer, run.folder)
         run.finish(
             num_steps=at.step,

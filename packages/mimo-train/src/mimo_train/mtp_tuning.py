@@ -81,5 +81,6 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
         with trainer.whole_model():
+            trainer.require_finite()
             save_checkpoint(network, tokenizer, run.folder)
         run.finish(num_steps=at.step, num_tokens=at.tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mimo_data import Mixture
-from mimo_train.schedule import Batch, MTPWeight, Record, Schedule
+from mimo_train.schedule import LR_BOUNDS, Batch, MTPWeight, Record, Schedule, check_numbers
 
 DType = Literal["float32", "bfloat16"]
 
@@ -31,8 +31,7 @@ class Optimizer(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ValueError("beta1 and beta2 must lie in [0, 1)")
-        if self.epsilon <= 0 or self.weight_decay < 0 or self.clip_norm <= 0:
-            raise ValueError("epsilon and clip_norm must be positive, weight_decay must not be negative")
+        check_numbers(self, epsilon=(1e-20, 1.0), weight_decay=(0, 100), clip_norm=(1e-9, 1e9))
 
 
 class Distributed(Record, frozen=True, kw_only=True):
@@ -69,6 +68,7 @@ class PretrainRecipe(Record, frozen=True, kw_only=True):
     """One process when absent."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, rope_theta=(1, 10**12))
         _check(self.save_every_steps, self.schedule, self.batch)
 
 
@@ -104,8 +104,13 @@ class SFTRecipe(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check(self.save_every_steps)
-        if self.lr <= 0 or self.num_epochs < 1 or self.max_responses_per_prompt < 1:
-            raise ValueError("lr must be positive, num_epochs and max_responses_per_prompt at least 1")
+        check_numbers(
+            self,
+            lr=LR_BOUNDS,
+            num_epochs=(1, 10**6),
+            max_responses_per_prompt=(1, 10**9),
+            seed=(0, 2**32 - 1),  # what NumPy's RandomState takes
+        )
         if self.batch.warmup_tokens:
             raise ValueError("fine-tuning has no batch warm-up: remove batch.warmup_tokens")
 

@@ -15,6 +15,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of every recipe and record of this package: immutable, and strict about unknown keys."""
 
 
+def check_numbers(settings: Record, **bounds: tuple[float, float]) -> None:
+    """Checks fields that hold numbers, or None, against their least and greatest value.
+
+    Raises:
+        ValueError: a number lies outside of its bounds, or is not a number (nan).
+    """
+    for key, (least, most) in bounds.items():
+        value = getattr(settings, key)
+        # Not `value < least or value > most`, which nan would pass.
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{key} is {value}, but must lie between {least:_} and {most:_}")
+
+
+LR_BOUNDS = (1e-12, 1.0)
+"""Of a learning rate that trains: AdamW moves each weight by about as much in a step."""
+
+
 class Schedule(Record, frozen=True, kw_only=True):
     """Learning rate of one stage: linear from zero, constant, cosine; any of the three may be empty."""
 
@@ -34,8 +51,7 @@ class Schedule(Record, frozen=True, kw_only=True):
     """Tokens over which the rate falls to the final one along half a cosine."""
 
     def __post_init__(self) -> None:
-        if self.peak_lr <= 0 or (self.final_lr is not None and self.final_lr < 0):
-            raise ValueError("peak_lr must be positive and final_lr must not be negative")
+        check_numbers(self, peak_lr=LR_BOUNDS, final_lr=(0.0, LR_BOUNDS[1]))
         if min(self.warmup_tokens, self.constant_tokens, self.cosine_tokens) < 0:
             raise ValueError("warmup_tokens, constant_tokens and cosine_tokens must not be negative")
         if (self.cosine_tokens > 0) != (self.final_lr is not None):
@@ -120,8 +136,7 @@ class MTPWeight(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.later_weight is None) != (self.switch_tokens is None):
             raise ValueError("later_weight and switch_tokens belong together: give both, or neither")
-        if self.weight < 0 or (self.later_weight or 0) < 0:
-            raise ValueError("weight and later_weight must not be negative")
+        check_numbers(self, weight=(0, 100), later_weight=(0, 100))
 
     def after(self, tokens: int) -> float:
         """Weight in the step that begins when `tokens` of this stage have been seen."""

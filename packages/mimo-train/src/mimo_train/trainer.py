@@ -137,6 +137,21 @@ class Trainer:
         state = self._adamw.state_dict()
         self._adamw.load_state_dict({**state, "state": moments})
 
+    def require_finite(self) -> None:
+        """Checks the trained parameters, which the last step may have broken after its loss was looked at.
+
+        Call it within `whole_model`.
+
+        Raises:
+            TrainError: one of them is not finite.
+        """
+        for name, parameter in self._trained.items():
+            if not torch.isfinite(parameter).all():
+                raise TrainError(
+                    f"{name}: not all weights are finite after the last step: training has diverged. "
+                    "Lower the learning rate or look at the last lines of metrics.jsonl."
+                )
+
     @contextmanager
     def whole_model(self) -> Iterator[None]:
         """Within it the model's own parameters are whole."""
