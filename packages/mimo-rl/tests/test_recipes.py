@@ -45,10 +45,23 @@ def test_the_budget_grows_at_its_steps(recipe: Path) -> None:
     ("override", "message"),
     [
         ("batch.mini_batch_problems=3", "not a multiple"),
-        ("batch.num_responses=1", "at least 2"),
+        ("batch.num_responses=1", "num_responses is 1, but must lie between 2 and 1_000_000_000"),
         ("budget=[{from_step=2, sequence_length=64}]", "from_step = 1"),
         ("budget=[{from_step=1, sequence_length=64}, {from_step=1, sequence_length=96}]", "later step"),
         ("generation.temperature=0.0", "differing responses"),
+        ("batch.mini_batch_problems=0", "mini_batch_problems is 0"),
+        ("lr=nan", "lr is nan, but must lie between 1e-12 and 1.0"),
+        ("lr=1e300", "lr is 1e+300"),
+        ("clip_low=nan", "clip_low is nan"),
+        ("clip_high=inf", "clip_high is inf"),
+        ("seed=-1", "seed is -1"),
+        ("optimizer.clip_norm=nan", "clip_norm is nan"),
+        ("generation.temperature=nan", "temperature is nan"),
+        ("generation.num_drafts=-1", "num_drafts is -1"),
+        ("generation.max_batch_size=0", "max_batch_size is 0"),
+        ("sampling.oversampling=inf", "oversampling is inf"),
+        ("judge.cpu_s=nan", "cpu_s is nan"),
+        ("judge.num_workers=0", "num_workers is 0"),
         ("clip_lo=0.2", "Did you mean `clip_low`"),
         ('code_reward="vanilla"', "code_reward"),
     ],
@@ -57,6 +70,24 @@ def test_a_recipe_that_makes_no_sense_is_a_usage_error(
     recipe: Path, override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "train", str(recipe), "--set", override]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_pass_rate=nan", "max_pass_rate is nan"),
+        ("level_cuts=[0.3, 0.7]", "level_cuts are (0.3, 0.7), but must fall"),
+        ("level_cuts=[nan]", "level_cuts are (nan,)"),
+        ("seed=-1", "seed is -1"),
+    ],
+)
+def test_a_curation_that_makes_no_sense_is_a_usage_error(
+    tmp_path: Path, override: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "curate.toml"
+    path.write_text("sequence_length = 32\n")
+    assert main(["check", "curate", str(path), "--set", override]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -17,6 +17,7 @@ import torch
 
 from mimo_model import load_model
 from mimo_rl.cli import main
+from mimo_train import Trainer
 
 RECIPE = """
 num_steps = 6
@@ -92,6 +93,22 @@ def test_a_run_leaves_a_checkpoint_metrics_and_every_response(
     changed = {name for name in start if not torch.equal(start[name], trained[name])}
     assert changed
     assert not any(".mtp_layers." in name for name in changed), "MTP layers are frozen in RL (§2.2)"
+
+
+def test_weights_that_the_last_update_broke_are_no_checkpoint(
+    recipe: Path,
+    tmp_path: Path,
+    math_policy: Path,
+    math_problems: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda trainer, lr: step(trainer, float("inf")))
+    words = command(recipe, tmp_path / "out", math_policy, math_problems, "num_steps=1", "batch.mini_batch_problems=8")
+    assert main(words) == 1
+    assert "not all weights are finite after the last step" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_on_policy_updates_clip_nothing(recipe: Path, tmp_path: Path, math_policy: Path, math_problems: Path) -> None:

@@ -14,6 +14,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of this package's records and recipes: immutable, and strict about unknown keys."""
 
 
+MOST_COUNT = 1_000_000_000
+"""Of whatever is counted: a key that stands for more is a slip of the pen."""
+
+MOST_SEED = 2**63 - 1
+
+
+def check_numbers(settings: Record, **bounds: tuple[float, float]) -> None:
+    """Checks fields that hold numbers against their least and greatest value.
+
+    Raises:
+        ValueError: a number lies outside of its bounds, or is not a number (nan).
+    """
+    for key, (least, most) in bounds.items():
+        value = getattr(settings, key)
+        # Not `value < least or value > most`, which nan would pass.
+        if not least <= value <= most:
+            raise ValueError(f"{key} is {value}, but must lie between {least:_} and {most:_}")
+
+
 class Batch(Record, frozen=True, kw_only=True):
     """How many problems and responses make a step (§3.3.3)."""
 
@@ -27,8 +46,9 @@ class Batch(Record, frozen=True, kw_only=True):
     """Groups per gradient update. Equal to `num_problems`, the step is on-policy (§3.6)."""
 
     def __post_init__(self) -> None:
-        if self.num_problems < 1 or self.num_responses < 2:
-            raise ValueError("num_problems must be at least 1 and num_responses at least 2")
+        check_numbers(
+            self, num_problems=(1, MOST_COUNT), num_responses=(2, MOST_COUNT), mini_batch_problems=(1, MOST_COUNT)
+        )
         if self.num_problems % self.mini_batch_problems:
             raise ValueError(
                 f"num_problems {self.num_problems} is not a multiple of mini_batch_problems {self.mini_batch_problems}"
@@ -43,6 +63,9 @@ class Budget(Record, frozen=True, kw_only=True):
 
     sequence_length: int
     """Tokens of prompt and response together."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, from_step=(1, MOST_COUNT), sequence_length=(2, MOST_COUNT))
 
 
 class Generation(Record, frozen=True, kw_only=True):
@@ -63,6 +86,7 @@ class Generation(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.temperature <= 0 or not 0 < self.top_p <= 1:
             raise ValueError("temperature must be positive and top_p in (0, 1]: RL learns from differing responses")
+        check_numbers(self, temperature=(0.01, 100), num_drafts=(0, 100), max_batch_size=(1, 1_000_000))
 
 
 class DynamicSampling(Record, frozen=True, kw_only=True):
@@ -78,8 +102,7 @@ class DynamicSampling(Record, frozen=True, kw_only=True):
     """Rounds after which a step trains on the groups that it has; not in the report."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.easy_probability <= 1 or self.oversampling < 1 or self.max_rounds < 1:
-            raise ValueError("easy_probability must lie in [0, 1]; oversampling and max_rounds are at least 1")
+        check_numbers(self, easy_probability=(0, 1), oversampling=(1, 1000), max_rounds=(1, 1_000_000))
 
 
 class Judge(Record, frozen=True, kw_only=True):
@@ -91,6 +114,15 @@ class Judge(Record, frozen=True, kw_only=True):
     """A backstop for programs that wait."""
 
     memory_bytes: int = 512 * 2**20
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            num_workers=(1, 10_000),
+            cpu_s=(0.01, 3_600),
+            wall_s=(0.01, 36_000),
+            memory_bytes=(2**20, 2**40),
+        )
 
 
 class RLRecipe(Record, frozen=True, kw_only=True):
@@ -132,10 +164,16 @@ class RLRecipe(Record, frozen=True, kw_only=True):
     """Steps between two training states, which are what a killed run resumes from."""
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1 or self.lr <= 0 or self.micro_batch_tokens < 1 or self.save_every_steps < 1:
-            raise ValueError("num_steps, lr, micro_batch_tokens and save_every_steps must be positive")
-        if not 0 < self.clip_low < 1 or self.clip_high <= 0:
-            raise ValueError("clip_low must lie in (0, 1) and clip_high be positive")
+        check_numbers(
+            self,
+            num_steps=(1, MOST_COUNT),
+            lr=(1e-12, 1.0),
+            clip_low=(1e-6, 1 - 1e-6),
+            clip_high=(1e-6, 1000),
+            micro_batch_tokens=(1, MOST_COUNT),
+            seed=(0, MOST_SEED),
+            save_every_steps=(1, MOST_COUNT),
+        )
         if not self.budget or self.budget[0].from_step != 1:
             raise ValueError("the first [[budget]] must have from_step = 1")
         if any(a.from_step >= b.from_step for a, b in pairwise(self.budget)):
@@ -166,5 +204,12 @@ class CurateRecipe(Record, frozen=True, kw_only=True):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_rollouts < 1 or not 0 < self.max_pass_rate <= 1:
-            raise ValueError("num_rollouts must be at least 1 and max_pass_rate in (0, 1]")
+        check_numbers(
+            self,
+            sequence_length=(2, MOST_COUNT),
+            num_rollouts=(1, MOST_COUNT),
+            max_pass_rate=(1e-6, 1),
+            seed=(0, MOST_SEED),
+        )
+        if not all(0 <= cut <= 1 for cut in self.level_cuts) or any(a <= b for a, b in pairwise(self.level_cuts)):
+            raise ValueError(f"level_cuts are {self.level_cuts}, but must fall and lie in [0, 1], such as [0.7, 0.3]")

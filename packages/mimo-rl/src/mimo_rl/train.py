@@ -95,6 +95,7 @@ def train(recipe: RLRecipe, out: Path, *, model: Path, problems: Sequence[Path])
                 if step % recipe.save_every_steps == 0 or step == recipe.num_steps:
                     position = Position(step=step, policy_version=version, easy_pool=tuple(pool.state()))
                     trainer.save_state(run.folder / "state", msgspec.to_builtins(position))
+        trainer.require_finite()
         save_model(policy, tokenizer, run.folder)
         run.finish(num_steps=recipe.num_steps, num_problems=len(problem_of), num_updates=version)
         return True
