@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
 from mimo_data import Document, Run, write_shards
 from mimo_model import load_model
-from mimo_train import TrainError, pretrain
+from mimo_train import TrainError, pretrain, tune_mtp
 from mimo_train.schedule import Schedule
 
 
@@ -80,6 +82,17 @@ def test_shards_of_another_tokenizer_are_refused(stage, checkpoint, other_tokeni
     with pytest.raises(TrainError, match=r"made with tokenizer \w{8}, but .*checkpoint has \w{8}"):
         pretrain(stage, tmp_path / "out", model=checkpoint, shards=tmp_path / "shards")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_token_ids_outside_of_the_vocabulary_are_refused(stage, mtp_tuning, checkpoint, shards, tmp_path):
+    damaged = shutil.copytree(shards, tmp_path / "damaged")
+    for path in damaged.rglob("*.tokens.bin"):
+        np.full(path.stat().st_size // 4, 999, dtype="<u4").tofile(path)
+    message = r"damaged: holds token id 999, but .*/checkpoint/config\.json has vocab_size 264"
+    with pytest.raises(TrainError, match=message):
+        pretrain(stage, tmp_path / "out", model=checkpoint, shards=damaged)
+    with pytest.raises(TrainError, match=message):
+        tune_mtp(mtp_tuning, tmp_path / "tuned", model=checkpoint, shards=damaged)
 
 
 def test_too_little_text_is_refused_before_training(stage, checkpoint, shards, tmp_path):

@@ -60,6 +60,10 @@ def test_only_response_tokens_are_counted(fine_tuning, checkpoint, samples, tmp_
         ('{"id": "a", "prompt": "p", "response": "r"}\n\n{"id"\n', r"sft\.jsonl:3: "),
         ('{"id": "a", "prompt": "p", "response": ""}\n', r"sft\.jsonl:1: the prompt or the response is empty"),
         ('{"id": "a", "prompt": "p", "response": "r", "x": 1}\n', r"sft\.jsonl:1: .*`x`"),
+        (
+            '{"id": "a", "prompt": "p", "response": "r"}\n\n{"id": "a", "prompt": "q", "response": "r"}\n',
+            r"sft\.jsonl:3: id 'a' is also on line 1; make ids unique",
+        ),
         ("", r"sft\.jsonl: holds no sample"),
     ],
 )
@@ -70,7 +74,13 @@ def test_a_bad_line_is_named(lines, message, fine_tuning, checkpoint, tmp_path):
     assert not list(tmp_path.glob("out*"))
 
 
+def test_a_folder_of_samples_is_refused(tmp_path):
+    write(tmp_path / "sft.jsonl", sample(0))
+    with pytest.raises(TrainError, match=r"cannot be read \(Is a directory\)\. --samples takes one \.jsonl file\."):
+        read_samples(tmp_path)
+
+
 def test_samples_that_all_are_too_long_are_refused(fine_tuning, checkpoint, tmp_path):
     path = write(tmp_path / "sft.jsonl", sample(0, response="9" * 100))
-    with pytest.raises(TrainError, match="every sample is longer than 32 tokens"):
+    with pytest.raises(TrainError, match=r"every sample is longer than 32 tokens\. Raise batch\.sequence_length\."):
         sft(fine_tuning, tmp_path / "out", model=checkpoint, samples=path)

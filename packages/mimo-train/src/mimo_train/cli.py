@@ -85,5 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("kind", choices=sorted(_RECIPES), help="the command that the recipe is for")
     check.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML recipe")
     for verb in (pretrain, sft, tune_mtp, check):
-        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="overrides a recipe's value")
+        verb.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="overrides a recipe's value, such as --set batch.num_sequences=64",
+        )
     return parser

@@ -29,7 +29,7 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
 
     Raises:
         DataError: an input is missing, or `out` was made from something else.
-        TrainError: a line of `samples` is not a sample, none is left, the training state is broken, or
+        TrainError: a line of `samples` is not a sample, two share an id, none is left, the training state is broken, or
             training diverged.
     """
     inputs = {"model": model, "samples": samples}
@@ -51,7 +51,10 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
         if is_leader():
             (run.folder / "drops.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(drops))
         if not kept:
-            raise TrainError(f"{samples}: every sample is longer than {recipe.batch.sequence_length} tokens. Raise it.")
+            raise TrainError(
+                f"{samples}: every sample is longer than {recipe.batch.sequence_length} tokens. "
+                "Raise batch.sequence_length."
+            )
         rows = EpochRows(kept, recipe, pad_token=stop_token)
         trainer = open_trainer(network, recipe)
         state = run.folder / "state"

@@ -52,7 +52,7 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
         metrics = run.folder / "metrics.jsonl"
         with StepLog(metrics, step=at.step, tokens=at.tokens, total_tokens=windows.num_tokens) as log:
             while at.tokens < windows.num_tokens:
-                batch, at = windows.read(at, trainer.device)
+                batch, at = windows.read(at, trainer.device, network)
                 losses = backward_batch(
                     trainer,
                     batch,

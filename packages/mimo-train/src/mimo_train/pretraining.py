@@ -43,7 +43,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) ->
         with StepLog(metrics, step=at.step, tokens=at.tokens, total_tokens=windows.num_tokens) as log:
             while at.tokens < windows.num_tokens:
                 mtp_weight = recipe.mtp.after(at.tokens)
-                batch, at = windows.read(at, trainer.device)
+                batch, at = windows.read(at, trainer.device, network)
                 losses = backward_batch(
                     trainer,
                     batch,

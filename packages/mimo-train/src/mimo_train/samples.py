@@ -44,11 +44,17 @@ def read_samples(path: Path) -> list[Sample]:
     """The samples of a `.jsonl` file, in order.
 
     Raises:
-        TrainError: a line is not a sample, with the line's number; or there is none.
+        TrainError: the file cannot be read or holds no sample, a line is not a sample, or two share an id; the
+            message has file and line.
     """
     decoder = msgspec.json.Decoder(Sample)
-    samples = []
-    with path.open("rb") as file:
+    samples: list[Sample] = []
+    line_of: dict[str, int] = {}
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise TrainError(f"{path}: cannot be read ({error.strerror}). --samples takes one .jsonl file.") from None
+    with opened as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -60,6 +66,11 @@ def read_samples(path: Path) -> list[Sample]:
                 ) from None
             if not sample.prompt or not sample.response:
                 raise TrainError(f"{path}:{number}: the prompt or the response is empty. Remove the line.")
+            if sample.id in line_of:
+                raise TrainError(
+                    f"{path}:{number}: id {sample.id!r} is also on line {line_of[sample.id]}; make ids unique."
+                )
+            line_of[sample.id] = number
             samples.append(sample)
     if not samples:
         raise TrainError(f"{path}: holds no sample. A line holds the strings id, prompt and response.")
