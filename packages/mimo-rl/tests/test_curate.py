@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -135,14 +136,45 @@ def test_a_solution_that_fails_its_tests_drops_the_problem(
     assert all(len(problem.test_levels) == 3 for problem in kept)
 
 
-def test_when_everything_is_dropped_the_message_counts_the_reasons(
-    tmp_path: Path, math_policy: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "choice", "answer": "A"}, '(1 not_math_or_code). Give problems of kind "math" or "code".'),
+        ({"kind": "math", "answer": "1", "prompt": " "}, "(1 no_prompt). Give problems with a prompt."),
+        ({"kind": "math"}, "(1 no_answer). Give mathematics problems with an answer."),
+        ({"kind": "code"}, "(1 no_tests). Give code problems with tests."),
+        (
+            {"kind": "math", "answer": "1", "prompt": "?" * 40},
+            "(1 prompt_too_long). Raise sequence_length, which is 32.",
+        ),
+    ],
+)
+def test_when_everything_is_dropped_the_message_counts_the_reasons_and_has_a_remedy(
+    tmp_path: Path, fresh: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, str], message: str
 ) -> None:
     recipe = tmp_path / "curate.toml"
     recipe.write_text("sequence_length = 32\n")
     path = tmp_path / "p.jsonl"
-    path.write_text('{"id": "c", "prompt": "?", "kind": "choice", "answer": "A"}\n')
+    path.write_text(json.dumps({"id": "c", "prompt": "?", **fields}) + "\n")
     out = tmp_path / "out"
-    assert main(["curate", str(recipe), str(out), "--model", str(math_policy), "--problems", str(path)]) == 1
-    assert "1 not_math_or_code" in capsys.readouterr().err
+    assert main(["curate", str(recipe), str(out), "--model", str(fresh), "--problems", str(path)]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_every_model_must_fit_the_recipe_before_the_first_is_measured(
+    tmp_path: Path, fresh: Path, math_problems: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "curate.toml"
+    recipe.write_text("sequence_length = 32\n")
+    short = shutil.copytree(fresh, tmp_path / "short")
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 16}))
+    words = ["curate", str(recipe), str(tmp_path / "out"), "--problems", str(math_problems), "--model", str(fresh)]
+    assert main([*words, str(short)]) == 1
+    assert "short/config.json: max_position_embeddings is 16" in capsys.readouterr().err
+    assert main([*words, "--set", "sequence_length=9999"]) == 1
+    assert "sequences of up to 9999 tokens" in capsys.readouterr().err
+    assert main([*words, "--set", "generation.num_drafts=2"]) == 1
+    assert "has 1 MTP layers, but the recipe drafts with 2" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))

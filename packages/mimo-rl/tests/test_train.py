@@ -180,6 +180,14 @@ def test_a_problem_without_an_answer_is_an_error(
     assert "problem a: without an answer" in capsys.readouterr().err
 
 
+def test_a_problem_without_a_prompt_is_an_error(
+    recipe: Path, tmp_path: Path, fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.jsonl").write_text('{"id": "a", "prompt": "", "kind": "math", "answer": "1"}\n')
+    assert main(command(recipe, tmp_path / "out", fresh, tmp_path / "p.jsonl")) == 1
+    assert "problem a: its prompt is empty" in capsys.readouterr().err
+
+
 def test_problem_files_must_be_there_and_whole(
     recipe: Path, tmp_path: Path, fresh: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

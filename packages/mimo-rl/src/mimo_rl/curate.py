@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 
 from mimo_eval import Problem
-from mimo_model import load_model, load_tokenizer
+from mimo_model import MiMoConfig, load_model, load_tokenizer
 from mimo_rl.errors import RLError
 from mimo_rl.problems import CuratedProblem, judgeable, read_curated, write_curated
 from mimo_rl.progress import Progress
 from mimo_rl.recipe import CurateRecipe, Record
 from mimo_rl.rewards import difficulty_levels
-from mimo_rl.rollout import RolloutWorker
+from mimo_rl.rollout import RolloutWorker, require_fit
 from mimo_train import Run
 
 CHUNK_PROBLEMS = 64
@@ -29,7 +29,7 @@ class Drop(Record, frozen=True, kw_only=True):
     id: str
     step: str = "curate"
     reason: str
-    """not_math_or_code, no_tests, no_answer, prompt_too_long, solution_fails, unsolved, too_easy."""
+    """not_math_or_code, no_prompt, no_tests, no_answer, prompt_too_long, solution_fails, unsolved, too_easy."""
 
     detail: str = ""
 
@@ -60,7 +60,7 @@ def curate(recipe: CurateRecipe, out: Path, *, models: Sequence[Path], problems:
         False when `out` was already made from the same recipe and inputs, and was left as it is.
 
     Raises:
-        RLError: every problem was dropped.
+        RLError: a model does not fit the recipe, or every problem was dropped.
         SandboxUnavailable: programs cannot be run here; no problem is dropped for that.
     """
     inputs = {f"model {n}": path for n, path in enumerate(models)}
@@ -68,6 +68,8 @@ def curate(recipe: CurateRecipe, out: Path, *, models: Sequence[Path], problems:
     with Run.open(out, package="mimo-rl", command="curate", recipe=recipe, inputs=inputs, resumable=True) as run:
         if run.complete:
             return False
+        for folder in models:  # all, before the first is measured
+            require_fit(MiMoConfig.from_pretrained(folder), folder, recipe.generation, recipe.sequence_length)
         given = read_curated(problems)
         drops = {problem.id: drop for problem in given if (drop := screen(problem))}
         measured = _Measurements(run.folder)
@@ -115,6 +117,8 @@ def screen(problem: Problem) -> Drop | None:
     """
     if problem.kind not in ("math", "code"):
         return Drop(id=problem.id, reason="not_math_or_code", detail=problem.kind)
+    if not problem.prompt.strip():
+        return Drop(id=problem.id, reason="no_prompt")
     if not judgeable(problem):
         return Drop(id=problem.id, reason="no_tests" if problem.kind == "code" else "no_answer")
     return None
@@ -231,9 +235,16 @@ class _Measurements:
 
 
 def _nothing_kept(drops: dict[str, Drop], recipe: CurateRecipe) -> str:
-    counts = ", ".join(f"{n} {reason}" for reason, n in Counter(drop.reason for drop in drops.values()).most_common())
-    return (
-        f"all {len(drops)} problems were dropped ({counts}). Give harder problems where most are too_easy; "
-        f"easier ones, a stronger further model, or more than {recipe.sequence_length} tokens where most are "
-        "unsolved."
-    )
+    counts = Counter(drop.reason for drop in drops.values())
+    found = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
+    remedy = {
+        "not_math_or_code": 'Give problems of kind "math" or "code".',
+        "no_prompt": "Give problems with a prompt.",
+        "no_tests": "Give code problems with tests.",
+        "no_answer": "Give mathematics problems with an answer.",
+        "prompt_too_long": f"Raise sequence_length, which is {recipe.sequence_length}.",
+        "solution_fails": "Mend the problems' solutions or tests, or raise the limits in [judge].",
+        "unsolved": f"Give easier problems, a stronger further model, or more than {recipe.sequence_length} tokens.",
+        "too_easy": "Give harder problems.",
+    }[counts.most_common(1)[0][0]]
+    return f"all {len(drops)} problems were dropped ({found}). {remedy}"

@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from mimo_eval import Grade, grade
-from mimo_model import Completion, Engine, MiMoForCausalLM, Sampling, encode_prompt
+from mimo_model import Completion, Engine, MiMoConfig, MiMoForCausalLM, Sampling, encode_prompt
 from mimo_rl.errors import RLError
 from mimo_rl.problems import CuratedProblem
 from mimo_rl.recipe import Generation, Judge, Record
@@ -73,6 +74,25 @@ class Group:
     def pass_rate(self) -> float:
         """Share of right responses."""
         return sum(rollout.grade.correct for rollout in self.rollouts) / len(self.rollouts)
+
+
+def require_fit(config: MiMoConfig, model: Path, generation: Generation, sequence_length: int) -> None:
+    """Checks that a model can write sequences of this length, with the drafts that are asked for.
+
+    Raises:
+        RLError: its context is shorter, or it has fewer MTP layers.
+    """
+    if sequence_length > config.max_position_embeddings:
+        raise RLError(
+            f"{model}/config.json: max_position_embeddings is {config.max_position_embeddings}, but the recipe has "
+            f"sequences of up to {sequence_length} tokens. Raise it in a copy of the checkpoint, or lower "
+            "sequence_length."
+        )
+    if generation.num_drafts > config.num_nextn_predict_layers:
+        raise RLError(
+            f"{model}/config.json: has {config.num_nextn_predict_layers} MTP layers, but the recipe drafts with "
+            f"{generation.num_drafts}. Lower generation.num_drafts."
+        )
 
 
 class RolloutWorker:

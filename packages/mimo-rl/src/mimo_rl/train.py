@@ -16,7 +16,7 @@ from mimo_rl.problems import CuratedProblem, judgeable, read_curated
 from mimo_rl.progress import Progress
 from mimo_rl.recipe import Record, RLRecipe
 from mimo_rl.records import MetricsLog, step_metrics, write_rollouts
-from mimo_rl.rollout import RolloutWorker
+from mimo_rl.rollout import RolloutWorker, require_fit
 from mimo_rl.sampling import SampledBatch, sample_batch
 from mimo_rl.update import update_policy
 from mimo_train import Run, Trainer
@@ -45,7 +45,8 @@ def train(recipe: RLRecipe, out: Path, *, model: Path, problems: Sequence[Path])
         False when `out` was already made from the same recipe and inputs, and was left as it is.
 
     Raises:
-        RLError: a problem cannot be judged, or the first step finds no group to learn from.
+        RLError: a problem has no prompt or cannot be judged, the model does not fit the recipe, or the first step
+            finds no group to learn from.
         SandboxUnavailable: programs cannot be run here; no reward stands in for a verdict.
     """
     inputs = {"model": model, **{f"problems {n}": path for n, path in enumerate(problems)}}
@@ -53,9 +54,10 @@ def train(recipe: RLRecipe, out: Path, *, model: Path, problems: Sequence[Path])
         if run.complete:
             return False
         problem_of = {problem.id: problem for problem in read_curated(problems)}
-        _require_judgeable(problem_of.values())
+        _require_whole(problem_of.values())
         policy, tokenizer = load_model(model, dtype="float32"), load_tokenizer(model)
-        _require_room(policy.config.max_position_embeddings, recipe, model)
+        longest = max(budget.sequence_length for budget in recipe.budget)
+        require_fit(policy.config, model, recipe.generation, longest)
         num_ids = max(tokenizer.get_vocab().values()) + 1
         policy.model.mtp_layers.requires_grad_(False)
         trainer = Trainer(policy, recipe.optimizer)
@@ -101,22 +103,15 @@ def train(recipe: RLRecipe, out: Path, *, model: Path, problems: Sequence[Path])
         return True
 
 
-def _require_judgeable(problems: Iterable[CuratedProblem]) -> None:
+def _require_whole(problems: Iterable[CuratedProblem]) -> None:
     for problem in problems:
+        if not problem.prompt.strip():
+            raise RLError(f"problem {problem.id}: its prompt is empty. `mimo-rl curate` drops such problems.")
         if not judgeable(problem):
             wanted = "tests" if problem.kind == "code" else "an answer"
             raise RLError(
                 f"problem {problem.id}: without {wanted}, nothing can judge it. `mimo-rl curate` drops such problems."
             )
-
-
-def _require_room(num_positions: int, recipe: RLRecipe, model: Path) -> None:
-    longest = max(budget.sequence_length for budget in recipe.budget)
-    if longest > num_positions:
-        raise RLError(
-            f"{model}/config.json: max_position_embeddings is {num_positions}, but the recipe's budget is up to "
-            f"{longest} tokens. Raise it in a copy of the checkpoint, or lower sequence_length."
-        )
 
 
 def _nothing_to_learn(batch: SampledBatch) -> str:
