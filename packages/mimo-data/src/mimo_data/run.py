@@ -205,7 +205,7 @@ class Run:
 def _apply(tree: dict[str, object], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator:
-        raise RecipeError(f"--set {override}: expected key=value, such as --set optimizer.peak_lr=1e-3.")
+        raise RecipeError(f"--set {override}: expected key=value, such as --set seed=1.")
     try:
         parsed: object = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

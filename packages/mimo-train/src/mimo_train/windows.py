@@ -57,7 +57,7 @@ class StageWindows:
         if tokens_BN.max() >= vocab_size:
             raise TrainError(
                 f"{self._shards}: holds token id {tokens_BN.max()}, but {network.config.name_or_path}/config.json has "
-                f"vocab_size {vocab_size}: the shards are damaged. Delete them and run `mimo-data tokenize` again."
+                f"vocab_size {vocab_size}: run `mimo-data tokenize` with this checkpoint's tokenizer."
             )
         tokens_by_source = dict(position.tokens_by_source)
         for window in windows:
