@@ -8,7 +8,7 @@ import re
 
 from lxml import etree
 
-from mimo_data.html.codetext import is_gutter
+from mimo_data.html.codetext import names_gutter
 
 _LABEL = re.compile(
     r"(?:source |python |php |html )?(?:code|quellcode|代码|代碼)(?: snippet)?\s*[:：]?"
@@ -51,7 +51,7 @@ def tidy_frames(root: etree._Element) -> None:
             continue
         if names.startswith("enlighter-default"):
             _keep_source(element)
-        elif is_gutter(element) and re.fullmatch(r"[\s\d]+", "".join(element.itertext())):
+        elif names_gutter(names) and re.fullmatch(r"[\s\d]+", "".join(element.itertext())):
             element.drop_tree()
 
 

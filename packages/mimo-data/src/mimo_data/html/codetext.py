@@ -119,7 +119,7 @@ def _is_line(element: etree._Element) -> bool:
 def is_gutter(element: etree._Element) -> bool:
     """Whether an element holds line numbers."""
     names = element.get("class")
-    if (names and _names_gutter(names)) or element.get("data-line-number"):
+    if (names and names_gutter(names)) or element.get("data-line-number"):
         return True
     if element.tag == "td" and element.find("./*[@data-line-number]") is not None and not _visible(element):
         return True
@@ -140,7 +140,7 @@ def _visible(element: etree._Element) -> str:
 
 @lru_cache(maxsize=20_000)
 def _names_colour(names: str) -> bool:
-    return not (names_line(names) or _names_furniture(names) or _names_gutter(names) or names == "conum")
+    return not (names_line(names) or _names_furniture(names) or names_gutter(names) or names == "conum")
 
 
 @lru_cache(maxsize=20_000)
@@ -150,7 +150,8 @@ def names_line(names: str) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def _names_gutter(names: str) -> bool:
+def names_gutter(names: str) -> bool:
+    """Whether a class attribute names line numbers."""
     return _GUTTER.search(names) is not None
 
 
