@@ -12,14 +12,14 @@ from mimo_data.pdf.formulas import formula, relation_positions
 from mimo_data.pdf.grids import Grid, grid_tables
 from mimo_data.pdf.layout import Row, brace_of_cases, row_of
 from mimo_data.pdf.prose import join_lines, labels_of, text_of
-from mimo_data.pdf.symbols import OPERATORS
+from mimo_data.pdf.symbols import LIST_MARKS, OPERATORS
 from mimo_data.pdf.tables import find_tables
 from mimo_data.pdf.textlayer import Glyph, Rule
 
 _SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
-_BULLET = re.compile(r"^[•◦▪‣●○■∙·*–—-]\s+(?=\S)|^•")
+_BULLET = re.compile(rf"^[{LIST_MARKS}*–—-]\s+(?=\S)|^•")
 # No cell of a table, unlike a dash or a mark before other signs.
-_LIST_ITEM = re.compile(r"^[•◦▪‣●○■∙·]\s*\w")
+_LIST_ITEM = re.compile(rf"^[{LIST_MARKS}]\s*\w")
 _ITEM = re.compile(r"^(?:\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s+\S|^\d{1,2}:\s*[^\d\s:/]")
 _NUMBERED = re.compile(r"^(?:(?:Chapter|Section|Appendix|Part)\s+)?(?:\d{1,2}|[A-Z])((?:\.\d{1,2})*)\.?\s+\S")
 _TAG = re.compile(r"\(([A-Z]?\.?\d+(?:[.\-–]\d+)*[a-z]?'?|\*+)\)$")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.boxes import core
-from mimo_data.pdf.symbols import ARROWS
+from mimo_data.pdf.symbols import ARROWS, LIST_MARKS
 from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 
 _MIN_LINES = 5
@@ -35,7 +35,7 @@ _MAX_WIDTH = 20_000.0
 
 
 # What stands apart before an item of a list, often without a blank.
-_BULLETS = frozenset("•◦▪‣●○■∙·–—-")
+_BULLETS = frozenset(LIST_MARKS + "–—-")
 
 
 @dataclass(slots=True)

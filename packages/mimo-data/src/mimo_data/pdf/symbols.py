@@ -11,6 +11,7 @@ RELATIONS = frozenset("=<>≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉
 OPERATORS = frozenset("+-−±∓×÷·⋅∗*/∘◦∪∩∧∨⊕⊗⊖∖⋆†‡")
 BIG = frozenset("∑∏∐∫∬∮⋃⋂⨆⨁⨂⨀⨄⋀⋁")
 INTEGRALS = frozenset("∫∬∮")
+LIST_MARKS = "•◦▪‣●○■∙·"
 ARROWS = frozenset("⇒→↦⊣⊢≡")
 """What manuals set in front of what a call returns or prints, in a font of mathematics."""
 OPEN = {"(": "(", "[": "[", "{": r"\{", "⟨": r"\langle", "⌊": r"\lfloor", "⌈": r"\lceil", "〈": r"\langle"}
