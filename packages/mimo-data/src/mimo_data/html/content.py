@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lxml import html
+from lxml import etree, html
 
 from mimo_data.html.codeblocks import CODE_TAG
 from mimo_data.html.formulas import FORMULA_TAG
@@ -16,14 +16,16 @@ from mimo_data.html.furniture import remove_furniture
 from mimo_data.html.leads import remove_led_away
 from mimo_data.html.outline import Outline
 
+# From the attributes to their elements: asking each element for its attributes takes twenty times as long.
+_WITH_ITEMPROP, _WITH_ROLE, _WITH_ID = (etree.XPath(f"descendant::*/@{name}/..") for name in ("itemprop", "role", "id"))
 _MAIN_IDS = frozenset(["content", "main-content", "main", "bodyContent", "mw-content-text"])
 # Of the page's text, for one element of its kind and for the largest of several; and of the formulas and code.
 _MIN_SHARE_OF_THE_ONLY = 0.3
 _MIN_SHARE_OF_THE_LARGEST = 0.7
 _MIN_SHARE_OF_MARKED = 0.5
-_BLOCK_TAGS = frozenset([
-    "div", "section", "ul", "ol", "table", "dl", "p", "td", "li", "aside", "header", "form", "fieldset", "center",
-    "span", "details",
+# May be a list of links.
+_LIST_TAGS = frozenset([
+    "div", "section", "ul", "ol", "table", "dl", "aside", "header", "form", "fieldset", "center", "details",
 ])  # fmt: skip
 _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
 # A shorter paragraph above the content is a notice.
@@ -83,12 +85,11 @@ def _named_main(outline: Outline) -> html.HtmlElement:
 
 
 def _called_main(body: html.HtmlElement) -> Iterator[list[html.HtmlElement]]:
-    # From the attributes to their elements: asking each element for its attributes takes twenty times as long.
-    yield [element for element in body.xpath(".//@itemprop/..") if element.get("itemprop") == "articleBody"]
+    yield [element for element in _WITH_ITEMPROP(body) if element.get("itemprop") == "articleBody"]
     yield list(body.iter("main"))
-    yield [element for element in body.xpath(".//@role/..") if element.get("role") == "main"]
+    yield [element for element in _WITH_ROLE(body) if element.get("role") == "main"]
     yield list(body.iter("article"))
-    yield [element for element in body.xpath(".//@id/..") if element.get("id") in _MAIN_IDS]
+    yield [element for element in _WITH_ID(body) if element.get("id") in _MAIN_IDS]
 
 
 def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
@@ -174,7 +175,7 @@ def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
 
 
 def _is_link_list(element: html.HtmlElement, outline: Outline) -> bool:
-    if element.tag not in _BLOCK_TAGS or element.tag in ("p", "span", "li", "td"):
+    if element.tag not in _LIST_TAGS:
         return False
     text, links, num_links = outline.text(element), outline.links(element), outline.num_links(element)
     if outline.marked(element) or not num_links or text >= 3000 or element.find(".//h1") is not None:

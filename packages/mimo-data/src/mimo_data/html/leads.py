@@ -75,15 +75,15 @@ def remove_led_away(outline: Outline) -> None:
     removed: list[int] = []
     end = 0
     for number in outline.lines(_MAX_LINE_CHARACTERS, _MAX_ELEMENTS_INSIDE):
-        if number < end:
-            continue
         element = outline.elements[number]
         tag = element.tag
+        if number < end or tag in _NOT_HEADINGS:
+            continue
         may_lead = is_plain and tag in _LINE_TAGS and _is_linked(element, outline)
-        if not may_lead and (outline.text(element) > _MAX_PHRASE_CHARACTERS or tag in _NOT_HEADINGS):
+        if not may_lead and outline.text(element) > _MAX_PHRASE_CHARACTERS:
             continue
         text = " ".join("".join(element.itertext()).split())
-        if tag not in _NOT_HEADINGS and _is_phrase(text):
+        if _is_phrase(text):
             blocks = _blocks(element, outline, whole, with_links=is_plain)
         elif may_lead and _LEADING_LINE.match(text):
             blocks = [element]

@@ -61,6 +61,9 @@ class _Page:
 class _Writer:
     """Collects blocks; inline pieces gather until the next block boundary."""
 
+    # Each cell of a table has one.
+    __slots__ = ("_blocks", "_inline", "_page", "_protected")
+
     def __init__(self, page: _Page) -> None:
         self._page = page
         self._blocks: list[str] = []

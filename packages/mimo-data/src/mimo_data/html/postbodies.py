@@ -37,6 +37,7 @@ _NEVER_BODY_TAGS = frozenset([
     "a", "b", "i", "em", "strong", "img", "br", "h1", "h2", "h3", "h4", "tr", "svg", "path", "use", "code", "time",
     "x-formula", "x-code",
 ])  # fmt: skip
+_SKIPPED_TAGS = frozenset(["nav", "footer"])
 _ASIDE = re.compile(
     r"(?:\b|_)(?:side|side-?bar|related|similar|recommended|trending|popular|suggested|cookies?|consent)(?:\b|_)|signature",
     re.IGNORECASE,
@@ -76,15 +77,20 @@ def find_bodies(outline: Outline, *, is_forum: Callable[[], bool]) -> list[html.
     candidates: list[_Candidate] = []
     # The candidates that the current element stands in, each with the number after its last element.
     around: list[tuple[int, _Candidate]] = []
+    elements, size = outline.elements, len(outline.elements)
     number = 1
-    while number < len(outline.elements):
-        element = outline.elements[number]
-        while around and number >= around[-1][0]:
-            around.pop()
-        name = None if element.tag in _NEVER_BODY_TAGS else _names(element)
-        if element.tag in ("nav", "footer") or (name is _Name.ASIDE):
+    while number < size:
+        element = elements[number]
+        tag = element.tag
+        name = None if tag in _NEVER_BODY_TAGS else _names(element)
+        if name is _Name.ASIDE or tag in _SKIPPED_TAGS:
             number = outline.end(number)
             continue
+        if name is None:
+            number += 1
+            continue
+        while around and number >= around[-1][0]:
+            around.pop()
         if (
             name in (_Name.BODY, _Name.HOLDER)
             or (name is _Name.WEAK and is_forum())
@@ -149,14 +155,13 @@ def _names(element: html.HtmlElement) -> _Name | None:
     attributes = element.keys()
     if not attributes:
         return None
-    by_class = _name(element.get("class") or "")
+    by_class = _name(element.get("class")) if "class" in attributes else None
     if by_class is _Name.ASIDE or element.tag not in _BODY_TAGS:
         return by_class if by_class is _Name.ASIDE else None
     if "id" in attributes and _name(element.get("id")) is _Name.BODY:
         return _Name.BODY
-    for attribute in attributes:
-        if attribute in _MICRODATA and element.tag != "span":
-            value = element.get(attribute)
+    if not _MICRODATA.isdisjoint(attributes) and element.tag != "span":
+        for value in map(element.get, _MICRODATA.intersection(attributes)):
             if value in ("text", "articleBody", "commentText") or _name(value.replace("/", "-")) is _Name.BODY:
                 return _Name.BODY
     return by_class
