@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimo_data import Document, read_documents, write_documents
+from mimo_data.documents import document_files
 from mimo_data.run import DataError
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -99,6 +100,18 @@ def test_bytes_that_are_no_documents_are_refused(tmp_path, name):
 def test_a_missing_file_says_what_to_name(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         list(read_documents(tmp_path / "gone.jsonl.zst"))
+
+
+def test_what_is_named_twice_or_is_of_another_kind_is_refused_before_anything_is_read(tmp_path):
+    first, second = tmp_path / "documents-00000.jsonl.zst", tmp_path / "documents-00001.jsonl.zst"
+    for file in (first, second):
+        file.touch()
+    (tmp_path / "rows.jsonl").touch()
+    assert document_files(second, first) == [second, first]
+    with pytest.raises(DataError, match=r"documents-00001.jsonl.zst: is named twice"):
+        document_files(tmp_path, second)
+    with pytest.raises(DataError, match=r"rows.jsonl: .*Use `mimo-data import`"):
+        document_files(tmp_path / "rows.jsonl")
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

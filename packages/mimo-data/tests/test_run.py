@@ -97,6 +97,11 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_told_with_its_place(tmp_path):
+    with pytest.raises(DataError, match=r"out\.partial: No space left on device\. Make room"), start(tmp_path / "out"):
+        os.write(os.open("/dev/full", os.O_WRONLY), b"x")
+
+
 def test_a_failure_keeps_a_state_to_resume_from(tmp_path):
     run = start(tmp_path / "out", resumable=True)
     (run.folder / "state").mkdir()

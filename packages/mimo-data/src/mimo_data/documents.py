@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -48,21 +49,33 @@ class Drop(Record, frozen=True):
     """What was found: the kept twin's id, the problem's id, a measure."""
 
 
-def document_files(path: Path) -> list[Path]:
-    """The file itself, or the files of documents in a step's output folder, in order.
+def document_files(*paths: Path) -> list[Path]:
+    """The files of documents named, and those of step folders named, in order.
 
     Raises:
-        DataError: there is none.
+        DataError: a path is missing, holds none, is of another kind, or is named twice.
     """
-    if not path.is_dir():
-        if not path.exists():
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            # The names of parts have five digits, and more from the hundred thousandth on.
+            files = sorted(path.glob("documents-*.jsonl.zst"), key=lambda file: (len(file.name), file.name))
+            if not files:
+                raise DataError(f"{path}: holds no documents. Name a folder that a mimo-data step made.")
+        elif not path.exists():
             raise DataError(f"{path}: no such file. Name a documents file, or the folder that a mimo-data step made.")
-        return [path]
-    # The names of parts have five digits, and more from the hundred thousandth on.
-    files = sorted(path.glob("documents-*.jsonl.zst"), key=lambda file: (len(file.name), file.name))
-    if not files:
-        raise DataError(f"{path}: holds no documents. Name a folder that a mimo-data step made.")
-    return files
+        elif path.name.endswith((".jsonl.zst", ".parquet")):
+            files = [path]
+        else:
+            raise DataError(
+                f"{path}: documents are read from .jsonl.zst and .parquet. Use `mimo-data import` for other formats."
+            )
+        found += files
+    counted = Counter(file.resolve() for file in found)
+    for file in found:
+        if counted[file.resolve()] > 1:
+            raise DataError(f"{file}: is named twice. Name each file or folder of documents once.")
+    return found
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -72,14 +85,7 @@ def read_documents(path: Path) -> Iterator[Document]:
         DataError: a file is missing, truncated, or holds something that is not a document.
     """
     for file in document_files(path):
-        if file.name.endswith(".jsonl.zst"):
-            yield from _read_json_lines(file)
-        elif file.suffix == ".parquet":
-            yield from _read_parquet(file)
-        else:
-            raise DataError(
-                f"{file}: documents are read from .jsonl.zst and .parquet. Use `mimo-data import` for other formats."
-            )
+        yield from _read_parquet(file) if file.suffix == ".parquet" else _read_json_lines(file)
 
 
 def require_unique_ids(paths: Iterable[Path]) -> None:
@@ -88,7 +94,7 @@ def require_unique_ids(paths: Iterable[Path]) -> None:
     Raises:
         DataError: two have the same id, or as `read_documents` does.
     """
-    files = [file for path in paths for file in document_files(path)]
+    files = document_files(*paths)
     first_file: dict[bytes, int] = {}
     for number, file in enumerate(files):
         for document in read_documents(file):

@@ -6,6 +6,7 @@ renamed as the last act, so that a killed command leaves either nothing or somet
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -173,11 +174,17 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Removes the partial folder after a failure, unless it holds work to resume from; others may claim it."""
+        """Removes the partial folder after a failure, unless it holds work to resume from; others may claim it.
+
+        Raises:
+            DataError: the disk is full: the system's own error names no file.
+        """
         if self._lock_file is not None:
             self._lock_file.close()
         if not self.complete and not self._has_work():
             shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"{self.folder}: {error.strerror}. Make room, and run the command again.") from error
 
     def _has_work(self) -> bool:
         """Whether there is a state to resume from, and something was made before."""

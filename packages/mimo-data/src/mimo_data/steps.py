@@ -100,7 +100,7 @@ def transform_documents(
     Args:
         make: importable by name, or a `functools.partial` of such a function; called once a part, where it runs.
     """
-    files = [file.resolve() for path in inputs for file in document_files(path)]
+    files = [file.resolve() for file in document_files(*inputs)]
     return make_documents(run, files, partial(_transformed, make), engine=engine, on_items=on_items)
 
 

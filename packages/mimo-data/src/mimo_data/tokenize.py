@@ -51,7 +51,7 @@ def tokenize_documents(
     Raises:
         DataError: see `write_shards`.
     """
-    files = [file for path in inputs for file in document_files(path)]
+    files = document_files(*inputs)
     # Parts share the machine; one alone has all of it, through the tokenizer's own threads.
     num_threads = max(1, len(os.sched_getaffinity(0)) // max(1, min(engine.num_workers, len(files))))
     parts = {

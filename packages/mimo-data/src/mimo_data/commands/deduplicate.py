@@ -24,7 +24,7 @@ def _run(arguments: argparse.Namespace) -> None:
     recipe = load(arguments).deduplicate
     with open_run(arguments, "deduplicate", recipe, named("documents", arguments.documents)) as run:
         if not run.complete:
-            num_bytes = sum(file.stat().st_size for path in arguments.documents for file in document_files(path))
+            num_bytes = sum(file.stat().st_size for file in document_files(*arguments.documents))
             where = engine(arguments) if arguments.ray or num_bytes > _SMALL_BYTES else None
             with progress("documents read or written") as on_items:
                 counts = deduplicate_corpus(run, arguments.documents, recipe, engine=where, on_items=on_items)

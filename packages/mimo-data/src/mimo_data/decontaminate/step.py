@@ -54,7 +54,7 @@ def decontaminate_documents(
     on_items: Callable[[int], None] | None = None,
 ) -> PartCounts:
     """Runs the step over documents files and step folders, and finishes it."""
-    files = [file for path in inputs for file in document_files(path)]
+    files = document_files(*inputs)
     parts = {
         name: _Part(file, run.folder, name, recipe, tuple(problems), run.fingerprint)
         for name, file in zip(part_names(), files, strict=False)

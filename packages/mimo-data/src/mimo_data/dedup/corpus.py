@@ -67,7 +67,7 @@ def deduplicate_corpus(
     Raises:
         DataError: two documents have the same id, or a file is damaged.
     """
-    files = [file for path in inputs for file in document_files(path)]
+    files = document_files(*inputs)
     num_partitions = -(-sum(file.stat().st_size for file in files) // partition_bytes)
     num_partitions = min(max(1, num_partitions), _MAX_PARTITIONS)
     layout = Layout(run.folder / STATE / "deduplicate", recipe, len(files), num_partitions)
