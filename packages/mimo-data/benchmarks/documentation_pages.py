@@ -20,6 +20,8 @@ from pathlib import Path
 
 from lxml import etree, html
 
+from mimo_data.latex import without_split
+
 # The first whose mark a page has.
 GENERATORS = {
     "Docusaurus": r"content=.docusaurus",
@@ -122,7 +124,7 @@ def formulas(root: html.HtmlElement) -> list[str]:
     found = []
     for element in root.xpath("//*[contains(@class, 'math')]"):
         if not element.xpath("ancestor::*[contains(@class, 'math')]"):
-            found += [match[1] or match[2] for match in DELIMITED.finditer(element.text_content())]
+            found += [without_split(match[1] or match[2]) for match in DELIMITED.finditer(element.text_content())]
     for image in root.xpath("//img[@class='formulaInl' or @class='formulaDsp']"):
         found.append(re.sub(r"^(?:\$|\\\[)|(?:\$|\\\])$", "", image.get("alt") or ""))
     return found

@@ -450,3 +450,10 @@ def test_any_lines_come_back_to_the_letter(lines):
     code = "\n".join(lines)
     markdown = part_of(page(f"<pre>{code}</pre>"))
     assert markdown.split("\n")[1:-1] == lines
+
+
+def test_a_fence_that_became_code_in_a_line_keeps_its_language():
+    assert part_of(
+        page(f"<ul><li><p>So:</p></li></ul><p><code>c#\n  {CODE.replace(LF, LF + '  ')}</code></p>")
+    ).endswith(f"```c#\n{CODE}\n```")
+    assert part_of(page("<p><code>x = 1\ny = 2</code></p>")) == "```\nx = 1\ny = 2\n```"

@@ -349,3 +349,58 @@ def test_the_header_of_a_text_is_no_header_of_the_site():
     assert "All about sums" not in markdown
     assert "Did this page help" not in markdown
     assert "By Ada" not in markdown
+
+
+def test_an_answer_to_be_opened_is_text_and_a_menu_to_be_opened_is_not():
+    answer = (
+        f"<details class='sphinx-bs dropdown card'><summary>Show answer</summary><p>It is 42, as {PROSE}</p></details>"
+    )
+    links = "".join(f"<li><a href='/{name}'>Version {name}</a></li>" for name in ("one", "two", "three", "four"))
+    menu = f"<details class='dropdown'><summary>Versions</summary><ul>{links}</ul></details>"
+    markdown = body(f"<main>{menu}{TEXT}{answer}{TEXT}</main>")
+    assert "Show answer\n\nIt is 42" in markdown
+    assert "Version two" not in markdown
+
+
+def test_what_opens_the_code_of_a_notebook_says_nothing():
+    summary = (
+        "<summary aria-label='Toggle hidden content'><p>Show code cell source</p><p>Hide code cell source</p></summary>"
+    )
+    markdown = body(f"<main>{TEXT}<details class='hide above-input'>{summary}<pre>x = 1</pre></details>{TEXT}</main>")
+    assert "```\nx = 1\n```" in markdown
+    assert "code cell" not in markdown
+
+
+def test_captions_stay_beside_formulas_that_stand_between_delimiters():
+    figure = (
+        r"<div class='figure'><img src='a.png'><p class='caption'>A mass <span class='math'>\(m_1\)</span></p></div>"
+    )
+    engine = "<script src='https://cdn.org/MathJax.js'></script>"
+    assert "A mass $m_1$" in body(f"{engine}<main>{TEXT}{figure}{TEXT}</main>")
+    # That a site could draw formulas does not make one of its pages mathematics.
+    settings = r"<script>MathJax = {tex: {inlineMath: [['$', '$'], ['\\(', '\\)']]}}</script>"
+    plain = "<div><img src='a.png'><p class='caption'>A sunset</p></div>"
+    assert "sunset" not in body(f"{settings}<main>{TEXT}{plain}{TEXT}</main>")
+
+
+@pytest.mark.parametrize(
+    "kind", ["<section id={}>", "<div class='section' id={}>", "<div class='section level2' id={}>"]
+)
+def test_the_longest_section_of_a_text_is_not_all_of_it(kind):
+    end = "</section>" if "<section" in kind else "</div>"
+    short = (
+        f"{kind.format('a')}<span id='x'></span><h2>Units</h2><table><tr><td>Mass<td>kg<tr><td>Time<td>s</table>{end}"
+    )
+    long = f"{kind.format('b')}<h2>Formulae</h2>{TEXT * 4}{end}"
+    assert "## Units\n\n| Mass | kg |" in body(f"<main><article><h1>Title</h1>{short}{long}</article></main>")
+
+
+def test_footnotes_stay_below_the_text():
+    notes = "<div class='footnotes'><ol><li><p>Before version 2 it was another operator.</p></li></ol></div>"
+    assert "another operator" in body(f"<main><div><h1>Title</h1>{TEXT * 4}</div>{notes}</main>")
+
+
+def test_the_title_for_the_printer_is_not_said_twice():
+    printed = "<div class='onlyprint' id='jb-print-docs-body'><h1>Refresher</h1></div>"
+    article = f"<article class='bd-article'><section id='r'><h1>2. Refresher</h1>{TEXT}</section></article>"
+    assert body(f"<main>{printed}<div>{article}</div></main>").startswith("# 2. Refresher\n\n0.")

@@ -655,3 +655,53 @@ OWN_DELIMITERS = {
 def test_delimiters_that_the_page_names_for_mathjax_enclose_formulas(settings, markup, expected):
     script = f"<script>MathJax.Hub.Config({{tex2jax: {{{settings}}}}});</script>"
     assert part_of(page(f"{script}<p>{markup}</p>")) == expected
+
+
+@pytest.mark.parametrize(
+    ("display", "latex"),
+    [
+        (
+            r"\begin{split}\begin{aligned}a &= b\\ c &= d\end{aligned}\end{split}",
+            r"\begin{aligned}a &= b\\ c &= d\end{aligned}",
+        ),
+        (r"\begin{split}A = \begin{pmatrix}1\\ 2\end{pmatrix}\end{split}", r"A = \begin{pmatrix}1\\ 2\end{pmatrix}"),
+        (r"\begin{split}\sum_{\substack{i\\ j}} a_{ij}\end{split}", r"\sum_{\substack{i\\ j}} a_{ij}"),
+        (r"\begin{split}a &= b\\ &= c\end{split}", r"\begin{split}a &= b\\ &= c\end{split}"),
+        (
+            r"\begin{split}a\end{split}+\begin{split}b\\ c\end{split}",
+            r"\begin{split}a\end{split}+\begin{split}b\\ c\end{split}",
+        ),
+    ],
+)
+def test_the_split_that_sphinx_adds_goes_where_an_environment_has_all_rows(display, latex):
+    assert part_of(page(f"<div class='math'>\\[{display}\\]</div>")) == f"$$\n{latex}\n$$"
+
+
+def test_the_number_of_a_formula_stands_on_a_line_of_its_own():
+    number = "<span class='eqno'>(4)<a class='headerlink' href='#e'>¶</a></span>"
+    assert part_of(page(rf"<div class='math'>{number}\[x = y\]</div>")) == "(4)\n\n$$\nx = y\n$$"
+    unnamed = "<span class='eqno'>()<a class='headerlink' href='#e'>¶</a></span>"
+    assert part_of(page(rf"<div class='math'>{unnamed}\[x = y\]</div>")) == "$$\nx = y\n$$"
+
+
+def test_double_dollars_in_a_line_that_myst_took_apart_are_put_together():
+    math = r"<span class='math notranslate nohighlight'>\({}\)</span>"
+    alone = f"as ${math.format('a_1 = b')}$ says"
+    assert written(alone) == "as $$a_1 = b$$ says"
+    # From there on text is mathematics and mathematics text.
+    swapped = f"as ${math.format('a_1 = b')}{math.format(' gives ')}c_1{math.format(', says ')}d_1$"
+    assert written(swapped) == "as $$a_1 = b$$ gives $c_1$, says $d_1$"
+    amount = rf"a price of 5$ {math.format('x')} each"
+    assert written(amount) == r"a price of 5\$ $x$ each"
+
+
+def test_the_caption_of_a_picture_said_once_more_is_no_formula():
+    assert r"\frac" not in page(r"<img src='a.png' alt='Graph of $y=\frac{1}{2}$'>")
+    assert r"\beta" not in page(r"<img src='a.png' alt='The parameters \(\beta_{0}\), the mean, and \(\beta_{1}\).'>")
+    assert r"$x_{1}\mbox{ if $x>0$}$" in page(r"<p>See <img src='a.png' alt='$x_{1}\mbox{ if $x>0$}$'></p>")
+
+
+def test_primes_that_became_quotation_marks_are_primes():
+    assert written("$f’(x) = g’’_1$ and <b>Ada’s</b>", head="<script src='MathJax.js'></script>") == (
+        "$f'(x) = g''_1$ and **Ada’s**"
+    )

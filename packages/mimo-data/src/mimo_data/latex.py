@@ -123,3 +123,17 @@ def is_one_group(latex: str) -> bool:
         if level == 0:
             return brace.end() == len(latex)
     return False
+
+
+def without_split(latex: str) -> str:
+    r"""Without the `split` that Sphinx puts around a display with a `\\`, where an environment in it has all rows."""
+    start, end = r"\begin{split}", r"\end{split}"
+    if not (latex.startswith(start) and latex.endswith(end)):
+        return latex
+    inner = latex[len(start) : -len(end)].strip()
+    level = 0
+    for token in re.finditer(r"\\(begin|end)\b|\\.|[{}&]", inner, re.DOTALL):
+        level += (token[0] == "{" or token[1] == "begin") - (token[0] == "}" or token[1] == "end")
+        if level < 0 or (level == 0 and token[0] in (r"\\", "&")):
+            return latex
+    return inner

@@ -15,7 +15,15 @@ from lxml import etree
 
 from mimo_data.html.codeframes import is_count, remove_label, tidy_frames
 from mimo_data.html.codetext import CODE_TAG as CODE_TAG
-from mimo_data.html.codetext import block_language, block_text, is_doxygen, is_gutter, is_prototype, names_line
+from mimo_data.html.codetext import (
+    block_language,
+    block_text,
+    is_doxygen,
+    is_gutter,
+    is_prototype,
+    names_line,
+    split_language_line,
+)
 from mimo_data.html.messages import is_message, split_message
 
 _CODE_BOX = re.compile(
@@ -60,6 +68,8 @@ def mark_code(root: etree._Element) -> None:
         fragment = _is_fragment(element)
         text = block_text(holder)
         language = block_language(holder, element)
+        if element.tag == "code" and not language:
+            language, text = split_language_line(text)
         if len(element):
             done.update(element.iterdescendants(*tags))
         tail = element.tail

@@ -47,6 +47,10 @@ _BARE_LANGUAGES = frozenset([
     "prolog", "python", "py", "r", "ruby", "rust", "scala", "scheme", "sh", "shell", "sql", "swift", "tex",
     "toml", "ts", "tsx", "typescript", "vb", "verilog", "xml", "yaml",
 ])  # fmt: skip
+# After three back-ticks also these.
+_FENCE_LANGUAGES = _BARE_LANGUAGES | {
+    "c#", "c++", "f#", "yml", "console", "dockerfile", "golang", "zsh", "python3", "bat", "vue", "graphql", "proto",
+}  # fmt: skip
 _SKIPPED = frozenset(["button", "style", "script", "svg", "select", "textarea", "noscript", "template"])
 _PRESERVED = frozenset(["pre", "code", "samp", "tt"])
 _COLOURS = frozenset(["span", "code", "a", "b", "i", "em", "strong", "font", "var", "u", "mark", "tt", "kbd"])
@@ -283,6 +287,13 @@ def block_language(holder: etree._Element, element: etree._Element) -> str:
         candidates.append(wrapper)
         wrapper = wrapper.getparent()
     return next((name for candidate in candidates if (name := _own_language(candidate))), "")
+
+
+def split_language_line(text: str) -> tuple[str, str]:
+    """The language and the code of a fence that Python-Markdown took for code in a line; the first line is one."""
+    first, _, rest = text.partition("\n")
+    name = first.strip().lower()
+    return (name, textwrap.dedent(rest)) if rest.strip() and name in _FENCE_LANGUAGES else ("", text)
 
 
 def _own_language(element: etree._Element) -> str:

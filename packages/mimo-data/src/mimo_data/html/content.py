@@ -5,6 +5,7 @@ A thread is rebuilt from its posts instead (`forum.py`). A formula or a code blo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from lxml import etree, html
@@ -31,28 +32,33 @@ _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
+_HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+_SECTION = re.compile(r"(?:^|\s)(?:section|level\d)(?:$|\s)")
 # A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
 _MIN_PROSE_AROUND = 0.1
 
 
-def main_content(body: html.HtmlElement, *, is_forum: Callable[[], bool]) -> tuple[html.HtmlElement, float]:
+def main_content(
+    body: html.HtmlElement, *, is_forum: Callable[[], bool], has_raw_formulas: bool = False
+) -> tuple[html.HtmlElement, float]:
     """The element that holds the content, its furniture removed (the tree is changed), and how sure that is.
 
     Args:
         body: without what is never text, see `remove_silent`.
         is_forum: whether the page says so: what looks like comments below an article are replies. Asked only when
             something has the name of a post.
+        has_raw_formulas: formulas stand in the text between delimiters.
 
     Returns:
         The element, and its share of the page's text outside of links: a small one means that the rules took
         a part for the whole. A page without text has share 1.
     """
-    outline = Outline(body)
+    outline = Outline(body, has_raw_formulas=has_raw_formulas)
     posts = find_posts(outline, is_forum=is_forum)
     if posts and not is_forum() and (comments := comments_below_article(outline, posts)):
         for element in comments:
             element.drop_tree()
-        outline, posts = Outline(body), []
+        outline, posts = Outline(body, has_raw_formulas=has_raw_formulas), []
     whole = remove_furniture(outline, with_holders(posts))
     if posts and (is_forum() or is_thread(outline, posts)):
         return thread(outline, posts), 1.0
@@ -103,10 +109,30 @@ def _descend(element: html.HtmlElement, outline: Outline) -> list[html.HtmlEleme
             or best.tag in _NOT_ENTERED
             or outline.good(best) < 0.92 * outline.good(element)
             or outline.marked(best) < outline.marked(element)
+            or _is_part_of_a_text(best, children, outline)
         ):
             return [*above, element]
         above += _above(best, outline)
         element = best
+
+
+def _is_part_of_a_text(part: html.HtmlElement, siblings: list[html.HtmlElement], outline: Outline) -> bool:
+    """The longest of a text's sections, as Sphinx and Pandoc mark them, or its text without the footnotes."""
+    is_section = _is_section(part)
+    return any(
+        sibling is not part
+        and ("footnotes" in (sibling.get("class") or "") or (is_section and _is_section(sibling)))
+        and outline.good(sibling) > 0
+        for sibling in siblings
+    )
+
+
+def _is_section(element: html.HtmlElement) -> bool:
+    if not element.get("id") or not (element.tag == "section" or _SECTION.search(element.get("class") or "")):
+        return False
+    # Below its further names.
+    first = next((child for child in element if child.tag != "span"), None)
+    return first is not None and first.tag in _HEADINGS
 
 
 def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:

@@ -14,6 +14,7 @@ import re
 from functools import cached_property, lru_cache
 
 from mimo_data.html.asciimath import asciimath_to_latex
+from mimo_data.latex import without_split
 
 PROTECTED = "\x02"
 """Stands in a text for one piece that must stay as it is."""
@@ -40,6 +41,11 @@ class Notation:
     def rendered(self) -> bool:
         """It loads MathJax or KaTeX, so that delimiters are sure to mean mathematics."""
         return any(name in self._page for name in _ENGINES)
+
+    @cached_property
+    def in_text(self) -> bool:
+        """Formulas stand in its text, not only in elements that say so."""
+        return self.rendered and _RAW_FORMULA.search(self._page) is not None
 
     @cached_property
     def asciimath(self) -> str:
@@ -77,6 +83,12 @@ _ANY_SIGN = re.compile(r"[$`]|\\[(\[b]|\[/")
 _CLOSING_DOLLAR = re.compile(r"(?<!\\)\$")
 _CLOSING_ASCIIMATH = {"`": re.compile(r"(?<!\\)`"), "\\$": re.compile(r"\\\$")}
 _WORDPRESS_OPTIONS = re.compile(r"(?:&(?:s|bg|fg)=[\w-]+)+\s*$")
+# Not in a script's list of delimiters.
+_RAW_FORMULA = re.compile(
+    r"(?<!\\)\\[(\[][^'\"\\)]|(?<!\\)\\[(\[]\\[A-Za-z]|\$[^$'\"<>]{0,200}(?:\\[A-Za-z]|[\^_]\{?\w)[^$'\"<>]{0,200}\$"
+    r"|\\begin\{(?:equation|align|gather|eqnarray|multline)"
+)
+_ROUND = re.compile(r"(?<!\\)\\\((.*?)(?<!\\)\\\)", re.DOTALL)
 _GROUPS = re.compile(r"\$\\(?:begin|end)group\$")
 # Signs that only mathematics has, and what may look like it in any text.
 _STRONG = re.compile(r"\\[A-Za-z]|\\[{},;|]|[\^_=<>≤≥≠∈→±×]|\{.*\}", re.DOTALL)
@@ -103,6 +115,8 @@ def write_formulas(text: str, notation: Notation) -> str:
         return text
     if "group$" in text:
         text = _GROUPS.sub("", text)
+    if "$\\(" in text or "\\)$" in text:
+        text = _as_in_the_source(text)
     pieces: list[str] = []
     unclosed: set[str] = set()
     position = 0
@@ -112,6 +126,17 @@ def write_formulas(text: str, notation: Notation) -> str:
         pieces.append(written)
     pieces.append(text[position:])
     return "".join(pieces)
+
+
+def _as_in_the_source(text: str) -> str:
+    r"""`$$…$$` inside of a paragraph, which MyST (Jupyter Book) reads as dollars beside a formula, `$\(…\)$`.
+
+    To the paragraph's end it takes formulas for text and text for formulas.
+    """
+    if any("$" in formula for formula in _ROUND.findall(text)):
+        return text
+    source = _ROUND.sub(r"$\1$", text)
+    return source if source.count("$") % 2 == 0 else text
 
 
 @lru_cache
@@ -160,15 +185,18 @@ def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[s
         return opening.replace("$", DOLLAR), start
     if opening in ("\\(", "$$$"):
         return _inline(content), after
-    return _display(content, text[start:end]), after
+    return _display(without_split(content), text[start:end]), after
 
 
 def _display(content: str, raw: str) -> str:
+    content = content.replace("’", "'")
     return f"$$\n{content}\n$$" if "\n" in raw.strip(" ") else f"$${content}$$"
 
 
 def _inline(content: str) -> str:
     """A formula on one line: a comment would swallow what the line end kept from it."""
+    # WordPress and Hugo make quotation marks of primes.
+    content = content.replace("’", "'")
     if "\n" in content:
         content = re.sub(r"(?m)(?<!\\)%.*$", "", content) if "%" in content else content
         content = re.sub(r"\s*\n\s*", " ", content).strip()

@@ -176,6 +176,12 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         names = f"{names} {element.get('id')}"
     if tag in _HEADINGS:
         names = _OF_A_HEADING.sub("", names)
+    if tag == "details" and 2 * outline.links(element) <= outline.text(element):
+        # Sphinx's answers and hints, to be opened by the reader.
+        names = names.replace("dropdown", "")
+    if tag == "summary" and element.get("aria-label") == "Toggle hidden content":
+        # Jupyter Book's "Show code cell source".
+        return True
     if tag == "aside":
         if says_content(names):
             return False
@@ -250,7 +256,7 @@ def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
 
 def _is_caption(element: html.HtmlElement, outline: Outline) -> bool:
     """Words under a photograph; those on a page with mathematics or code explain a figure."""
-    if outline.marked(outline.elements[0]) or element.tag in ("caption", "table", "figure"):
+    if not outline.is_plain or element.tag in ("caption", "table", "figure"):
         return False
     if "caption" in (element.get("class") or "").split() and not _is_beside_picture(element):
         return False

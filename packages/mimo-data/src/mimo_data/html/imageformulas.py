@@ -39,7 +39,10 @@ _NAMES = frozenset(
 _DISPLAY = frozenset([
     "mwe-math-fallback-image-display", "displaymath", "ee_img", "tex-display", "latex-display", "formulaDsp",
 ])  # fmt: skip
-_DELIMITED = re.compile(r"\\\[.*\\\]|\\\(.*\\\)", re.DOTALL)
+_DELIMITED = re.compile(r"\\\[.*\\\]|\\\((?:(?!\\\)).)*\\\)|\$\$[^$]+\$\$|\$[^$]+\$", re.DOTALL)
+_WORDS_IN_FORMULA = re.compile(r"\\(?:text\w*|mbox|hbox)\s*\{[^{}]*\}|\\\$")
+# Between words: the caption of a picture, as Pandoc writes it once more.
+_DELIMITER = re.compile(r"\\[()]|\$")
 
 
 def image_source(element: etree._Element) -> tuple[str, bool] | None:
@@ -61,11 +64,12 @@ def image_source(element: etree._Element) -> tuple[str, bool] | None:
         return None
     if names & _NAMES or any(name.startswith("mwe-math") for name in names):
         return text, display
-    if text.startswith("$") and text.endswith("$") and len(text) > 2:
-        return text, display or text.startswith("$$")
-    if len(text) < 5_000 and _DELIMITED.fullmatch(text):
-        return text, display or text.startswith(r"\[")
-    if len(text) < 5_000 and _UNMISTAKABLE.search(text) and not _PATH.search(text):
+    if len(text) > 5_000:
+        return None
+    bare = _WORDS_IN_FORMULA.sub("", text)
+    if _DELIMITED.fullmatch(bare):
+        return text, display or text.startswith(("$$", r"\["))
+    if _UNMISTAKABLE.search(text) and not _PATH.search(text) and not _DELIMITER.search(bare):
         return text, display or text.startswith((r"\begin", r"\["))
     return None
 

@@ -71,7 +71,7 @@ def remove_led_away(outline: Outline) -> None:
     """
     body = outline.elements[0]
     whole = outline.good(body)
-    is_plain = not outline.marked(body)
+    is_plain = outline.is_plain
     removed: list[int] = []
     end = 0
     for number in outline.lines(_MAX_LINE_CHARACTERS, _MAX_ELEMENTS_INSIDE):

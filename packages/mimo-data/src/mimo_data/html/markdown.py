@@ -276,6 +276,11 @@ class _Writer:
     def _span(self, element: etree._Element, depth: int) -> None:
         if (before := _WRITTEN_BEFORE.get(element.get("class") or "")) and self._inline:
             self._inline.append(before)
+        if element.get("class") == "eqno":
+            # Sphinx's number of the formula that follows; empty, it is written by a style sheet.
+            if any(map(str.isalnum, "".join(element.itertext()))):
+                self._block(element, depth)
+            return
         self._children(element, depth)
 
     def _bold(self, element: etree._Element, depth: int) -> None:

@@ -28,13 +28,13 @@ _FURNITURE_PART = re.compile(
     r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|paywall|"
     r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
     r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|gist-meta|"
-    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|onlyprint|jb-print-docs-body|(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
 _STRONG_PART = re.compile(
     r"(?:^|[_-])(?:related|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
-    r"message-?options|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
+    r"message-?options|jb-print-docs-body|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
     r"(?:$|[_-]|s$|articles|stories|posts|links|content)",
     re.IGNORECASE,
 )

@@ -17,7 +17,7 @@ class Outline:
     changes the sums of what stands above it only.
     """
 
-    def __init__(self, root: html.HtmlElement) -> None:
+    def __init__(self, root: html.HtmlElement, *, has_raw_formulas: bool = False) -> None:
         self.elements: list[html.HtmlElement] = list(root.iter(etree.Element))
         self.number: dict[html.HtmlElement, int] = {}
         size = len(self.elements)
@@ -52,6 +52,8 @@ class Outline:
             marked[parent] += marked[number]
         self._parents, self._ends, self._is_link = parents, ends, is_link
         self._text, self._links, self._num_links, self._marked = texts, links, num_links, marked
+        self.is_plain = not (has_raw_formulas or marked[0])
+        """Without formulas and code."""
 
     def remove(self, numbers: list[int]) -> None:
         """Takes subtrees out of the page and of the sums; the text after each stays."""
