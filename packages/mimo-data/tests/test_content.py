@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from lxml import html
 
 from mimo_data import extract_html
 
@@ -404,3 +405,42 @@ def test_the_title_for_the_printer_is_not_said_twice():
     printed = "<div class='onlyprint' id='jb-print-docs-body'><h1>Refresher</h1></div>"
     article = f"<article class='bd-article'><section id='r'><h1>2. Refresher</h1>{TEXT}</section></article>"
     assert body(f"<main>{printed}<div>{article}</div></main>").startswith("# 2. Refresher\n\n0.")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "If <var>group</var> is empty, <var>comment</var> is read from the first line.",
+        "Take a <code>SHARE</code> lock before you write.",
+        "A template has variables and <strong>tags</strong>, which control it.",
+        "Check out the <a href='/ai'>latest news</a> on the matter.",
+        "Then press <b class='button'>Return</b> to go on.",
+        "A function returns a <span class='sig sig-inline'><a href='#o'>PyObject</a>*</span>.",
+        "One or more <a class='glossary-tooltip' href='/c'>containers</a> share a network.",
+        "The prime minister, <a class='related' href='/bj'>Boris Johnson</a>, had said so.",
+    ],
+)
+def test_words_of_a_sentence_stay_whatever_they_say_or_are_called(sentence):
+    words = "".join(html.fromstring(f"<p>{sentence}</p>").itertext())
+    written = body(f"<main>{TEXT}<p>{sentence}</p><pre>x = 1</pre>{TEXT}</main>")
+    assert words in written.replace("`", "").replace("**", "")
+    assert words in body(f"<main>{TEXT}<p>{sentence}</p>{TEXT}</main>").replace("`", "").replace("**", "")
+
+
+def test_what_stands_at_the_end_of_a_line_or_is_not_shown_is_no_word_of_it():
+    more = "<p>Makes a copy from <code>source</code>. <a href='/clone'>Read more</a></p>"
+    unseen = "<p>The cat <span class='sr-only'>opens in a new window</span> sat.</p>"
+    markdown = body(f"<main>{TEXT}{more}{unseen}{TEXT}</main>")
+    assert "Makes a copy from `source`.\n" in markdown
+    assert "The cat sat." in markdown
+
+
+def test_headings_in_a_manual_are_not_those_around_an_article():
+    comments = f"<section id='c'><h2>Comments</h2>{TEXT}</section>"
+    options = f"<ul><li><b>tags</b>: {PROSE}</li></ul><table><tr><td><b>Comment</b><td>x<tr><td>a<td>b</table>"
+    manual = body(f"<main><section id='a'><h2>Syntax</h2><pre>x = 1</pre>{TEXT}</section>{comments}{options}</main>")
+    assert "## Comments\n\n0." in manual
+    assert "- **tags**:" in manual
+    assert "| **Comment** | x |" in manual
+    links = "".join(f"<li><a href='/{name}'>Post {name}</a></li>" for name in ("one", "two", "three"))
+    assert "Tags" not in body(f"<main>{TEXT}<div><h3>Tags</h3><ul>{links}</ul></div></main>")

@@ -25,6 +25,7 @@ from mimo_data.html.names import (
     says_small_part,
 )
 from mimo_data.html.outline import Outline
+from mimo_data.html.sentences import is_in_a_sentence
 
 _DROPPED_TAGS = frozenset([
     "script", "style", "template", "svg", "iframe", "object", "button", "select", "input", "textarea", "canvas",
@@ -50,6 +51,11 @@ _MAX_SHARE_OF_CONSENT = 0.99
 _MAX_SHARE_OF_MARKED = 0.2
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
+# Not shown in the line where it stands, or a line of its own.
+_UNSEEN = re.compile(
+    r"sr-only|screen-?reader|visually-?hidden|tool-?tip[-_]*(?:text|content|body|inner|box)|headerlink|hidden|popover|noprint|\bnav",
+    re.IGNORECASE,
+)
 # A figure that the text can name belongs to it.
 _NUMBERED = re.compile(
     r"\s*(?:fig|tab|listing|scheme|chart|exhibit|algorithm|example|abb|tabelle)\w*\.?\s*\d", re.IGNORECASE
@@ -191,6 +197,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         return True
     said = named(names) if names else NOTHING
     if said is NOTHING and tag not in _JUDGED_TAGS:
+        return False
+    if is_in_a_sentence(element) and not _UNSEEN.search(names):
         return False
     return (
         (Named.FURNITURE in said and not _is_title(element, outline) and not _is_titled_box(element))

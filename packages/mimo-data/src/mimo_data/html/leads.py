@@ -10,6 +10,7 @@ import re
 from lxml import html
 
 from mimo_data.html.outline import Outline
+from mimo_data.html.sentences import INLINE_TAGS, ends_a_sentence, goes_on, words_before
 
 _PAGES = (
     r"(?:articles?|stor(?:ies|y)|posts?|contents?|links?|topics?|news|coverage|pages|videos?|items|products|entries|"
@@ -47,6 +48,8 @@ _PHRASES = (
     r"(?:zobacz|czytaj) (?:te(?:ż|z)|tak(?:ż|z)e|r(?:ó|o)wnie(?:ż|z)|wi(?:ę|e)cej)\b.*",
 )
 _PHRASE = re.compile(rf"\W*(?:{'|'.join(_PHRASES)})\W*", re.IGNORECASE)
+# Also the names of functions, options and chapters.
+_WORD = re.compile(r"\W*(?:comments?|share|related|trending|popular|tags|categories|archives?)\W*", re.IGNORECASE)
 _MIN_PHRASE_CHARACTERS = 4
 _MAX_PHRASE_CHARACTERS = 80
 # A line that is mostly one link to another page.
@@ -58,7 +61,8 @@ _MAX_LINE_CHARACTERS = 250
 _MAX_ELEMENTS_INSIDE = 5
 _LINE_TAGS = frozenset(["p", "div"])
 _LIST_TAGS = frozenset(["p", "ul", "ol", "div", "section", "article", "table"])
-_NOT_HEADINGS = frozenset(["h1", "td", "th", "dt", "li", "title"])
+_CELL_TAGS = frozenset(["td", "th", "dt", "li"])
+_NOT_HEADINGS = _CELL_TAGS | {"h1", "title", "code", "var", "kbd", "samp", "tt", "dfn"}
 # What holds more of the page's text is no list of links.
 _MAX_SHARE = 0.3
 
@@ -84,7 +88,11 @@ def remove_led_away(outline: Outline) -> None:
             continue
         text = " ".join("".join(element.itertext()).split())
         if _is_phrase(text):
+            if _is_in_a_line(element, outline):
+                continue
             blocks = _blocks(element, outline, whole, with_links=is_plain)
+            if not is_plain and _WORD.fullmatch(text) and not all(_is_linked(block, outline) for block in blocks):
+                continue
         elif may_lead and _LEADING_LINE.match(text):
             blocks = [element]
         else:
@@ -97,6 +105,19 @@ def remove_led_away(outline: Outline) -> None:
 
 def _is_phrase(text: str) -> bool:
     return _MIN_PHRASE_CHARACTERS <= len(text) <= _MAX_PHRASE_CHARACTERS and _PHRASE.fullmatch(text) is not None
+
+
+def _is_in_a_line(element: html.HtmlElement, outline: Outline) -> bool:
+    """Whether text stands in the same line; on a page with formulas or code also the only words of a cell."""
+    while element.tag in INLINE_TAGS and (parent := element.getparent()) is not None:
+        before, more = words_before(element), goes_on(element)
+        # Other than "… from source. Read more" at a paragraph's end.
+        if before and (more or not ends_a_sentence(before)):
+            return True
+        if not outline.is_plain and (more or parent.tag in _CELL_TAGS):
+            return True
+        element = parent
+    return False
 
 
 def _blocks(heading: html.HtmlElement, outline: Outline, whole: int, *, with_links: bool) -> list[html.HtmlElement]:
