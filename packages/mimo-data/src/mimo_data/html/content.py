@@ -39,7 +39,7 @@ _MIN_PROSE_AROUND = 0.1
 
 
 def main_content(
-    body: html.HtmlElement, *, is_forum: Callable[[], bool], has_raw_formulas: bool = False
+    body: html.HtmlElement, *, is_forum: Callable[[], bool], has_raw_formulas: Callable[[], bool]
 ) -> tuple[html.HtmlElement, float]:
     """The element that holds the content, its furniture removed (the tree is changed), and how sure that is.
 
@@ -47,7 +47,8 @@ def main_content(
         body: without what is never text, see `remove_silent`.
         is_forum: whether the page says so: what looks like comments below an article are replies. Asked only when
             something has the name of a post.
-        has_raw_formulas: formulas stand in the text between delimiters.
+        has_raw_formulas: whether formulas stand in the text between delimiters. Asked only when neither formulas nor
+            code are marked.
 
     Returns:
         The element, and its share of the page's text outside of links: a small one means that the rules took

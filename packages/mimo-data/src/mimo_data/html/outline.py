@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from lxml import etree, html
 
@@ -17,7 +18,7 @@ class Outline:
     changes the sums of what stands above it only.
     """
 
-    def __init__(self, root: html.HtmlElement, *, has_raw_formulas: bool = False) -> None:
+    def __init__(self, root: html.HtmlElement, *, has_raw_formulas: Callable[[], bool] | None = None) -> None:
         self.elements: list[html.HtmlElement] = list(root.iter(etree.Element))
         self.number: dict[html.HtmlElement, int] = {}
         size = len(self.elements)
@@ -52,8 +53,12 @@ class Outline:
             marked[parent] += marked[number]
         self._parents, self._ends, self._is_link = parents, ends, is_link
         self._text, self._links, self._num_links, self._marked = texts, links, num_links, marked
-        self.is_plain = not (has_raw_formulas or marked[0])
+        self._has_raw_formulas = has_raw_formulas
+
+    @cached_property
+    def is_plain(self) -> bool:
         """Without formulas and code."""
+        return not (self._marked[0] or (self._has_raw_formulas is not None and self._has_raw_formulas()))
 
     def remove(self, numbers: list[int]) -> None:
         """Takes subtrees out of the page and of the sums; the text after each stays."""

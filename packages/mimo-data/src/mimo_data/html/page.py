@@ -76,7 +76,7 @@ def extract_html(page: str, *, url: str = "") -> str:
     # Held until the end: lxml makes the object of an element again whenever the last reference to it is gone.
     elements = list(root.iter())
     body, notation = _marked_body(root, page)
-    content, share = main_content(body, is_forum=cache(lambda: _is_forum(source)), has_raw_formulas=notation.in_text)
+    content, share = main_content(body, is_forum=cache(lambda: _is_forum(source)), has_raw_formulas=notation.is_in_text)
     if share < _UNSURE_SHARE and len(page) <= _MAX_SECOND_OPINION_CHARACTERS:
         again = _parse(source)
         other = None if again is None else second_opinion(_marked_body(again, page)[0])
