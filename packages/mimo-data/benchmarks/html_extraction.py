@@ -5,7 +5,8 @@
 CORPUS_FOLDER has `manifest.jsonl` (id, set, kind), `html/<id>.html.gz` and `truth/<id>.json` with any of `text` (the
 main content), `with` and `without` (snippets of it, or of what is not), `formulas` (LaTeX) and `code` (blocks). F1 is
 over bags of words; of snippets the share that is there, and the share that is not; a formula counts when the Markdown
-has it between dollars, spaces and spacing commands aside; a block of code when it is a fenced block, line by line.
+has it between dollars and outside of code, spaces and spacing commands aside; a block of code when it is a fenced
+block, line by line.
 Fails when our own figures fall below the bars of the sets that it knows.
 """
 
@@ -80,7 +81,8 @@ def scores(truth: dict[str, object], markdown: str) -> dict[str, list[float]]:
     plain = bare_text(markdown)
     found["with"] = [float(bare_text(snippet) in plain) for snippet in truth.get("with") or []]
     found["without"] = [float(bare_text(snippet) not in plain) for snippet in truth.get("without") or []]
-    formulas = Counter(bare_formula(match[1] or match[2] or match[3]) for match in SPAN.finditer(markdown))
+    outside = FENCE.sub("", markdown)
+    formulas = Counter(bare_formula(match[1] or match[2] or match[3]) for match in SPAN.finditer(outside))
     wanted = Counter(bare_formula(latex) for latex in truth.get("formulas") or [])
     found["formulas"] = [
         float(number < formulas[latex]) for latex, times in wanted.items() if latex for number in range(times)

@@ -314,7 +314,11 @@ def test_a_heading_in_the_first_row_of_a_table_stands_above_it():
 def test_a_section_named_like_furniture_is_text_and_so_is_a_box_with_a_title():
     section = f"<div class='subsection' id='Menu-selection'><h3>Menu selection</h3>{TEXT}</div>"
     box = "<div class='sidebar'><div class='titlepage'><b>Security</b></div><p>Two rights are relevant.</p></div>"
-    markdown = body(f"<main>{TEXT * 2}{section}{box}<div class='sidebar'><p>Our other sites</p></div></main>")
+    note = "<aside class='margin sidebar'><p class='sidebar-title'></p><p>It need not be unique.</p></aside>"
+    other = "<div class='sidebar'><p>Our other sites</p></div><aside class='sidebar'><p>Our shop</p></aside>"
+    markdown = body(f"<main>{TEXT * 2}{section}{box}{note}{other}</main>")
+    assert "It need not be unique." in markdown
+    assert "Our shop" not in markdown
     assert "### Menu selection" in markdown
     assert "Two rights are relevant." in markdown
     assert "Our other sites" not in markdown
