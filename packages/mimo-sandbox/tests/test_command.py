@@ -45,6 +45,27 @@ def test_judge_prints_the_verdict_as_json(program, capsys):
     assert [row["status"] for row in json.loads(capsys.readouterr().out)["results"]] == ["accepted", "wrong answer"]
 
 
+def test_a_checker_in_python_is_called_when_it_is_a_function_and_run_when_it_is_a_program(program, capsys):
+    (program / "function.py").write_text("def check(input, output, expected):\n    return output == expected + '\\n'")
+    (program / "program.py").write_text(
+        "import sys\nsys.exit(open(sys.argv[2]).read() != open(sys.argv[3]).read() + '\\n')"
+    )
+    command = [
+        "judge",
+        str(program / "add.py"),
+        "--tests",
+        str(program / "tests.jsonl"),
+        "--num-workers",
+        "1",
+        "--json",
+    ]
+
+    for name in ("function.py", "program.py"):
+        assert main([*command, "--checker", str(program / name)]) == 0
+        statuses = [row["status"] for row in json.loads(capsys.readouterr().out)["results"]]
+        assert statuses == ["accepted", "wrong answer"], name
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [

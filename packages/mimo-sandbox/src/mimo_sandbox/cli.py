@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ _COLOURS = {Status.ACCEPTED: 32, Status.SKIPPED: 90, Status.CHECKER_ERROR: 35, S
 _OTHER_COLOUR = 31
 _PROGRESS_S = 1.0
 _MOST_LOAD = 1e15
+_CHECK_FUNCTION = re.compile(r"^def check\(", re.MULTILINE)
+"""In a checker in Python: it is called. Run as a program it would end with 0, and so accept every output."""
 
 
 class _UsageError(Exception):
@@ -129,7 +132,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"{', '.join(COMPARATORS)}, with tolerances as in float:1e-9; or {INTERACTIVE}",
     )
-    judging.add_argument("--checker", type=Path, metavar="FILE", help="a testlib checker or interactor that decides")
+    judging.add_argument(
+        "--checker",
+        type=Path,
+        metavar="FILE",
+        help="decides: a testlib checker or interactor, or a function check(input, output, expected) in Python",
+    )
     judging.add_argument("--stop", choices=get_args(Stop), default="all")
     judging.add_argument("--mode", choices=get_args(Mode), default="fork", help="how Python programs are started")
     judging.add_argument("--json", action="store_true", help="print the verdict as JSON")
@@ -170,6 +178,9 @@ def _parser() -> argparse.ArgumentParser:
 async def _judge(arguments: argparse.Namespace) -> int:
     submission = _read_submission(arguments.file, arguments.language, arguments.entry_point)
     checker = None if arguments.checker is None else _read_submission(arguments.checker, None, None)
+    is_function = checker is not None and checker.language == "python" and _CHECK_FUNCTION.search(checker.source)
+    if checker is not None and is_function and arguments.comparator != INTERACTIVE:
+        checker = dataclasses.replace(checker, entry_point="check")
     try:
         cases = read_cases(arguments.tests)
     except OSError as error:
