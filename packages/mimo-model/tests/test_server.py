@@ -269,7 +269,9 @@ def test_fields_without_effect_on_the_answer_are_accepted(http, extra):
         ({"temperature": "hot"}, 400, "temperature", "expected a number, got a string"),
         ({"temperature": True}, 400, "temperature", "expected a number, got a boolean"),
         ({"temperature": -0.1}, 400, "temperature", "from 0.0 to 2.0"),
+        ({"temperature": 1e-6}, 400, "temperature", "0 for greedy"),
         ({"top_p": 0}, 400, "top_p", "above 0.0 to 1.0"),
+        ({"top_p": 1e-7}, 400, "top_p", "from 1e-6 to 1"),
         ({"top_k": -1}, 400, "top_k", "at least 0"),
         ({"n": 0}, 400, "n", "at least 1"),
         ({"n": 129}, 400, "n", "at most 128"),
@@ -283,6 +285,8 @@ def test_fields_without_effect_on_the_answer_are_accepted(http, extra):
         ({"stream": True, "stream_options": {"x": 1}}, 400, "stream_options.x", "Unknown field"),
         ({"logprobs": True, "top_logprobs": 3}, 400, "top_logprobs", "only the log-probabilities of the sampled"),
         ({"model": "gpt"}, 404, "model", "`gpt` is not served here; this is `tiny`"),
+        ({"model": "\ud800"}, 404, "model", "`\ud800` is not served here"),
+        ({"\ud800": 1}, 400, "\ud800", "Unknown field \ud800"),
         ({"messages": None}, 400, "messages", "missing"),
         ({"messages": []}, 400, "messages", "is empty"),
         ({"messages": ["hi"]}, 400, "messages[0]", "expected an object, got a string"),
@@ -351,6 +355,23 @@ def test_bodies_that_are_not_json_objects_of_a_sane_size_are_refused(http, conte
     answer = http.post("/v1/chat/completions", content=content, headers={"content-type": kind})
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_the_server(drafting_model, tokenizer):
+    app = create_app(Engine(drafting_model, tokenizer, num_drafts=0), tokenizer, model_name="tiny")
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b""}
+    received = iter([{"type": "http.request", "body": b'{"a', "more_body": True}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive():
+        return next(received)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app({**scope, "headers": [(b"content-type", b"application/json")]}, receive, send))
+
+    assert sent[0]["status"] == 499
 
 
 def test_wrong_paths_and_methods_are_errors_in_the_same_format(http):

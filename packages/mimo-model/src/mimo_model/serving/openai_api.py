@@ -218,14 +218,15 @@ def _finish(
     if num_answers > _MAX_CHOICES:
         raise ApiError(f"n: {num_answers} answers in one request; at most {_MAX_CHOICES}.", param="n")
     seed = fields.integer("seed", low=-(2**63))
-    sampling = Sampling(
-        max_tokens=1,
-        temperature=fields.number("temperature", default=DEFAULT_TEMPERATURE, low=0.0, high=2.0),
-        top_p=fields.number("top_p", default=DEFAULT_TOP_P, low=0.0, high=1.0, is_low_allowed=False),
-        top_k=fields.integer("top_k", low=0) or 0,
-        seed=secrets.randbits(62) if seed is None else seed,
-        stop=_stop(fields.take("stop")),
-    )
+    temperature = fields.number("temperature", default=DEFAULT_TEMPERATURE, low=0.0, high=2.0)
+    top_p = fields.number("top_p", default=DEFAULT_TOP_P, low=0.0, high=1.0, is_low_allowed=False)
+    top_k = fields.integer("top_k", low=0) or 0
+    stop = _stop(fields.take("stop"))
+    seed = secrets.randbits(62) if seed is None else seed
+    try:
+        sampling = Sampling(max_tokens=1, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, stop=stop)
+    except ValueError as error:  # so near to 0 that it vanishes in float32
+        raise ApiError(str(error), param=str(error).partition("=")[0]) from None
     stream = fields.boolean("stream", default=False)
     request = ApiRequest(
         kind=kind,

@@ -22,7 +22,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -256,17 +256,20 @@ async def _json(request: Request) -> object:
     """The body of a request, which must be JSON.
 
     Raises:
-        ApiError: it says or is something else, or it is too large.
+        ApiError: it says or is something else, it is too large, or the client left before its end.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         # A page of another origin can send only other types without asking first.
         raise ApiError(f"Content-Type is {kind or 'missing'}: send application/json.", status=415)
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MAX_BODY_BYTES:
-            raise ApiError(f"The body is larger than {_MAX_BODY_BYTES:,} bytes: shorten it.", status=413)
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _MAX_BODY_BYTES:
+                raise ApiError(f"The body is larger than {_MAX_BODY_BYTES:,} bytes: shorten it.", status=413)
+    except ClientDisconnect:
+        raise ApiError("The client left.", status=499) from None
     try:
         found: object = json.loads(body)
     except RecursionError:
@@ -278,7 +281,8 @@ async def _json(request: Request) -> object:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), status_code=error.status)
+    # As ASCII: the message may quote a name of the body's with half of a surrogate pair.
+    return Response(json.dumps(error.body()), status_code=error.status, media_type="application/json")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
