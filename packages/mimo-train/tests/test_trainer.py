@@ -88,6 +88,20 @@ def test_a_gradient_that_is_not_finite_is_an_error_and_moves_nothing():
     assert network.weight.equal(before)
 
 
+@pytest.mark.parametrize("num_rows", [1, 1_000_000])
+def test_on_a_full_disk_the_old_state_stays_and_nothing_of_the_new(num_rows, tmp_path):
+    network = nn.Linear(1, num_rows)
+    trainer = Trainer(network, Optimizer())
+    trainer.save_state(tmp_path, {"step": 1})
+    (tmp_path / "training.pt.tmp").symlink_to("/dev/full")
+
+    with pytest.raises(TrainError, match=r"training.pt.tmp: cannot be written \(No space left on device\)"):
+        trainer.save_state(tmp_path, {"step": 2})
+
+    assert [path.name for path in tmp_path.iterdir()] == ["training.pt"]
+    assert trainer.load_state(tmp_path) == {"step": 1}
+
+
 @pytest.mark.parametrize("num_bytes", [0, 1, 500, -1])
 def test_a_truncated_state_is_an_error(num_bytes, tmp_path):
     trainer = Trainer(model(), Optimizer())

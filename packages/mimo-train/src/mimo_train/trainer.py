@@ -81,6 +81,9 @@ class Trainer:
 
         Args:
             extra: counters, positions, generator states: numbers, strings, lists, dicts and tensors of them.
+
+        Raises:
+            TrainError: it cannot be written; the old one is there.
         """
         state = {
             "parameters": {name: p.detach() for name, p in self._trained.items()},
@@ -91,11 +94,22 @@ class Trainer:
         }
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / (STATE_FILE + ".tmp")
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / STATE_FILE)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder / STATE_FILE)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            # When a write fails, torch.save still tries to end its archive, and fails at that.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise TrainError(
+                f"{temporary}: cannot be written ({cause.strerror}). Free some space, or put right what it is; "
+                "the same command goes on from the last saved state."
+            ) from None
 
     def load_state(self, folder: Path) -> dict[str, object]:
         """Continues from the state in `folder`.
