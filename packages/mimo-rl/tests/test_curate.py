@@ -116,6 +116,29 @@ def test_curation_measures_with_rollouts_and_accounts_for_every_problem(
     assert not (out / "state").exists()
 
 
+def test_a_line_torn_by_a_kill_is_measured_again_however_often_that_happens(
+    tmp_path: Path, math_policy: Path, math_problems: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "curate.toml"
+    recipe.write_text("sequence_length = 32\nnum_rollouts = 4\n")
+    words = ["--model", str(math_policy), "--problems", str(math_problems)]
+    log = tmp_path / "torn.partial" / "state" / "measurements.jsonl"
+    assert main(["curate", str(recipe), str(tmp_path / "whole"), *words]) == 0
+
+    def fail(path: Path, problems: list[CuratedProblem]) -> int:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mimo_rl.curate.write_curated", fail)
+        for num_bytes in (30, -30):
+            assert main(["curate", str(recipe), str(tmp_path / "torn"), *words]) == 1
+            log.write_bytes(log.read_bytes()[:num_bytes])
+    assert main(["curate", str(recipe), str(tmp_path / "torn"), *words]) == 0
+
+    for name in ("problems.jsonl", "drops.jsonl", "measurements.jsonl"):
+        assert (tmp_path / "torn" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.slow
 def test_a_solution_that_fails_its_tests_drops_the_problem(
     tmp_path: Path, code_policy: Path, code_problems: Path

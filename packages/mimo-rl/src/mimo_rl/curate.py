@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -213,10 +214,10 @@ class _Measurements:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = folder / "state" / "measurements.jsonl"
-        # A kill may have torn the last line; it is measured again.
-        lines = self._log.read_bytes().split(b"\n")[:-1] if self._log.exists() else []
-        if lines:
-            self._log.write_bytes(b"".join(line + b"\n" for line in lines))
+        data = self._log.read_bytes() if self._log.exists() else b""
+        *lines, torn = data.split(b"\n")
+        if torn:  # by a kill or a full disk; it is measured again
+            os.truncate(self._log, len(data) - len(torn))
         found = [msgspec.json.decode(line, type=Measurement) for line in lines]
         self.of = {(measurement.model, measurement.problem_id): measurement for measurement in found}
 
