@@ -126,6 +126,18 @@ def test_a_bad_override_is_a_usage_error(folder, capsys, override):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(folder, checkpoint, capsys, monkeypatch):
+    def finish(run, **counts):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mimo_eval.run.Run.finish", finish)
+
+    assert run(folder, checkpoint, "out") == 1
+
+    assert "No space left on device. Nothing was written: put that right" in capsys.readouterr().err
+    assert not list(folder.glob("out*"))
+
+
 def test_a_missing_checkpoint_or_problem_file_is_named(folder, checkpoint, capsys):
     assert run(folder, folder / "nowhere", "out") == 1
     assert "nowhere: no such" in capsys.readouterr().err

@@ -38,9 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         done: int = arguments.action(arguments)
         return done
-    except (EvalError, SandboxUnavailable, OSError) as error:
+    except (EvalError, SandboxUnavailable) as error:
         print(f"mimo-eval: error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
+    except OSError as error:
+        print(
+            f"mimo-eval: error: {error}. Nothing was written: put that right and give the same command again.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("mimo-eval: interrupted; nothing was written.", file=sys.stderr)
         return 130
