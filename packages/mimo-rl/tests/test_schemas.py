@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mimo_rl.curate import Drop, Measurement
+from mimo_rl.curation import Drop, Measurement
 from mimo_rl.problems import CuratedProblem
 from mimo_rl.records import RolloutRecord, StepMetrics
 

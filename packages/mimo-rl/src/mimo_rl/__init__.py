@@ -1,4 +1,4 @@
-"""Reinforcement learning with verifiable rewards (§3.2–3.4): start at `train.py`."""
+"""Reinforcement learning with verifiable rewards (§3.2–3.4): start at `training.py`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mimo_rl.pool import EasyPool
 from mimo_rl.rewards import difficulty_levels, soft_reward, strict_reward
 
 if TYPE_CHECKING:
-    from mimo_rl.curate import curate
+    from mimo_rl.curation import curate
     from mimo_rl.grpo import group_advantages, policy_loss
     from mimo_rl.recipe import CurateRecipe, RLRecipe
-    from mimo_rl.train import train
+    from mimo_rl.training import train
 
 # These load torch, which `mimo-rl --help` must not wait for.
 _EXPORTS = {
     "CurateRecipe": "mimo_rl.recipe",
     "RLRecipe": "mimo_rl.recipe",
-    "curate": "mimo_rl.curate",
+    "curate": "mimo_rl.curation",
     "group_advantages": "mimo_rl.grpo",
     "policy_loss": "mimo_rl.grpo",
-    "train": "mimo_rl.train",
+    "train": "mimo_rl.training",
 }
 
 

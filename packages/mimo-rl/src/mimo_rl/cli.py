@@ -1,4 +1,4 @@
-"""The command `mimo-rl`: parsing here, work in `train.py` and `curate.py`."""
+"""The command `mimo-rl`: parsing here, work in `training.py` and `curation.py`."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.verb == "train":
         recipe = Run.load_recipe(arguments.recipe, RLRecipe, arguments.overrides)
-        from mimo_rl.train import train
+        from mimo_rl.training import train
 
         made = train(recipe, arguments.out, model=arguments.model, problems=arguments.problems)
     else:
         settings = Run.load_recipe(arguments.recipe, CurateRecipe, arguments.overrides)
-        from mimo_rl.curate import curate
+        from mimo_rl.curation import curate
 
         made = curate(settings, arguments.out, models=arguments.model, problems=arguments.problems)
     print(f"{arguments.out}: complete{'' if made else ', reused'}")

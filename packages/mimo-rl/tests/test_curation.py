@@ -11,7 +11,7 @@ import pytest
 
 from mimo_rl import CurateRecipe
 from mimo_rl.cli import main
-from mimo_rl.curate import Drop, Measurement, decide, screen
+from mimo_rl.curation import Drop, Measurement, decide, screen
 from mimo_rl.problems import CuratedProblem, read_curated
 from mimo_sandbox import Case
 
@@ -129,7 +129,7 @@ def test_a_line_torn_by_a_kill_is_measured_again_however_often_that_happens(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mimo_rl.curate.write_curated", fail)
+        patch.setattr("mimo_rl.curation.write_curated", fail)
         for num_bytes in (30, -30):
             assert main(["curate", str(recipe), str(tmp_path / "torn"), *words]) == 1
             log.write_bytes(log.read_bytes()[:num_bytes])
