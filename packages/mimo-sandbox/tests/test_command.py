@@ -45,6 +45,18 @@ def test_judge_prints_the_verdict_as_json(program, capsys):
     assert [row["status"] for row in json.loads(capsys.readouterr().out)["results"]] == ["accepted", "wrong answer"]
 
 
+def test_a_reader_that_wants_no_more_of_the_table_ends_the_command_quietly(program):
+    code = "import sys; from mimo_sandbox.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = ["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl"), "--num-workers", "1"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    running.stdout.close()
+
+    assert (running.stderr.read(), running.wait()) == ("", 0)
+    running.stderr.close()
+
+
 def test_a_checker_in_python_is_called_when_it_is_a_function_and_run_when_it_is_a_program(program, capsys):
     (program / "function.py").write_text("def check(input, output, expected):\n    return output == expected + '\\n'")
     (program / "program.py").write_text(
@@ -80,11 +92,13 @@ def test_a_checker_in_python_is_called_when_it_is_a_function_and_run_when_it_is_
         (["--tests", "{}/nothing.jsonl"], 1, "nothing.jsonl"),
         (["--tests", "{}/add.py"], 1, "add.py:1: not a case"),
         (["--tests", "{}/empty.jsonl"], 1, "holds no cases"),
+        (["--tests", "{}/call.jsonl", "--entry-point", "f"], 1, "call.jsonl:1: not a case (arguments: expected"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(program, capsys, change, code, message):
     (program / "empty.jsonl").write_text("\n")
     (program / "binary.jsonl").write_bytes(b"\xff\x00")
+    (program / "call.jsonl").write_text('{"id": "1", "arguments": "5", "expected": "5"}')
     command = ["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl")]
 
     assert main([*command, *(part.format(program) for part in change)]) == code

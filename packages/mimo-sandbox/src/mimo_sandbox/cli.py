@@ -91,7 +91,10 @@ def read_cases(path: Path) -> list[Case]:
         if not line.strip():
             continue
         try:
-            cases.append(read_record(Case, json.loads(line)))
+            case = read_record(Case, json.loads(line))
+            if case.arguments is not None and not isinstance(json.loads(case.arguments), list | dict):
+                raise ValueError("arguments: expected the JSON of an array or an object")
+            cases.append(case)
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path}:{number}: not a case ({error}). Expected "
@@ -206,7 +209,7 @@ async def _judge(arguments: argparse.Namespace) -> int:
     finally:
         progress.end()
     verdict = Verdict(tuple(results))
-    print(verdict.to_json() if arguments.json else _table(verdict, sandbox, in_colour=_is_colourful()))
+    _print(verdict.to_json() if arguments.json else _table(verdict, sandbox, in_colour=_is_colourful()))
     return 0
 
 
@@ -306,6 +309,15 @@ class _Progress:
     def end(self) -> None:
         if self._is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _print(text: str) -> None:
+    """Prints a long text, of which a reader such as `head` may want only the beginning."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python must not try to flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_colourful() -> bool:
