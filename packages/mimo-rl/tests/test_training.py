@@ -212,6 +212,26 @@ def killed_and_resumed(words: list[str], out: Path, *, after_step: int) -> None:
     subprocess.run(run, env=environment, check=True, capture_output=True)
 
 
+def test_a_kill_while_the_checkpoint_is_written_leaves_nothing_beside_the_run(
+    recipe: Path, tmp_path: Path, math_policy: Path, math_problems: Path
+) -> None:
+    words = command(recipe, tmp_path / "runs" / "rl", math_policy, math_problems, "num_steps=1")
+    code = """
+import os, signal, sys
+import mimo_model.checkpoint
+from mimo_rl.cli import main
+mimo_model.checkpoint.write_checkpoint = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+main(sys.argv[1:])
+"""
+    killed = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    assert main(words) == 0
+
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["rl"]
+    assert not list((tmp_path / "runs" / "rl").glob("*.tmp"))
+
+
 def assert_same_run(first: Path, second: Path) -> None:
     # Not as bytes: pytest would spend minutes on showing where two files differ.
     assert filecmp.cmp(first / "model.safetensors", second / "model.safetensors", shallow=False)
