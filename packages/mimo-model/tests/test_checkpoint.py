@@ -397,6 +397,26 @@ def test_a_disk_that_is_full_leaves_what_was_there(checkpoint, tokenizer, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == (["run"] if exists else [])
 
 
+def test_what_a_killed_save_left_goes_with_the_next_one_and_what_another_writes_stays(checkpoint, tokenizer, tmp_path):
+    code = (
+        "import os, signal, sys, mimo_model.checkpoint as checkpoint\n"
+        "from pathlib import Path\n"
+        "with checkpoint.replaced_folder(Path(sys.argv[1])) as staging:\n"
+        "    (staging / 'model.safetensors').write_bytes(bytes(1000))\n"
+        "    print(staging, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writing:
+        staging = Path(writing.stdout.readline().strip())
+        save_model(load_model(checkpoint), tokenizer, tmp_path / "out")
+        assert (staging / "model.safetensors").exists()
+        writing.kill()
+    assert staging.exists()
+    save_model(load_model(checkpoint), tokenizer, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_padded_ids_are_suppressed_in_a_folder_that_does_not_list_them(broken):
     (broken / "generation_config.json").unlink()
     assert load_model(broken).generation_config.suppress_tokens == list(range(261, 272))

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -147,9 +149,16 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     Raises:
         ModelError: it cannot be written; what was there is untouched.
     """
+    prefix = f".{folder.name}.saving-"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        for path in folder.parent.iterdir():
+            if path.name.startswith(prefix) and (lock := _lock(path)) is not None:
+                # Of a process that was killed: whoever writes holds the lock.
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
+        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+        lock = _lock(staging)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error.strerror}). Choose another folder.") from None
     try:
@@ -173,6 +182,22 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         raise ModelError(f"{folder}: cannot be written ({error}). Free some space, or choose another folder.") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock until it is closed or the process ends; None if it cannot be had."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def replicate_mtp(model: MiMoForCausalLM, num_layers: int) -> MiMoForCausalLM:
