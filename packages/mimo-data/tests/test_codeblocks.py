@@ -278,6 +278,7 @@ def test_how_a_function_is_declared_is_code():
         ),
         ("<div class='text source-text'><pre>output</pre></div>", ""),
         ("<div class='highlight highlight-source-js notranslate'><pre>let x</pre></div>", "js"),
+        ("<div class='org-src-container'><pre class='src src-c'>int x;</pre></div>", "c"),
         ("<pre class='shiki' language='js'><code language='js'>let x</code></pre>", "js"),
         ("<pre class='syntaxhighlighter-pre' data-syntaxhighlighter-params='brush: js; gutter: false'>let</pre>", "js"),
     ],

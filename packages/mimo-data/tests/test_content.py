@@ -389,7 +389,13 @@ def test_captions_stay_beside_formulas_that_stand_between_delimiters():
 
 
 @pytest.mark.parametrize(
-    "kind", ["<section id={}>", "<div class='section' id={}>", "<div class='section level2' id={}>"]
+    "kind",
+    [
+        "<section id={}>",
+        "<div class='section' id={}>",
+        "<div class='section level2' id={}>",
+        "<div class='outline-2' id={}>",
+    ],
 )
 def test_the_longest_section_of_a_text_is_not_all_of_it(kind):
     end = "</section>" if "<section" in kind else "</div>"
@@ -448,3 +454,11 @@ def test_headings_in_a_manual_are_not_those_around_an_article():
     assert "| **Comment** | x |" in manual
     links = "".join(f"<li><a href='/{name}'>Post {name}</a></li>" for name in ("one", "two", "three"))
     assert "Tags" not in body(f"<main>{TEXT}<div><h3>Tags</h3><ul>{links}</ul></div></main>")
+
+
+def test_an_id_made_from_a_title_is_no_name_of_furniture():
+    related = (
+        f"<div id='outline-container-related' class='outline-2'><h2 id='related'>Related concepts</h2>{TEXT}</div>"
+    )
+    other = f"<div id='outline-container-code' class='outline-2'><h2>Code</h2>{TEXT}</div>"
+    assert "## Related concepts\n\n0." in body(f"<div id='content'><h1>Sockets</h1>{other}{related}</div>")

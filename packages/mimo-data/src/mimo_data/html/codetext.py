@@ -30,7 +30,7 @@ _LINE = re.compile(
 )
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language|lang|highlight-source|highlight|hl|source|brush|sourceCode|src|data\stype|ltx_lst_language)"
-    r"[-:_ ]+(?!highlight-|language-|lang-|source-|hl-)([A-Za-z][\w+#.-]*)",
+    r"[-:_ ]+(?!highlight-|language-|lang-|source-|src-|hl-)([A-Za-z][\w+#.-]*)",
     re.IGNORECASE,
 )
 # Confluence.

@@ -5,7 +5,6 @@ A thread is rebuilt from its posts instead (`forum.py`). A formula or a code blo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from lxml import etree, html
@@ -15,6 +14,7 @@ from mimo_data.html.formulas import FORMULA_TAG
 from mimo_data.html.forum import comments_below_article, find_posts, is_thread, thread, with_holders
 from mimo_data.html.furniture import remove_furniture
 from mimo_data.html.leads import remove_led_away
+from mimo_data.html.names import says_section
 from mimo_data.html.outline import Outline
 
 # From the attributes to their elements: asking each element for its attributes takes twenty times as long.
@@ -33,7 +33,6 @@ _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
 _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
-_SECTION = re.compile(r"(?:^|\s)(?:section|level\d)(?:$|\s)")
 # A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
 _MIN_PROSE_AROUND = 0.1
 
@@ -129,7 +128,11 @@ def _is_part_of_a_text(part: html.HtmlElement, siblings: list[html.HtmlElement],
 
 
 def _is_section(element: html.HtmlElement) -> bool:
-    if not element.get("id") or not (element.tag == "section" or _SECTION.search(element.get("class") or "")):
+    names = element.get("class") or ""
+    if element.tag == "section" or "section" in names.split():
+        if not element.get("id"):
+            return False
+    elif not says_section(names):
         return False
     # Below its further names.
     first = next((child for child in element if child.tag != "span"), None)

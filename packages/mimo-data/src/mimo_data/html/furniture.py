@@ -22,6 +22,7 @@ from mimo_data.html.names import (
     says_consent,
     says_content,
     says_furniture_tag,
+    says_section,
     says_small_part,
 )
 from mimo_data.html.outline import Outline
@@ -66,9 +67,6 @@ _OF_A_HEADING = re.compile(r"(?<!\S)(?!toc[-_]?(?:title|head))\S*(?:toc[-_]|[-_]
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title, or is the name of what is described.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
-_SECTION = re.compile(
-    r"(?:^|\s)(?:(?:sub)*section|chapter|appendix|(?:ref)?sect\d|[a-z]+-level-extent)(?:$|\s)", re.IGNORECASE
-)
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
@@ -178,7 +176,7 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None and not _is_title_block(element, outline)
     names = element.get("class") or "" if "class" in attributes else ""
-    if "id" in attributes and tag not in _TITLED_TAGS and not _SECTION.search(names):
+    if "id" in attributes and tag not in _TITLED_TAGS and not says_section(names):
         names = f"{names} {element.get('id')}"
     if tag in _HEADINGS:
         names = _OF_A_HEADING.sub("", names)

@@ -70,6 +70,12 @@ _STATE = re.compile(
 _KEPT = _a_part(
     r"content|article|main|body|post-?body|entry|message|admonition|note|footnotes?|callout|warning|tip",
 )
+# Of a text, as DocBook, AsciiDoc, Texinfo, Org, Pandoc and LaTeXML call it; its id is made from the words of its title.
+_SECTION = re.compile(
+    r"(?:^|\s)(?:(?:sub)*section|chapter|appendix|(?:ref)?sect\d|[a-z]+-level-extent|outline-(?:text-)?\d|level\d|"
+    r"ltx_(?:sub)*section)(?:$|\s)",
+    re.IGNORECASE,
+)
 _CONSENT = re.compile(
     r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent|cmplz|borlabs|"
     r"moove[_-]gdpr|cli-modal|clisettings|cookie-?(?:law|notice|consent|banner|bar|settings|policy|info|popup|message))",
@@ -131,6 +137,10 @@ def named(names: str) -> Named:
 
 def says_content(names: str) -> bool:
     return _KEPT.search(names) is not None
+
+
+def says_section(names: str) -> bool:
+    return _SECTION.search(names) is not None
 
 
 def says_small_part(names: str) -> bool:
