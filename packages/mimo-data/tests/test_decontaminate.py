@@ -70,6 +70,7 @@ def test_words_know_their_places_in_the_text():
     assert list(zip(words.starts.tolist(), words.ends.tolist(), strict=True)) == [(0, 2), (4, 10), (11, 12), (12, 13)]
 
 
+@settings(deadline=None)  # The first call loads compiled code.
 @given(st.text(max_size=200))
 def test_any_text_has_words_within_it(text):
     data = text.encode(errors="replace")
