@@ -144,6 +144,9 @@ class _Writer:
 
     def _inner(self, element: etree._Element, depth: int) -> list[str]:
         """The blocks of an element's children."""
+        text = element.text
+        if (not text or text.isspace()) and not len(element):
+            return []
         writer = _Writer(self._page)
         writer._children(element, depth + 2)
         writer._flush()
