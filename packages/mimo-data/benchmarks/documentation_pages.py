@@ -113,7 +113,8 @@ def truth(data: bytes) -> dict[str, list[str]]:
         for block in root.xpath("//div[@class='fragment']")
     ]
     return {
-        "code": [text.replace("\u200b", "") for text in listings],
+        # Not the numbers beside a listing.
+        "code": [text.replace("\u200b", "") for text in listings if not re.fullmatch(r"[\d\s]+", text)],
         "formulas": formulas(root),
         "with": passages(max(root.xpath(MAIN), key=lambda part: len(part.text_content()), default=root)),
     }
