@@ -570,6 +570,7 @@ HOSTILE = {
     "dollars": "<p>" + "$" * 300_000,
     "amounts": "<p>" + "$1 " * 100_000,
     "opened parentheses": "<p>" + r"\(" * 200_000,
+    "opened parentheses after a dollar": "<p>$" + r"\(x" * 200_000,
     "opened brackets": "<p>" + r"\[" * 200_000,
     "opened environments": "<p>" + r"\begin{align}" * 20_000,
     "opened tags": "<p>" + "[tex]" * 50_000,

@@ -89,7 +89,7 @@ _RAW_FORMULAS = (
     re.compile(r"\\begin\{(?:equation|align|gather|eqnarray|multline)"),
     re.compile(r"\$[^$'\"<>]{0,200}(?:\\[A-Za-z]|[\^_]\{?\w)[^$'\"<>]{0,200}\$"),
 )
-_ROUND = re.compile(r"(?<!\\)\\\((.*?)(?<!\\)\\\)", re.DOTALL)
+_ROUND = re.compile(r"((?<!\\)\\[()])")
 _GROUPS = re.compile(r"\$\\(?:begin|end)group\$")
 # Signs that only mathematics has, and what may look like it in any text.
 _STRONG = re.compile(r"\\[A-Za-z]|\\[{},;|]|[\^_=<>≤≥≠∈→±×]|\{.*\}", re.DOTALL)
@@ -134,10 +134,12 @@ def _as_in_the_source(text: str) -> str:
 
     To the paragraph's end it takes formulas for text and text for formulas.
     """
-    if any("$" in formula for formula in _ROUND.findall(text)):
-        return text
-    source = _ROUND.sub(r"$\1$", text)
-    return source if source.count("$") % 2 == 0 else text
+    pieces = _ROUND.split(text)
+    # Text and formulas in turn, between delimiters that open and close in turn.
+    source = "$".join(pieces[::2])
+    num_formulas = len(pieces) // 4
+    is_paired = pieces[1::2] == ["\\(", "\\)"] * num_formulas and not any("$" in formula for formula in pieces[2::4])
+    return source if is_paired and source.count("$") % 2 == 0 else text
 
 
 @lru_cache
