@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -73,26 +74,46 @@ def require_apart(out: Path, inputs: Mapping[str, Path]) -> None:
 
 @contextmanager
 def new_folder(out: Path, made_by: Header) -> Iterator[Path]:
-    """A folder to fill, which gets the name `out`, and a `run.json`, when the block succeeds."""
+    """A folder to fill, which gets the name `out`, and a `run.json`, when the block succeeds.
+
+    Raises:
+        ModelError: it cannot be written, or another process is writing it.
+    """
     partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with _named_if_unwritable(out):
-        partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-        (partial / "run.json").write_text(json.dumps(made_by, indent=1) + "\n")
-        partial.rename(out)
-    finally:
+    with _only_writer(out):
         shutil.rmtree(partial, ignore_errors=True)
+        try:
+            yield partial
+            (partial / "run.json").write_text(json.dumps(made_by, indent=1) + "\n")
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(out: Path, made_by: Header, result: Mapping[str, object]) -> None:
     """Writes header and result to `out` in one step."""
     partial = out.with_name(out.name + ".partial")
-    with _named_if_unwritable(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with _only_writer(out), _named_if_unwritable(out):
         partial.write_text(json.dumps({**made_by, **result}, indent=1) + "\n")
         partial.rename(out)
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Holds a lock beside `out`, whose file goes with it."""
+    path = out.with_name(f".{out.name}.lock")
+    with _named_if_unwritable(out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelError(f"{out}: another process is writing it. Wait for it, or choose another output.") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
