@@ -439,10 +439,10 @@ def test_words_of_a_sentence_stay_whatever_they_say_or_are_called(sentence):
 
 def test_what_stands_at_the_end_of_a_line_or_is_not_shown_is_no_word_of_it():
     more = "<p>Makes a copy from <code>source</code>. <a href='/clone'>Read more</a></p>"
-    unseen = "<p>The cat <span class='sr-only'>opens in a new window</span> sat.</p>"
+    unseen = "<p>The cat <span class='sr-only'>opens in a new window</span> sat <span class='ad'>Buy!</span> down.</p>"
     markdown = body(f"<main>{TEXT}{more}{unseen}{TEXT}</main>")
     assert "Makes a copy from `source`.\n" in markdown
-    assert "The cat sat." in markdown
+    assert "The cat sat down." in markdown
 
 
 def test_headings_in_a_manual_are_not_those_around_an_article():

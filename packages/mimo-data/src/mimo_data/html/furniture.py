@@ -52,9 +52,10 @@ _MAX_SHARE_OF_CONSENT = 0.99
 _MAX_SHARE_OF_MARKED = 0.2
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
-# Not shown in the line where it stands, or a line of its own.
+# Not shown in the line where it stands, a line of its own, or nothing that its author wrote.
 _UNSEEN = re.compile(
-    r"sr-only|screen-?reader|visually-?hidden|tool-?tip[-_]*(?:text|content|body|inner|box)|headerlink|hidden|popover|noprint|\bnav",
+    r"sr-only|screen-?reader|visually-?hidden|tool-?tip[-_]*(?:text|content|body|inner|box)|headerlink|hidden|popover|noprint|\bnav|"
+    r"\bads?\b|advert",
     re.IGNORECASE,
 )
 # A figure that the text can name belongs to it.
