@@ -28,6 +28,7 @@ BREAKS = CODE.replace(" ", "&nbsp;").replace("\n", "<br>\n")
 
 LAYOUTS = {
     "plain": f"<pre><code class='language-python'>{CODE}</code></pre>",
+    "distill": f"<d-code block language='python'>{CODE}</d-code>",
     "SyntaxHighlighter source": f"<pre class='brush: python'>{CODE}\n</pre>",
     "Sphinx": f"<div class='highlight-python'><div class='highlight'><pre><span></span>{CODE}</pre></div></div>",
     "Pygments tokens": (

@@ -130,6 +130,7 @@ INLINE = {
     "Codeforces's HTML formula": "<span class='tex-span'><i>x</i><sup>2</sup></span>",
     "AtCoder": r"<var>x^{2}</var>",
     "distill": "<d-math>x^2</d-math>",
+    "distill, 2016": "<dt-math>x^2</dt-math>",
     "WordPress's KaTeX": "<span class='wp-katex-eq' data-display='false'>x^2</span>",
     "Quill, drawn by itself": "<span class='ql-formula' data-value='x^2'><span>x2</span></span>",
     "Quill": f"<span class='ql-formula' data-value='x^2'><span class='katex'>{MATHML}</span></span>",

@@ -33,6 +33,9 @@ def tidy_frames(root: etree._Element) -> None:
     for area in list(root.iter("textarea")):
         if area.get("name") == "code":
             area.tag = "pre"
+    # Distill's articles.
+    for code in root.iter("d-code", "dt-code"):
+        code.tag = "code" if code.get("block") is None else "pre"
     # HeVeA's listings: its style sheet keeps the spaces.
     for table in root.iter("table"):
         if table.get("class") == "lstframe":

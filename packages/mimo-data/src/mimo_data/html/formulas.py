@@ -420,7 +420,8 @@ _TAG_RULES: dict[str, _Rule] = {
     "img": _image,
     "svg": _svg,
     "mjx-assistive-mml": _repeated,
-    **dict.fromkeys(("d-math", "math-field", "tex", "latex", "la-tex", "tex-math", "math-inline", "math-block"), _raw),
+    **dict.fromkeys(("d-math", "dt-math", "math-field", "tex", "latex", "la-tex", "tex-math"), _raw),
+    **dict.fromkeys(("math-inline", "math-block"), _raw),
 }
 _CLASS_RULES: dict[str, _Rule] = {
     **dict.fromkeys(("katex-display", "katex", "katex-mathml"), _katex),
