@@ -462,3 +462,9 @@ def test_an_id_made_from_a_title_is_no_name_of_furniture():
     )
     other = f"<div id='outline-container-code' class='outline-2'><h2>Code</h2>{TEXT}</div>"
     assert "## Related concepts\n\n0." in body(f"<div id='content'><h1>Sockets</h1>{other}{related}</div>")
+
+
+def test_text_of_another_line_is_no_part_of_the_sentence():
+    table = "<table><tr><td>a<td>b<tr><td>c<td>d</table>"
+    assert "Related" not in body(f"<main>{TEXT * 2}<div>As above.{table}<b>Related</b></div></main>")
+    assert "see **tags** below" in body(f"<main>{TEXT * 2}<div>{table}see <b>tags</b> below</div></main>")

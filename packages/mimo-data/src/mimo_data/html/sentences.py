@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
+from itertools import islice
 
 from lxml import html
 
@@ -10,22 +10,31 @@ INLINE_TAGS = frozenset([
     "a", "abbr", "b", "cite", "code", "dfn", "em", "font", "i", "img", "kbd", "mark", "q", "samp", "small", "span",
     "strong", "sub", "sup", "tt", "u", "var",
 ])  # fmt: skip
+_MAX_PIECES = 20
 
 
 def words_before(element: html.HtmlElement) -> str:
     """The nearest text before an inline element in its line."""
-    before = takewhile(_is_inline, element.itersiblings(preceding=True))
-    pieces = (sibling.tail if (sibling.tail or "").strip() else "".join(sibling.itertext()) for sibling in before)
-    return next(filter(str.strip, pieces), element.getparent().text or "").rstrip()
+    for sibling in element.itersiblings(preceding=True):
+        if words := (sibling.tail or "").rstrip():
+            return words
+        if sibling.tag not in INLINE_TAGS:
+            return ""
+        if words := _words(sibling).rstrip():
+            return words
+    return (element.getparent().text or "").rstrip()
 
 
 def goes_on(element: html.HtmlElement) -> bool:
     """Whether the line has text outside of links after an inline element."""
-    after = takewhile(_is_inline, element.itersiblings())
-    return bool((element.tail or "").strip()) or any(
-        (sibling.tail or "").strip() or (sibling.tag != "a" and "".join(sibling.itertext()).strip())
-        for sibling in after
-    )
+    if (element.tail or "").strip():
+        return True
+    for sibling in element.itersiblings():
+        if sibling.tag not in INLINE_TAGS:
+            return False
+        if (sibling.tag != "a" and _words(sibling).strip()) or (sibling.tail or "").strip():
+            return True
+    return False
 
 
 def ends_a_sentence(text: str) -> bool:
@@ -40,5 +49,6 @@ def is_in_a_sentence(element: html.HtmlElement) -> bool:
     return bool(before) and not ends_a_sentence(before)
 
 
-def _is_inline(element: html.HtmlElement) -> bool:
-    return element.tag in INLINE_TAGS
+def _words(element: html.HtmlElement) -> str:
+    """The beginning of its text: some pages stand in one inline element."""
+    return "".join(islice(element.itertext(), _MAX_PIECES))
