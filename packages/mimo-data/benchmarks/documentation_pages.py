@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import random
 import re
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+from html_corpus import Page, write_corpus
 from lxml import etree, html
 
 from mimo_data.latex import without_split
@@ -64,20 +64,15 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--pages", type=int, default=40, metavar="N", help="of each package at most")
     arguments = parser.parse_args()
-    for folder in ("html", "truth"):
-        (arguments.corpus / folder).mkdir(parents=True, exist_ok=True)
-    numbers: Counter[str] = Counter()
-    with (arguments.corpus / "manifest.jsonl").open("w") as manifest:
-        for package in sorted(arguments.packages.iterdir()):
-            for path in sample(package, arguments.pages):
-                data = path.read_bytes()
-                data = gzip.decompress(data) if path.suffix == ".gz" else data
-                group = generator(data)
-                name = re.sub(r"\W+", "-", f"{group}-{numbers[group]:04}")
-                numbers[group] += 1
-                (arguments.corpus / "html" / f"{name}.html.gz").write_bytes(gzip.compress(data))
-                (arguments.corpus / "truth" / f"{name}.json").write_text(json.dumps(truth(data)))
-                manifest.write(json.dumps({"id": name, "set": group, "kind": package.name}) + "\n")
+    write_corpus(arguments.corpus, pages(arguments.packages, arguments.pages))
+
+
+def pages(packages: Path, most: int) -> Iterator[Page]:
+    for package in sorted(packages.iterdir()):
+        for path in sample(package, most):
+            data = path.read_bytes()
+            data = gzip.decompress(data) if path.suffix == ".gz" else data
+            yield Page(generator(data), package.name, data, truth(data))
 
 
 def sample(package: Path, number: int) -> list[Path]:

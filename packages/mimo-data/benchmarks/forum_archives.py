@@ -11,13 +11,14 @@ text: `text` is all of them, quotations aside, and `with` the beginning of each 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import random
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from html_corpus import Page, write_corpus
 from lxml import html
 
 
@@ -64,22 +65,17 @@ def main() -> None:
     parser.add_argument("--archive", nargs=2, action="append", required=True, metavar=("LAYOUT", "FOLDER"))
     parser.add_argument("--pages", type=int, default=200, metavar="N", help="of each archive at most")
     arguments = parser.parse_args()
-    for folder in ("html", "truth"):
-        (arguments.corpus / folder).mkdir(parents=True, exist_ok=True)
-    with (arguments.corpus / "manifest.jsonl").open("w") as manifest:
-        for name, folder in arguments.archive:
-            paths = sorted(path for path in Path(folder).rglob("*.html") if path.is_file())
-            random.Random(0).shuffle(paths)
-            number = 0
-            for path in paths:
-                data = path.read_bytes()
-                if number == arguments.pages or not (posts := read_posts(data, LAYOUTS[name])):
-                    continue
-                identifier = f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{number:04}"
-                number += 1
-                (arguments.corpus / "html" / f"{identifier}.html.gz").write_bytes(gzip.compress(data))
-                (arguments.corpus / "truth" / f"{identifier}.json").write_text(json.dumps(truth(posts)))
-                manifest.write(json.dumps({"id": identifier, "set": name, "kind": "forum"}) + "\n")
+    archives = (islice(pages(name, Path(folder)), arguments.pages) for name, folder in arguments.archive)
+    write_corpus(arguments.corpus, chain.from_iterable(archives))
+
+
+def pages(name: str, archive: Path) -> Iterator[Page]:
+    paths = sorted(path for path in archive.rglob("*.html") if path.is_file())
+    random.Random(0).shuffle(paths)
+    for path in paths:
+        data = path.read_bytes()
+        if posts := read_posts(data, LAYOUTS[name]):
+            yield Page(name, "forum", data, truth(posts))
 
 
 def read_posts(data: bytes, layout: Layout) -> list[tuple[str, str]]:

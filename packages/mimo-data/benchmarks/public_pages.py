@@ -13,24 +13,19 @@ import argparse
 import gzip
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
+from html_corpus import Page, write_corpus
 from lxml import html
 
 BLOCKS = ("p", "div", "li", "h1", "h2", "h3", "td", "br", "figcaption", "pre")
 
 
-class Page(NamedTuple):
-    group: str
-    data: bytes
-    truth: dict[str, object]
-
-
 def scrapinghub(clone: Path) -> Iterator[Page]:
     for name, record in json.loads((clone / "ground-truth.json").read_text()).items():
         data = gzip.decompress((clone / "html" / f"{name}.html.gz").read_bytes())
-        yield Page("scrapinghub", data, {"text": record["articleBody"], "with": []})
+        yield Page("scrapinghub", "article", data, {"text": record["articleBody"], "with": []})
 
 
 def readability(clone: Path) -> Iterator[Page]:
@@ -38,14 +33,16 @@ def readability(clone: Path) -> Iterator[Page]:
         expected = html.fromstring((folder / "expected.html").read_text() or "<p></p>")
         for element in expected.iter(*BLOCKS):
             element.tail = f" {element.tail or ''}"
-        yield Page("readability", (folder / "source.html").read_bytes(), {"text": expected.text_content(), "with": []})
+        truth = {"text": expected.text_content(), "with": []}
+        yield Page("readability", "article", (folder / "source.html").read_bytes(), truth)
 
 
 def trafilatura(clone: Path) -> Iterator[Page]:
     for record in json.loads((clone / "tests" / "evaldata.json").read_text()).values():
         found = [path for folder in ("eval", "cache") if (path := clone / "tests" / folder / record["file"]).exists()]
         for path in found[:1]:
-            yield Page("trafilatura", path.read_bytes(), {"with": record["with"], "without": record["without"]})
+            truth = {"with": record["with"], "without": record["without"]}
+            yield Page("trafilatura", "article", path.read_bytes(), truth)
 
 
 def main() -> None:
@@ -55,16 +52,8 @@ def main() -> None:
     for reader in readers:
         parser.add_argument(f"--{reader.__name__}", type=Path, metavar="CLONE")
     arguments = parser.parse_args()
-    for folder in ("html", "truth"):
-        (arguments.corpus / folder).mkdir(parents=True, exist_ok=True)
-    with (arguments.corpus / "manifest.jsonl").open("w") as manifest:
-        for reader in readers:
-            clone = getattr(arguments, reader.__name__)
-            for number, page in enumerate(reader(clone) if clone else ()):
-                name = f"{page.group}-{number:04}"
-                (arguments.corpus / "html" / f"{name}.html.gz").write_bytes(gzip.compress(page.data))
-                (arguments.corpus / "truth" / f"{name}.json").write_text(json.dumps(page.truth))
-                manifest.write(json.dumps({"id": name, "set": page.group, "kind": "article"}) + "\n")
+    clones = {reader: getattr(arguments, reader.__name__) for reader in readers}
+    write_corpus(arguments.corpus, chain.from_iterable(reader(clone) for reader, clone in clones.items() if clone))
 
 
 main()

@@ -12,13 +12,14 @@ formulas between dollars, in environments and in MyST's directives; fenced code 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import random
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from html import unescape
 from pathlib import Path
+
+from html_corpus import Page, write_corpus
 
 # The first whose mark a page has.
 GENERATORS = {
@@ -54,18 +55,14 @@ def main() -> None:
     parser.add_argument("--repositories", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--pages", type=int, default=40, metavar="N", help="of each repository at most")
     arguments = parser.parse_args()
-    for folder in ("html", "truth"):
-        (arguments.corpus / folder).mkdir(parents=True, exist_ok=True)
-    numbers: Counter[str] = Counter()
-    with (arguments.corpus / "manifest.jsonl").open("w") as manifest:
-        for repository in sorted(arguments.repositories.iterdir()):
-            for data, found in pairs(repository, arguments.pages):
-                group = generator(data)
-                name = re.sub(r"\W+", "-", f"{group}-{numbers[group]:04}")
-                numbers[group] += 1
-                (arguments.corpus / "html" / f"{name}.html.gz").write_bytes(gzip.compress(data))
-                (arguments.corpus / "truth" / f"{name}.json").write_text(json.dumps(found))
-                manifest.write(json.dumps({"id": name, "set": group, "kind": repository.name}) + "\n")
+    write_corpus(
+        arguments.corpus,
+        (
+            Page(generator(data), repository.name, data, found)
+            for repository in sorted(arguments.repositories.iterdir())
+            for data, found in pairs(repository, arguments.pages)
+        ),
+    )
 
 
 def generator(data: bytes) -> str:
