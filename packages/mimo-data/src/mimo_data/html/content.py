@@ -15,7 +15,7 @@ from mimo_data.html.forum import comments_below_article, find_posts, is_thread, 
 from mimo_data.html.furniture import remove_furniture
 from mimo_data.html.leads import remove_led_away
 from mimo_data.html.names import says_section
-from mimo_data.html.outline import Outline
+from mimo_data.html.outline import HEADING_TAGS, Outline
 
 # From the attributes to their elements: asking each element for its attributes takes twenty times as long.
 _WITH_ITEMPROP, _WITH_ROLE, _WITH_ID = (etree.XPath(f"descendant::*/@{name}/..") for name in ("itemprop", "role", "id"))
@@ -32,7 +32,6 @@ _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
-_HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 # A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
 _MIN_PROSE_AROUND = 0.1
 
@@ -136,7 +135,7 @@ def _is_section(element: html.HtmlElement) -> bool:
         return False
     # Below its further names.
     first = next((child for child in element if child.tag != "span"), None)
-    return first is not None and first.tag in _HEADINGS
+    return first is not None and first.tag in HEADING_TAGS
 
 
 def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:

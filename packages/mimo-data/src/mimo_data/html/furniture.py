@@ -25,7 +25,7 @@ from mimo_data.html.names import (
     says_section,
     says_small_part,
 )
-from mimo_data.html.outline import Outline
+from mimo_data.html.outline import HEADING_TAGS, Outline
 from mimo_data.html.sentences import is_in_a_sentence
 
 _DROPPED_TAGS = frozenset([
@@ -70,8 +70,7 @@ _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
-_HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
-_DECLARING_TAGS = _HEADINGS | {"dt"}
+_DECLARING_TAGS = HEADING_TAGS | {"dt"}
 _MAX_TITLE_BLOCK_CHARACTERS = 500
 _MAX_SHARE_OF_LINKS = 0.2
 # A longer button was never closed and swallows the page.
@@ -179,7 +178,7 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     names = element.get("class") or "" if "class" in attributes else ""
     if "id" in attributes and tag not in _TITLED_TAGS and not says_section(names):
         names = f"{names} {element.get('id')}"
-    if tag in _HEADINGS:
+    if tag in HEADING_TAGS:
         names = _OF_A_HEADING.sub("", names)
     if tag == "details" and 2 * outline.links(element) <= outline.text(element):
         # Sphinx's answers and hints, to be opened by the reader.
@@ -227,7 +226,7 @@ def _is_title_block(header: html.HtmlElement, outline: Outline) -> bool:
 def _is_title(element: html.HtmlElement, outline: Outline) -> bool:
     """What a heading says, in a link back to the table of contents."""
     parent = element.getparent()
-    return parent is not None and parent.tag in _HEADINGS and 2 * outline.text(element) > outline.text(parent)
+    return parent is not None and parent.tag in HEADING_TAGS and 2 * outline.text(element) > outline.text(parent)
 
 
 def _is_titled_box(element: html.HtmlElement) -> bool:
@@ -254,7 +253,7 @@ def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
     # The words of an id may come from the text.
     return (
         says_small_part(element.get("class") or "")
-        and element.tag not in _HEADINGS
+        and element.tag not in HEADING_TAGS
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)
         and next(element.iter("h1", "h2", "h3"), None) is None

@@ -10,6 +10,8 @@ from lxml import etree, html
 from mimo_data.html.codeblocks import CODE_TAG
 from mimo_data.html.formulas import FORMULA_TAG
 
+HEADING_TAGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+
 
 class Outline:
     """Sums over the subtrees of a page.
