@@ -19,8 +19,12 @@ def program(tmp_path, monkeypatch):
     return tmp_path
 
 
+def judge(program):
+    return ["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl"), "--num-workers", "1"]
+
+
 def test_judge_prints_a_table(program, capsys):
-    assert main(["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl"), "--num-workers", "1"]) == 0
+    assert main(judge(program)) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["case", "status", "CPU", "s", "wall", "s", "MB", "exit"]
@@ -30,26 +34,15 @@ def test_judge_prints_a_table(program, capsys):
 
 
 def test_judge_prints_the_verdict_as_json(program, capsys):
-    command = [
-        "judge",
-        str(program / "add.py"),
-        "--tests",
-        str(program / "tests.jsonl"),
-        "--num-workers",
-        "1",
-        "--json",
-    ]
-
-    assert main([*command, "--set", "cpu_s=2", "--stop", "first-failure"]) == 0
+    assert main([*judge(program), "--json", "--set", "cpu_s=2", "--stop", "first-failure"]) == 0
 
     assert [row["status"] for row in json.loads(capsys.readouterr().out)["results"]] == ["accepted", "wrong answer"]
 
 
 def test_a_reader_that_wants_no_more_of_the_table_ends_the_command_quietly(program):
     code = "import sys; from mimo_sandbox.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = ["judge", str(program / "add.py"), "--tests", str(program / "tests.jsonl"), "--num-workers", "1"]
     running = subprocess.Popen(
-        [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *judge(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     running.stdout.close()
 
@@ -62,18 +55,8 @@ def test_a_checker_in_python_is_called_when_it_is_a_function_and_run_when_it_is_
     (program / "program.py").write_text(
         "import sys\nsys.exit(open(sys.argv[2]).read() != open(sys.argv[3]).read() + '\\n')"
     )
-    command = [
-        "judge",
-        str(program / "add.py"),
-        "--tests",
-        str(program / "tests.jsonl"),
-        "--num-workers",
-        "1",
-        "--json",
-    ]
-
     for name in ("function.py", "program.py"):
-        assert main([*command, "--checker", str(program / name)]) == 0
+        assert main([*judge(program), "--json", "--checker", str(program / name)]) == 0
         statuses = [row["status"] for row in json.loads(capsys.readouterr().out)["results"]]
         assert statuses == ["accepted", "wrong answer"], name
 
