@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
-from transformers import PreTrainedTokenizerBase
 
-from mimo_model import MiMoForCausalLM, load_model, load_tokenizer, save_model
+from mimo_model import load_model, load_tokenizer
 from mimo_rl.errors import RLError
 from mimo_rl.pool import EasyPool
 from mimo_rl.problems import CuratedProblem, judgeable, read_curated
@@ -99,20 +97,9 @@ def train(recipe: RLRecipe, out: Path, *, model: Path, problems: Sequence[Path])
                 if step % recipe.save_every_steps == 0 or step == recipe.num_steps:
                     position = Position(step=step, policy_version=version, easy_pool=tuple(pool.state()))
                     trainer.save_state(run.folder / "state", msgspec.to_builtins(position))
-        trainer.require_finite()
-        _save_checkpoint(policy, tokenizer, run.folder)
+        trainer.save_checkpoint(policy, tokenizer, run.folder)
         run.finish(num_steps=recipe.num_steps, num_problems=len(problem_of), num_updates=version)
         return True
-
-
-def _save_checkpoint(policy: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the Hugging Face files into a run's folder, by way of one inside: a kill leaves nothing elsewhere."""
-    temporary = folder / "checkpoint.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process that was killed here
-    save_model(policy, tokenizer, temporary / "whole")
-    for path in (temporary / "whole").iterdir():
-        path.replace(folder / path.name)
-    shutil.rmtree(temporary)
 
 
 def _require_whole(problems: Iterable[CuratedProblem]) -> None:

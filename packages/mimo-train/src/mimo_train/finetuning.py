@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
-from mimo_train.checkpoint import load_checkpoint, save_checkpoint, stop_token_of
+from mimo_train.checkpoint import load_checkpoint, stop_token_of
 from mimo_train.errors import TrainError
 from mimo_train.loss import TokenBatch, backward_batch
 from mimo_train.metrics import StepLog, StepMetrics
@@ -89,9 +89,7 @@ def sft(recipe: SFTRecipe, out: Path, *, model: Path, samples: Path) -> None:
                 if at.step % recipe.save_every_steps == 0:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
-        with trainer.whole_model():
-            trainer.require_finite()
-            save_checkpoint(network, tokenizer, run.folder)
+        trainer.save_checkpoint(network, tokenizer, run.folder)
         run.finish(
             num_steps=at.step,
             num_tokens=at.tokens,

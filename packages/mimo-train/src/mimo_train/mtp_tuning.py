@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mimo_model import replicate_mtp
-from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of, save_checkpoint
+from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of
 from mimo_train.errors import TrainError
 from mimo_train.loss import backward_batch
 from mimo_train.metrics import StepLog, StepMetrics
@@ -80,7 +80,5 @@ def tune_mtp(recipe: MTPRecipe, out: Path, *, model: Path, shards: Path) -> None
                 if at.step % recipe.save_every_steps == 0:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
-        with trainer.whole_model():
-            trainer.require_finite()
-            save_checkpoint(network, tokenizer, run.folder)
+        trainer.save_checkpoint(network, tokenizer, run.folder)
         run.finish(num_steps=at.step, num_tokens=at.tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of, save_checkpoint
+from mimo_train.checkpoint import load_checkpoint, require_tokenizer_of
 from mimo_train.loss import backward_batch
 from mimo_train.metrics import StepLog, StepMetrics
 from mimo_train.position import Position
@@ -71,7 +71,5 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, model: Path, shards: Path) ->
                 if at.step % recipe.save_every_steps == 0:
                     trainer.save_state(state, at.extra())
         trainer.save_state(state, at.extra())
-        with trainer.whole_model():
-            trainer.require_finite()
-            save_checkpoint(network, tokenizer, run.folder)
+        trainer.save_checkpoint(network, tokenizer, run.folder)
         run.finish(num_steps=at.step, num_tokens=at.tokens)

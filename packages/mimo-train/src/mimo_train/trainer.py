@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
+from mimo_model import MiMoForCausalLM
+from mimo_train.checkpoint import save_checkpoint
 from mimo_train.errors import TrainError
 from mimo_train.recipes import Optimizer
 
@@ -151,14 +154,17 @@ class Trainer:
         state = self._adamw.state_dict()
         self._adamw.load_state_dict({**state, "state": moments})
 
-    def require_finite(self) -> None:
-        """Checks the trained parameters, which the last step may have broken after its loss was looked at.
-
-        Call it within `whole_model`.
+    def save_checkpoint(self, network: MiMoForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+        """Writes the trained model's Hugging Face files into a run's folder; of several processes, call it in each.
 
         Raises:
-            TrainError: one of them is not finite.
+            TrainError: a weight is not finite, which the last step may have broken after its loss was looked at.
         """
+        with self.whole_model():
+            self._require_finite()
+            save_checkpoint(network, tokenizer, folder)
+
+    def _require_finite(self) -> None:
         for name, parameter in self._trained.items():
             if not torch.isfinite(parameter).all():
                 raise TrainError(
