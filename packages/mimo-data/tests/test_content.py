@@ -31,6 +31,14 @@ def test_a_list_of_links_inside_of_the_text_is_text_and_one_at_its_end_is_not():
     assert "More one" not in markdown
 
 
+@pytest.mark.parametrize(
+    "line", ["2 cups of <a href='/{0}'>sugar of the {0} kind</a>", "Key, B. <a href='/{0}'>Why {0}</a>"]
+)
+def test_a_list_of_phrases_with_links_in_them_is_text_wherever_it_stands(line):
+    lines = "".join(f"<li>{line.format(name)}</li>" for name in ("first", "second", "third", "fourth"))
+    assert body(f"<main>{TEXT}<ul>{lines}</ul></main>").count("\n- ") == 4
+
+
 def test_a_table_of_contents_goes_wherever_it_stands():
     links = "".join(f"<li><a href='#{number}'>Chapter {number}</a></li>" for number in range(5))
     assert "Chapter" not in body(f"<main>{TEXT}<ul>{links}</ul>{TEXT}</main>")
@@ -63,6 +71,27 @@ def test_the_titles_of_tabs_in_a_row_of_their_own_go():
     markdown = body(f"<main>{TEXT}<div>{tabs}{row}<p>With npm. {PROSE}</p><p>With Yarn. {PROSE}</p></div></main>")
     assert f"With npm. {PROSE}\n\nWith Yarn. {PROSE}" in markdown
     assert "npmYarn" not in markdown
+
+
+def test_lines_of_a_checklist_and_answers_to_choose_from_stay_and_fields_of_a_form_go():
+    task = "<li><input type='checkbox' id='c{0}'><label for='c{0}'>Task {0}</label></li>"
+    answer = "<div><input type='radio' name='q' id='a{0}'><label for='a{0}'>Answer {0}</label></div>"
+    row = "<ul><label><input type='checkbox'>One cup</label><label><input type='checkbox'>Two cups</label></ul>"
+    field = "<div><label for='m'>Your address</label><input type='email' id='m'></div>"
+    markdown = body(
+        f"<main>{TEXT}<ul>{task.format(1)}{task.format(2)}</ul>{answer.format(1)}{answer.format(2)}{row}{field}</main>"
+    )
+    assert "- Task 1\n- Task 2\n\nAnswer 1\n\nAnswer 2\n\n- One cup" in markdown
+    assert "Two cups" in markdown
+    assert "Your address" not in markdown
+
+
+def test_words_of_a_title_in_a_class_are_no_names_of_furniture():
+    names = ("card-the-cookie-rookie", "template-by-hand-for-every-page-of-our-popular-site-edit", "card-media-edited")
+    parts = "".join(f"<div class='wprm-{name}'><p>Part {name}. {PROSE * 3}</p></div>" for name in names)
+    markdown = body(f"<main>{TEXT}{parts}<div class='the-cookie-notice cookie-bar'>We use cookies.</div></main>")
+    assert [name for name in names if f"Part {name}." not in markdown] == []
+    assert "We use cookies." not in markdown
 
 
 def test_hidden_elements_go():
@@ -130,7 +159,28 @@ def test_what_leads_to_other_pages_goes_though_it_is_named_like_the_text(name):
 
 
 @pytest.mark.parametrize(
-    "heading", ["Related articles", "You may also like", "Most read", "Mehr zum Thema", "À lire aussi", "Leggi anche:"]
+    "heading",
+    [
+        "Related articles",
+        "You may also like",
+        "Most read",
+        "Mehr zum Thema",
+        "À lire aussi",
+        "Leggi anche:",
+        "Läs också",
+        "Artículos relacionados",
+        "Читайте также:",
+        "Похожие статьи",
+        "相关阅读",
+        "【推荐阅读】",
+        "點擊排行榜",
+        "猜你喜欢",
+        "関連記事",
+        "人気ランキング",
+        "あわせて読みたい",
+        "관련 기사",
+        "많이 본 뉴스",
+    ],
 )
 def test_a_heading_that_leads_away_goes_with_what_it_begins(heading):
     links = f"<ul><li><a href='/1'>Another page</a>: {PROSE}</li></ul>"
@@ -146,6 +196,26 @@ def test_links_below_a_heading_that_leads_away_go_up_to_the_next_prose():
     markdown = body(f"<main>{TEXT}{line}{TEXT}<h3>More stories</h3>{links}<p>Last. {PROSE}</p></main>")
     assert not [word for word in ("Another", "second", "third", "More stories") if word in markdown]
     assert markdown.endswith(f"Last. {PROSE}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["分享一个关于区间最大值的思路", "上一篇文章我们介绍了线段树的基本操作", "订阅模式", "扫码登录的实现原理",
+     "你可能会看到下面的错误", "ランキング学習とは", "前の記事で説明したように", "コメントを入れる方法",
+     "データを共有する", "Рекомендуем использовать первый способ", "Поделиться памятью между процессами",
+     "이전 글에서 설명한 방법", "Podobne trójkąty", "Compartir memoria entre procesos"],
+)  # fmt: skip
+def test_words_of_such_headings_in_a_line_of_the_text_lead_nowhere(line):
+    assert line in body(f"<main><h1>Title</h1><div><h2>{line}</h2>{TEXT}</div><div><p>{line}</p>{TEXT}</div></main>")
+
+
+def test_buttons_to_share_a_page_go_alone():
+    buttons = "<div>Condividi</div><div><a href='https://facebook.com'>Facebook</a></div>"
+    markdown = body(
+        f"<main><div><div>{buttons}</div><h4>Ingredients</h4><p>Two eggs. {PROSE}</p></div>{TEXT * 2}</main>"
+    )
+    assert "Condividi" not in markdown
+    assert "Two eggs." in markdown
 
 
 def test_a_page_about_related_things_is_kept():
@@ -192,6 +262,13 @@ def test_what_stands_above_the_named_text_of_an_article_is_its_lead():
     markdown = body(f"<article><div>{lead}{text}</div></article><div><p>Elsewhere. {PROSE}</p></div>")
     assert markdown.startswith(f"# Title\n\nIn short: {PROSE}\n\n0. {PROSE}")
     assert "Elsewhere." not in markdown
+
+
+def test_a_subtitle_and_an_introduction_without_paragraphs_are_a_lead():
+    subtitle, intro = f"A subtitle. {PROSE}", f"In short: {PROSE}"
+    lead = f"<h1>Title</h1><h2>{subtitle}</h2><div class='facts'>{intro}</div><h2>News</h2><div>By Ada</div>"
+    markdown = body(f"<main><div>{lead}<div class='long'>{TEXT * 6}</div></div></main>")
+    assert markdown.startswith(f"# Title\n\n## {subtitle}\n\n{intro}\n\n0. {PROSE}")
 
 
 def test_a_short_element_is_no_button_for_the_words_of_its_id():
@@ -462,6 +539,16 @@ def test_an_id_made_from_a_title_is_no_name_of_furniture():
     )
     other = f"<div id='outline-container-code' class='outline-2'><h2>Code</h2>{TEXT}</div>"
     assert "## Related concepts\n\n0." in body(f"<div id='content'><h1>Sockets</h1>{other}{related}</div>")
+
+
+def test_a_section_of_comments_goes_and_one_about_comments_stays():
+    comment = f"<li class='comment even'><p>I thank you. {PROSE}</p></li>"
+    below = f"<main>{TEXT}<section id='comments'><h3>Two thoughts</h3><ol>{comment}</ol></section></main>"
+    assert "I thank you." not in body(below)
+    about = (
+        f"<main>{TEXT}<section id='comments'><h2>Comments in code</h2><p>They begin with a hash.</p></section></main>"
+    )
+    assert "They begin with a hash." in body(about)
 
 
 def test_text_of_another_line_is_no_part_of_the_sentence():

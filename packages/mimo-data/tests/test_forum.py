@@ -164,14 +164,14 @@ def test_formulas_and_code_in_posts_stay_exact():
     assert "```\nif x:\n\n    y()\n```" in markdown
 
 
-def article_with_comments(paragraphs: int, *comments: str, said: str = "") -> str:
+def article_with_comments(paragraphs: int, *comments: str, said: str = "", name: str = "entry-content") -> str:
     article = "".join(f"<p>Paragraph {number}. {QUESTION} {ANSWER}</p>" for number in range(paragraphs))
     items = "".join(
         f"<li><b class='author'>{author}</b> <time>{date}</time><div class='comment-body'>{text}</div></li>"
         for (author, date, _), text in zip(POSTS, comments, strict=False)
     )
     holder = f"<div id='comments'><h3>Comments</h3><ol>{items}</ol></div>"
-    return page(f"{said}<article><h1>Title</h1><div class='entry-content'>{article}</div></article>{holder}")
+    return page(f"{said}<article><h1>Title</h1><div class='{name}'>{article}</div></article>{holder}")
 
 
 @pytest.mark.parametrize("length", [1, 100])
@@ -180,6 +180,20 @@ def test_an_article_with_comments_is_no_thread_and_loses_them_however_long_they_
     assert "Paragraph 8" in markdown
     assert "thank you" not in markdown
     assert "So do I" not in markdown
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["<script type='application/ld+json'>{\"@type\": \"BlogPosting\"}</script>",
+     "<script type='application/ld+json'>{\"@type\": [ \"NewsArticle\"]}</script>",
+     "<div itemscope itemtype='https://schema.org/Recipe'></div>"],
+)  # fmt: skip
+def test_comments_on_a_page_that_calls_itself_an_article_go_whatever_its_text_is_called(said):
+    comments = ("I thank you. " * 200, "So do I. " * 200)
+    markdown = article_with_comments(3, *comments, said=said, name="box")
+    assert "Paragraph 2" in markdown
+    assert "I thank you." not in markdown
+    assert "I thank you." in article_with_comments(3, *comments, name="box")
 
 
 def test_comments_that_hold_what_is_named_like_an_article_are_a_thread():

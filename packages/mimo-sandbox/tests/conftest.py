@@ -25,6 +25,11 @@ class Judge:
         case = Case(id="only", stdin=stdin, expected=expected)
         return self.cases(Submission("python", source), [case]).results[0]
 
+    def skip_without_numpy(self, source: str) -> None:
+        """Skips a test of a program with numpy where its interpreter has none: the local backend takes the host's."""
+        if "numpy" in source and self.python("import numpy").exit_code:
+            pytest.skip(f"the {self.sandbox.backend} backend's Python has no numpy")
+
 
 @cache
 def missing_engine() -> str:

@@ -44,6 +44,7 @@ def behaviour(judged: Judge, program: dict[str, Any], mode: Mode) -> tuple[Behav
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_does_the_same_forked_as_afresh(judged, name):
     program = PROGRAMS[name]
+    judged.skip_without_numpy(program["source"])
 
     forked, forked_mode = behaviour(judged, program, "fork")
     fresh, fresh_mode = behaviour(judged, program, "exec")
@@ -68,6 +69,7 @@ def test_a_program_does_the_same_forked_as_afresh(judged, name):
     ],
 )
 def test_a_number_that_nobody_seeded_differs_from_run_to_run(judged, number):
+    judged.skip_without_numpy(number)
     cases = [Case(id=str(n), stdin=str(n), expected="") for n in range(3)]
 
     results = judged.cases(Submission("python", number), cases).results

@@ -5,6 +5,7 @@ A thread is rebuilt from its posts instead (`forum.py`). A formula or a code blo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from lxml import etree, html
@@ -34,10 +35,15 @@ _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
 # A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
 _MIN_PROSE_AROUND = 0.1
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def main_content(
-    body: html.HtmlElement, *, is_forum: Callable[[], bool], has_raw_formulas: Callable[[], bool]
+    body: html.HtmlElement,
+    *,
+    is_forum: Callable[[], bool],
+    is_article: Callable[[], bool],
+    has_raw_formulas: Callable[[], bool],
 ) -> tuple[html.HtmlElement, float]:
     """The element that holds the content, its furniture removed (the tree is changed), and how sure that is.
 
@@ -45,6 +51,8 @@ def main_content(
         body: without what is never text, see `remove_silent`.
         is_forum: whether the page says so: what looks like comments below an article are replies. Asked only when
             something has the name of a post.
+        is_article: whether the page says so: comments on it are not a thread, whatever names they have. Asked only when
+            all posts have names of comments.
         has_raw_formulas: whether formulas stand in the text between delimiters. Asked only when neither formulas nor
             code are marked.
 
@@ -54,7 +62,7 @@ def main_content(
     """
     outline = Outline(body, has_raw_formulas=has_raw_formulas)
     posts = find_posts(outline, is_forum=is_forum)
-    if posts and not is_forum() and (comments := comments_below_article(outline, posts)):
+    if posts and not is_forum() and (comments := comments_below_article(outline, posts, is_article=is_article)):
         for element in comments:
             element.drop_tree()
         outline, posts = Outline(body, has_raw_formulas=has_raw_formulas), []
@@ -144,9 +152,14 @@ def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement
     return [
         part
         for sibling in reversed(list(element.itersiblings(preceding=True)))
-        for part in ([sibling] if sibling.tag in titles else sibling.iter("h1", "p"))
+        for part in ([sibling] if sibling.tag in titles else _lines(sibling))
         if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS
     ]
+
+
+def _lines(element: html.HtmlElement) -> Iterator[html.HtmlElement]:
+    """Titles and paragraphs, and what has text of its own in place of one."""
+    return (part for part in element.iter("h1", "h2", "p", "div") if part.tag != "div" or (part.text or "").strip())
 
 
 def _lead(main: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
@@ -209,7 +222,26 @@ def _is_link_list(element: html.HtmlElement, outline: Outline) -> bool:
     text, links, num_links = outline.text(element), outline.links(element), outline.num_links(element)
     if outline.marked(element) or not num_links or text >= 3000 or element.find(".//h1") is not None:
         return False
-    return links > 0.6 * text if num_links >= 3 else links > 0.85 * text and text < 60
+    if num_links < 3:
+        return links > 0.85 * text and text < 60
+    return links > 0.6 * text and not _is_list_of_phrases(element)
+
+
+def _is_list_of_phrases(element: html.HtmlElement) -> bool:
+    """Lines that begin in words of their own, with links in them: "2 cups of sugar", a list of references."""
+    lines = [line for line in element.iter("li") if line.find(".//li") is None]
+    begun = sum(_LETTER.search(_before_link(line)) is not None for line in lines)
+    return bool(lines) and 2 * begun > len(lines)
+
+
+def _before_link(line: html.HtmlElement) -> str:
+    """The text of a line before its first link."""
+    pieces = []
+    for event, element in etree.iterwalk(line, events=("start", "end")):
+        if event == "start" and element.tag == "a":
+            break
+        pieces.append((element.text if event == "start" else element is not line and element.tail) or "")
+    return "".join(pieces)
 
 
 def _leads_around(element: html.HtmlElement) -> bool:

@@ -63,10 +63,17 @@ def find_posts(outline: Outline, *, is_forum: Callable[[], bool]) -> list[Post]:
     return [post for post in posts if post.author or post.date or text(post.body) > _MIN_UNNAMED_CHARACTERS]
 
 
-def comments_below_article(outline: Outline, posts: list[Post]) -> list[html.HtmlElement]:
+def comments_below_article(
+    outline: Outline, posts: list[Post], *, is_article: Callable[[], bool]
+) -> list[html.HtmlElement]:
     """What holds the comments, when the posts are those below an article, which may be one of them: no thread.
 
     Comments with mathematics or code are worth keeping.
+
+    Args:
+        outline: of the page's body.
+        posts: of `find_posts`.
+        is_article: whether the page says so; then the text need not have a name.
     """
     comments = [post.body for post in posts if is_comment(post.body)]
     others = [post.body for post in posts if not is_comment(post.body)]
@@ -74,7 +81,10 @@ def comments_below_article(outline: Outline, posts: list[Post]) -> list[html.Htm
         return []
     if any(outline.marked(body) or has_raw_formula(body) for body in comments):
         return []
-    article = others[0] if others else _article(outline, upwards(comments))
+    holders = upwards(comments)
+    article = others[0] if others else _article(outline, holders)
+    if article is None and is_article():
+        article = _longest_above(outline, holders, comments[0])
     if article is None or outline.good(article) < _MIN_ARTICLE_CHARACTERS:
         return []
     around = upwards([article])
@@ -98,6 +108,20 @@ def _article(outline: Outline, holders: set[html.HtmlElement]) -> html.HtmlEleme
         ),
         None,
     )
+
+
+def _longest_above(
+    outline: Outline, holders: set[html.HtmlElement], comment: html.HtmlElement
+) -> html.HtmlElement | None:
+    """The element with the most text outside of links that stands before the first comment."""
+    above = [
+        sibling
+        for element in (comment, *comment.iterancestors())
+        if element is not outline.elements[0]
+        for sibling in element.itersiblings(preceding=True)
+        if sibling in outline.number and sibling not in holders
+    ]
+    return max(above, key=outline.good, default=None)
 
 
 def with_holders(posts: list[Post]) -> set[html.HtmlElement]:

@@ -86,11 +86,18 @@ def remove_silent(body: html.HtmlElement) -> None:
             if length > _MAX_BUTTON_CHARACTERS:
                 button.tag = "div"
                 break
-    # The titles of tabs, away from what they open.
     for row in {label.getparent() for label in body.iterdescendants("label")} - {body}:
-        if len(row) > 1 and all(child.tag in ("label", "input") for child in row):
+        if _is_row_of_controls(row):
             row.drop_tree()
     etree.strip_elements(body, *_DROPPED_TAGS, with_tail=False)
+
+
+def _is_row_of_controls(row: html.HtmlElement) -> bool:
+    """The titles of tabs, away from what they open, or a field with its name; not a line of a checklist or a quiz."""
+    if len(row) < 2 or any(child.tag not in ("label", "input") for child in row):
+        return False
+    kinds = {field.get("type") for field in row.iter("input")}
+    return "checkbox" not in kinds and (kinds != {"radio"} or sum(child.tag == "label" for child in row) > 1)
 
 
 def remove_furniture(outline: Outline, protected: Set[html.HtmlElement]) -> int:
@@ -175,6 +182,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
             return True
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None and not _is_title_block(element, outline)
+    if tag == "section" and element.get("id") == "comments":
+        return _holds_comments(element)
     names = element.get("class") or "" if "class" in attributes else ""
     if "id" in attributes and tag not in _TITLED_TAGS and not says_section(names):
         names = f"{names} {element.get('id')}"
@@ -208,6 +217,11 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         or (tag == "form" and _is_form(element, outline))
         or (tag == "time" and _is_date_line(element, outline))
     )
+
+
+def _holds_comments(section: html.HtmlElement) -> bool:
+    """Not a section of documentation with the title "Comments"."""
+    return any("comment" in (element.get("class") or "").split() for element in section.iter("li", "div", "article"))
 
 
 def _is_title_block(header: html.HtmlElement, outline: Outline) -> bool:

@@ -21,14 +21,14 @@ def _a_part(words: str) -> re.Pattern[str]:
 _FURNITURE_PART = re.compile(
     r"(?:^|[_-])(?:(?:left|right|side|top|main|sub|site|page|global)?nav|navbar|navigation|navheader|navfooter|"
     r"menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|"
-    r"footer|masthead|cookies?|consent|gdpr|sharedaddy|addtoany|sponsor(?:ed|s)?|ads|adsbygoogle|subscribe|subscription|"
+    r"footer|masthead|(?<!the[-_])cookies?|consent|gdpr|sharedaddy|addtoany|sponsor(?:ed|s)?|ads|adsbygoogle|subscribe|subscription|"
     r"signup|sign-up|login|log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|"
     r"table-of-contents|skip-?link|skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|"
     r"editsection|noprint|headerlink|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|feedback|similar|popular|"
     r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|paywall|"
     r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
     r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|gist-meta|"
-    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|(?:ips)?edited|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
@@ -62,7 +62,7 @@ _SMALL_PART = _a_part(
     r"btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
     r"post-?metadata|(?:post|article|entry|story|blog)[_-]{0,2}(?:info|meta)(?:[_-](?:box|block|bar|wrap(?:per)?))?|"
     r"(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
-    r"last-?mod(?:ified)?|date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
+    r"(?:ips)?edited|last-?mod(?:ified)?|date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
 )
 _STATE = re.compile(
     r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
@@ -84,6 +84,8 @@ _CONSENT = re.compile(
 _MAIN_PART = re.compile(r"(?:^|[\s_-])(?:entry|article|post|story)-?(?:content|body|text)(?:$|[\s_])", re.IGNORECASE)
 # Also names of what the text itself stands in.
 _AROUND_THE_TEXT = re.compile(r"paywall|shar(?:e|ing)|layout|\bads?-", re.IGNORECASE)
+# The words of a title: `…-template-the-cookie-rookie-card-by-…`.
+_SLUG = re.compile(r"[^\W_]+(?:[-_]+[^\W_]+){7,}")
 _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -110,7 +112,7 @@ NOTHING = Named(0)
 def named(names: str) -> Named:
     """What the words of a class or id say."""
     names = _CAMEL_CASE.sub("-", names)
-    words = [word for word in names.split() if not _STATE.match(word)]
+    words = [word for word in names.split() if not _STATE.match(word) and not _SLUG.fullmatch(word)]
     if (
         _AUTHOR_BOX.search(names)
         or any(map(_STRONG_PART.search, words))

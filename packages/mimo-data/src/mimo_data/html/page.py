@@ -41,6 +41,12 @@ _NESTING = [
 # What forums tell search engines of a thread; its replies are not comments below an article.
 _FORUM_TYPES = (b"DiscussionForumPosting", b"QAPage")
 _FORUM = re.compile(rb"(?:schema\.org/|\"@type\"\s*:\s*\")(?:" + b"|".join(_FORUM_TYPES) + rb")")
+# What pages tell search engines and readers of feeds of an article; WordPress's own class of a post's page.
+_ARTICLE = re.compile(
+    rb"schema\.org/(?:[A-Z]\w*Article|Article|BlogPosting|Recipe|Review)\b"
+    rb"|\"@type\"\s*:\s*\[?\s*\"(?:[A-Z]\w*Article|Article|BlogPosting|Recipe|Review)\""
+    rb"|<body[^>]*\bsingle-post\b"
+)
 # What only the pages of forum programs hold: phpBB, FluxBB, vBulletin, SMF, XenForo, Invision, NodeBB, Flarum, Vanilla,
 # bbPress, Discuz!, Drupal, GitHub, Bugzilla, HyperKitty, Trac, Kunena, Khoros, WoltLab, Launchpad, Art of Problem
 # Solving, Tieba, Question2Answer, Reddit, YaBB, Jira, SourceForge.
@@ -76,7 +82,12 @@ def extract_html(page: str, *, url: str = "") -> str:
     # Held until the end: lxml makes the object of an element again whenever the last reference to it is gone.
     elements = list(root.iter())
     body, notation = _marked_body(root, page)
-    content, share = main_content(body, is_forum=cache(lambda: _is_forum(source)), has_raw_formulas=notation.is_in_text)
+    content, share = main_content(
+        body,
+        is_forum=cache(lambda: _is_forum(source)),
+        is_article=lambda: _ARTICLE.search(source) is not None,
+        has_raw_formulas=notation.is_in_text,
+    )
     if share < _UNSURE_SHARE and len(page) <= _MAX_SECOND_OPINION_CHARACTERS:
         again = _parse(source)
         other = None if again is None else second_opinion(_marked_body(again, page)[0])
