@@ -9,9 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from mimo_data import Document, write_documents, write_shards
+
+# No limit of time for one example: other work on the machine makes any time long.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 Respond = Callable[[dict, int], tuple[int, "dict | bytes", dict[str, str]]]
 

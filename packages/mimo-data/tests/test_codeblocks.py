@@ -446,7 +446,7 @@ def test_hostile_code_costs_little(part):
     assert time.process_time() - start < 5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text("ab( \t{}$`*_#-\\", min_size=1).map(lambda line: "x" + line.rstrip()), min_size=1, max_size=8))
 def test_any_lines_come_back_to_the_letter(lines):
     code = "\n".join(lines)

@@ -112,6 +112,16 @@ def test_a_consent_dialog_goes_even_from_a_page_with_less_text():
     assert body(f"<main><p>The only sentence. {PROSE}</p></main>{dialog}") == f"The only sentence. {PROSE}"
 
 
+@pytest.mark.parametrize("name", ["bottom", "foot", "page-foot", "bottom_links", "global_foot_box"])
+def test_the_foot_of_a_site_goes_by_its_name(name):
+    below = "<p>Operated by the office for records. Licence 05000248. Best viewed with any browser.</p>"
+    markdown = body(
+        f"<div id='all'>{TEXT}<div id='{name}'>{below}</div></div><p class='bottom-up'>From below. {PROSE}</p>"
+    )
+    assert "Licence" not in markdown
+    assert "From below." in markdown
+
+
 def test_custom_elements_go_by_their_name():
     assert "licensed" not in body(
         f"<main>{TEXT}<site-content-footer><p>All is licensed.</p></site-content-footer></main>"

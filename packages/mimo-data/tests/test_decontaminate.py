@@ -70,7 +70,6 @@ def test_words_know_their_places_in_the_text():
     assert list(zip(words.starts.tolist(), words.ends.tolist(), strict=True)) == [(0, 2), (4, 10), (11, 12), (12, 13)]
 
 
-@settings(deadline=None)  # The first call loads compiled code.
 @given(st.text(max_size=200))
 def test_any_text_has_words_within_it(text):
     data = text.encode(errors="replace")
@@ -186,7 +185,7 @@ def test_a_long_document_is_searched_to_its_end():
     assert found("word and " * 700_000 + LONG, LONG) == ["p0 whole"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     before=st.lists(st.sampled_from("abcdef"), max_size=20),
     run=st.lists(st.sampled_from(PLANTS), min_size=8, max_size=30),

@@ -44,7 +44,7 @@ def corpora(draw) -> list[Document]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpus=corpora(), order=st.randoms())
 def test_the_result_does_not_depend_on_the_order(corpus, order):
     shuffled = list(corpus)
@@ -52,7 +52,7 @@ def test_the_result_does_not_depend_on_the_order(corpus, order):
     assert list(deduplicate(shuffled)) == list(deduplicate(corpus))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(corpus=corpora())
 def test_a_second_pass_finds_nothing(corpus):
     dropped = {name for name, _ in deduplicate(corpus)}
@@ -61,7 +61,7 @@ def test_a_second_pass_finds_nothing(corpus):
     assert {keeper for _, keeper in deduplicate(corpus)} <= {document.id for document in kept}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000))
 def test_both_laws_hold_where_a_band_is_shared_by_a_crowd(seed):
     chance = random.Random(seed)

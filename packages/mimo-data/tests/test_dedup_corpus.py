@@ -172,7 +172,7 @@ def test_an_empty_corpus_stays_empty(tmp_path):
     assert list(read_documents(out)) == []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(edges=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
 def test_contracted_pairs_join_each_member_of_a_group_to_its_best(edges):
     pairs = np.array([(a, a, b, b) for a, b in (sorted(edge) for edge in edges) if a != b], dtype=PAIRS)

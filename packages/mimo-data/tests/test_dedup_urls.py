@@ -15,7 +15,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(rest=st.lists(PIECES, max_size=14).map("".join) | st.text(max_size=40))
 def test_a_canonical_address_is_its_own_canonical_form(rest):
     canonical = canonical_url("http://" + rest)

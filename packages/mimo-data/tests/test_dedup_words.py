@@ -42,7 +42,7 @@ def plain_shingles(text: str, shingle_words: int) -> list[int]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=TEXTS, shingle_words=st.integers(1, 6))
 @example(text="ΟΔΥΣΣΕΥΣ ΣΟΦΟΣ. Σ", shingle_words=1)
 @example(text="İstanbul DİYARBAKIR", shingle_words=1)
@@ -53,7 +53,7 @@ def test_the_kernel_finds_the_words_that_python_finds(text, shingle_words):
     assert (found.shingles >> np.uint64(16)).tolist() == plain_shingles(text, shingle_words)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=st.text(st.characters(max_codepoint=0x0DFF) | LETTERS.filter(lambda letter: ord(letter) < 0x0E00), max_size=60)
 )

@@ -22,7 +22,7 @@ corpora = st.lists(
 
 
 @pytest.mark.parametrize("name", ["documents.jsonl.zst", "documents.parquet"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(corpus=corpora)
 def test_documents_come_back_as_written(name, corpus):
     with tempfile.TemporaryDirectory() as folder:

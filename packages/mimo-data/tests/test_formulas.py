@@ -594,7 +594,7 @@ def test_hostile_mathematics_costs_little_and_loses_nothing_else(part):
     assert time.process_time() - start < 5
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="$\\()[]{}^_=xX5 \n`<>&%.,|abegin", max_size=80))
 def test_text_without_dollars_comes_back_whole_whatever_its_signs(text):
     markdown = extract_html(f"<body><p>{FILLER}</p><p>{text.replace('&', '&amp;').replace('<', '&lt;')}</p></body>")
@@ -619,7 +619,7 @@ def drawings(tags: list[str]) -> st.SearchStrategy[str]:
     return st.lists(st.one_of(st.sampled_from(pieces), st.text("x1(|∣⎧\u200b", max_size=3)), max_size=60).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     drawings([f"<span class='{names}' style='top: -1em'>" for names in KATEX_NAMES] + ["<svg viewBox='0 0 471 714'>"]),
     drawings([f"<mjx-{name} style='width: 1em'>" for name in MATHJAX_NAMES]),

@@ -78,7 +78,7 @@ MARKUP = """
 """.split()  # noqa: SIM905 - a list of fifty quoted tags is harder to read
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.sampled_from(MARKUP),

@@ -123,7 +123,7 @@ def test_no_depth_of_nesting_is_too_much(depth):
 TAGS = "mrow mi mn mo mfrac msqrt mroot msub msup msubsup munderover mover mtable mtr mtd mfenced mtext".split()  # noqa: SIM905
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.one_of(st.sampled_from([f"<{tag}>" for tag in TAGS] + [f"</{tag}>" for tag in TAGS]), st.text("x(|{∑")),

@@ -35,7 +35,7 @@ def test_random_access_equals_reading_in_order(stream):
         assert window.document_ids.tolist() == windows[index].document_ids.tolist()
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.tuples(*[st.integers(0, 50)] * 3).filter(lambda parts: sum(parts) > 0))
 def test_every_prefix_has_the_shares_of_the_weights(tmp_path_factory, tokenizer, parts):
     folder = tmp_path_factory.mktemp("shards") / "out"
@@ -168,7 +168,7 @@ def test_sampling_depends_on_ids_and_not_on_shards(tokenizer, tmp_path):
     assert lengths[0] == lengths[1]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(factor=st.floats(0.05, 3.0), seed=st.integers(0, 1 << 40), index=st.floats(0, 1))
 def test_sampled_streams_have_random_access(tagged, factor, seed, index):
     rule = SamplingRule(tag="domain", values=("news",), factor=factor)

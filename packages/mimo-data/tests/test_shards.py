@@ -19,7 +19,7 @@ from mimo_data.shards import TokenizeRecipe
 END_OF_TEXT = 256
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=30), min_size=1, max_size=12))
 def test_documents_come_back_from_their_tokens(tokenizer, texts):
     decoder = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))

@@ -86,7 +86,7 @@ def test_a_folder_that_holds_no_page_is_an_error(tmp_path):
         folder.parts([tmp_path / "gone"], FolderRecipe())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=60), compressed=st.booleans(), cut=st.integers(0, 30))
 def test_any_bytes_are_a_page_or_a_drop(tmp_path, data, compressed, cut):
     (tmp_path / "a.html.gz").write_bytes((gzip.compress(data, mtime=0) if compressed else data)[: 90 - cut])

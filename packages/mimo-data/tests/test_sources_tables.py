@@ -221,7 +221,7 @@ def test_a_folder_without_tables_is_an_error(tmp_path):
         tables.parts([tmp_path], TablesRecipe())
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ending=st.sampled_from(["parquet", "jsonl", "jsonl.gz", "jsonl.zst", "csv"]),
     flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),

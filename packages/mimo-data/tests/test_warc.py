@@ -297,7 +297,7 @@ def test_what_is_no_archive_is_one_drop(archive):
         assert drop.reason == "broken"
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(part_bytes=st.integers(50, 3000), sizes=st.lists(st.integers(0, 400), min_size=1, max_size=12))
 def test_parts_of_any_size_give_each_record_once_and_in_order(tmp_path, part_bytes, sizes):
     path = tmp_path / "crawl.warc.gz"
@@ -310,7 +310,7 @@ def test_parts_of_any_size_give_each_record_once_and_in_order(tmp_path, part_byt
     assert read(path, WarcRecipe(part_bytes=part_bytes)) == whole
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     compress=st.sampled_from([gz, zstandard.compress]),
     damaged=st.integers(0, 4),
@@ -350,7 +350,7 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
     return bytes(data[:start] + inserted + data[start:])[: draw(st.integers(0, len(data) + 20))]
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=damaged_archives())
 def test_any_bytes_give_pages_documents_or_drops(tmp_path, data):
     path = tmp_path / "crawl.warc.gz"
@@ -359,7 +359,7 @@ def test_any_bytes_give_pages_documents_or_drops(tmp_path, data):
     assert all(isinstance(result, (Page, Document, Drop)) for result in found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     head=st.sampled_from(["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200", "", "HTTP/9.9 999 \n"]),
     encoding=st.lists(st.sampled_from(["gzip", "br", "deflate", "zstd", "identity", "x"]), max_size=3),

@@ -120,7 +120,7 @@ def test_text_that_is_only_punctuation_is_compared_as_it_stands():
     assert not graded(brackets, "So the answer is ] ].").correct
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([SUM, CHOICE, CAPITAL]), st.text(max_size=200))
 def test_any_response_gets_a_grade(problem, response):
     found = graded(problem, response)
@@ -128,7 +128,7 @@ def test_any_response_gets_a_grade(problem, response):
     assert bool(found.answer) == (found.reason != "no_answer")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([SUM, CHOICE, CAPITAL]),
     st.lists(
@@ -206,7 +206,7 @@ def test_assertions_fail_for_a_wrong_function_or_an_early_exit(judge, response):
     assert judge(ASSERTED, response).passed == (False, False)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.text(max_size=60))
 @pytest.mark.slow
 def test_any_text_as_a_program_gets_a_grade(judge, text):

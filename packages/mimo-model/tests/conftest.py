@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from mimo_model import MiMoForCausalLM, load_model, load_tokenizer, replicate_mtp
 from mimo_model.initialize import ModelRecipe, TokenizerRecipe, init
+
+# No limit of time for one example: other work on the machine makes any time long.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 

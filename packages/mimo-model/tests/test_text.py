@@ -87,7 +87,7 @@ def test_special_tokens_are_left_out_unless_asked_for(merged_tokenizer):
     assert stream(merged_tokenizer, [tokens], ["<|im_end|>"], skip_special_tokens=False) == ("<think>hi", True)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(st.data())
 def test_any_tokens_in_any_groups_give_what_decoding_them_at_once_gives(merged_tokenizer, data):
     tokens = data.draw(st.lists(st.integers(0, len(merged_tokenizer) + 3), max_size=30))
@@ -104,7 +104,7 @@ def test_any_tokens_in_any_groups_give_what_decoding_them_at_once_gives(merged_t
     assert stopped == any(string in expected for string in stop)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(st.data())
 def test_any_text_comes_back_whatever_its_tokens(merged_tokenizer, data):
     text = data.draw(st.text(max_size=20) | st.text(SENTENCE, max_size=40))
@@ -155,7 +155,7 @@ def test_unfinished_reasoning_whose_tag_was_in_the_prompt_is_known_from_the_prom
     assert split_reasoning("", opened=True) == ("", "")
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(st.data())
 def test_reasoning_streams_as_it_splits(data):
     fragments = st.sampled_from(["<think>", "</think>", "<", "</th", "think>", " ", "\n", "a", "b c"])

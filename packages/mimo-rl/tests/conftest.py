@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from mimo_model import load_model, load_tokenizer, save_model
+
+# No limit of time for one example: other work on the machine makes any time long.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 # Threads cost more than they bring at these sizes; runs that are compared to the bit need the same number.
 torch.set_num_threads(1)

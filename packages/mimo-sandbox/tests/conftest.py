@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import pytest
+from hypothesis import settings
 
 from mimo_sandbox import Case, CaseResult, Limits, Sandbox, SandboxUnavailable, Submission, Verdict, judge
+
+# No limit of time for one example: other work on the machine makes any time long.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 LIMITS = Limits(cpu_s=0.5, wall_s=3.0, memory_bytes=128 << 20, output_bytes=1 << 20, num_processes=16)
 

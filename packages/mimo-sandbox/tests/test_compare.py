@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimo_sandbox.compare import COMPARATORS, comparator
@@ -299,7 +299,6 @@ def test_each_comparator_accepts_what_a_stricter_one_does(left, right):
     assert accepted == sorted(accepted)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(), max_size=4), st.lists(st.floats(), max_size=4))
 def test_the_size_of_the_pieces_that_large_texts_are_split_in_changes_no_verdict(left, right):
     rows = [" ".join(map(repr, numbers)).encode() for numbers in (left, right)]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Without shrinking: an example that fails is small already, and a broken worker takes seconds.
 FUZZ = settings(
-    deadline=None,
     derandomize=True,
     database=None,
     max_examples=25,

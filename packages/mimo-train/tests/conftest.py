@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +19,10 @@ from mimo_model import MiMoConfig, MiMoForCausalLM, save_model
 from mimo_train import MTPRecipe, PretrainRecipe, Schedule, SFTRecipe
 from mimo_train.metrics import StepMetrics
 from mimo_train.schedule import Batch, MTPWeight
+
+# No limit of time for one example: other work on the machine makes any time long.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 VOCABULARY = 264
 END_OF_TEXT = 256
