@@ -94,6 +94,25 @@ def test_words_of_a_title_in_a_class_are_no_names_of_furniture():
     assert "We use cookies." not in markdown
 
 
+@pytest.mark.parametrize(
+    "name", ["not-sidebar", "recipe-template-chic-no-ads", "SidebarLayout_wrapper__XksbE", "read-more", "widget Blog"]
+)
+def test_a_name_that_only_has_a_word_of_furniture_is_none(name):
+    assert f"More. {PROSE}" in body(f"<main>{TEXT * 3}<div class='{name}'><p>More. {PROSE * 3}</p></div></main>")
+
+
+def test_text_for_subscribers_stays_and_what_offers_a_subscription_goes():
+    offer = f"<div class='paywall-banner'><p>Only a pound a week. {PROSE}</p></div>"
+    paid = "".join(f"<p class='paywall'>Paid for {number}. {PROSE}</p>" for number in range(4))
+    markdown = body(f"<main>{TEXT}{paid}{offer}</main>")
+    assert markdown.endswith(f"Paid for 3. {PROSE}")
+
+
+def test_a_text_that_is_named_as_one_is_no_teaser():
+    text = f"<div class='teaser_blog' id='article_content'>{TEXT}<a href='/2'>next</a></div>"
+    assert f"5. {PROSE}" in body(f"{text}<div>{f'<p>Elsewhere. {PROSE}</p>' * 12}</div>")
+
+
 def test_hidden_elements_go():
     markdown = body(
         f"<main>{TEXT}<div hidden>one</div><div popover>two</div><div style='display: none'>three</div></main>"

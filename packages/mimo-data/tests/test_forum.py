@@ -196,6 +196,20 @@ def test_comments_on_a_page_that_calls_itself_an_article_go_whatever_its_text_is
     assert "I thank you." in article_with_comments(3, *comments, name="box")
 
 
+def test_a_part_of_the_article_that_stands_among_the_holders_of_its_comments_stays():
+    comments = "".join(
+        f"<li><b class='author'>{author}</b> <time>{date}</time><div class='comment-body'>I thank you.</div></li>"
+        for author, date, _ in POSTS
+    )
+    article = "".join(f"<p>Paragraph {number}. {QUESTION} {ANSWER}</p>" for number in range(9))
+    steps = "".join(f"<p>Step {number}. {QUESTION} {ANSWER}</p>" for number in range(8))
+    said = "<div itemscope itemtype='https://schema.org/Recipe'></div>"
+    markdown = page(f"{said}<main><div>{article}</div><div>{steps}<ol>{comments}</ol></div></main>")
+    assert "Paragraph 8." in markdown
+    assert "Step 7." in markdown
+    assert "I thank you." not in markdown
+
+
 def test_comments_that_hold_what_is_named_like_an_article_are_a_thread():
     posts = "".join(
         f"<div class='comment-body'><b class='author'>{author}</b> <time>{date}</time><div class='comment-text'>"

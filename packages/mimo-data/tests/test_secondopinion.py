@@ -43,6 +43,12 @@ def test_the_own_choice_stands_when_the_second_opinion_has_no_more():
     assert markdown == f"# Title\n\n{SENTENCES.strip()}"
 
 
+def test_what_the_own_rules_keep_stands_however_much_there_is_besides_when_it_is_more_than_a_notice():
+    others = f"<div class='related'>{f'<h2>Chapter</h2><p>{SENTENCES}</p>' * 9}</div>"
+    markdown = extract_html(f"<body><main><h1>Title</h1><p>{SENTENCES * 3}</p></main>{others}</body>")
+    assert markdown == f"# Title\n\n{(SENTENCES * 3).strip()}"
+
+
 def test_only_what_trafilatura_leaves_out_goes():
     page = (
         f"<body><nav><a href='/'>Home</a></nav>"

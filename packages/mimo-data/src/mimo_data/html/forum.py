@@ -10,6 +10,7 @@ such names is left to the rules of `content.py`.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +29,9 @@ _SIGNATURE_RULE = re.compile(r"\s*_{17}\s*")
 _MIN_UNNAMED_CHARACTERS = 200
 # Of the text that comments stand below.
 _MIN_ARTICLE_CHARACTERS = 300
+# A form, and who wrote each of them.
+_MAX_CHARACTERS_BESIDE_COMMENTS = 1000
+_MAX_SHARE_BESIDE_COMMENTS = 0.25
 # A shorter block above the first post is a notice or a menu.
 _MIN_LEAD_CHARACTERS = 200
 
@@ -90,12 +94,21 @@ def comments_below_article(
     around = upwards([article])
     if not around.isdisjoint(comments):
         return []
+    written: dict[html.HtmlElement, int] = defaultdict(int)
+    for comment in comments:
+        for element in (comment, *comment.iterancestors()):
+            written[element] += outline.good(comment)
     found: dict[html.HtmlElement, None] = {}
     for element in comments:
-        while (parent := element.getparent()) not in around:
+        while (parent := element.getparent()) not in around and _is_of_comments(parent, written[parent], outline):
             element = parent
         found[element] = None
     return list(found)
+
+
+def _is_of_comments(element: html.HtmlElement, written: int, outline: Outline) -> bool:
+    """Whether it holds little besides comments of so much text: a part of the article may stand among their holders."""
+    return outline.good(element) - written <= max(_MAX_CHARACTERS_BESIDE_COMMENTS, _MAX_SHARE_BESIDE_COMMENTS * written)
 
 
 def _article(outline: Outline, holders: set[html.HtmlElement]) -> html.HtmlElement | None:

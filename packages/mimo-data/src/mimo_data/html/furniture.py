@@ -213,7 +213,7 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         or (Named.TAGS in said and _is_filing(element, outline))
         or (Named.SMALL_PART in said and _is_small(element, outline))
         or ((tag == "figcaption" or Named.CAPTION in said) and _is_caption(element, outline))
-        or (Named.TEASER in said and outline.num_links(element) > 0 and not outline.marked(element))
+        or (Named.TEASER in said and _is_teaser(element, outline))
         or (tag == "form" and _is_form(element, outline))
         or (tag == "time" and _is_date_line(element, outline))
     )
@@ -292,6 +292,10 @@ def _is_beside_picture(element: html.HtmlElement) -> bool:
         next(around.iter("img", "picture", "figure", "amp-img"), None) is not None
         for around in islice(element.iterancestors(), 3)
     )
+
+
+def _is_teaser(element: html.HtmlElement, outline: Outline) -> bool:
+    return outline.num_links(element) > 0 and not outline.marked(element) and not is_main_part(element)
 
 
 def _is_form(element: html.HtmlElement, outline: Outline) -> bool:

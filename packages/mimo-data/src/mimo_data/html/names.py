@@ -19,13 +19,13 @@ def _a_part(words: str) -> re.Pattern[str]:
 
 # One part of a class or id between hyphens or underscores, such as `sidebar` in `left-sidebar`.
 _FURNITURE_PART = re.compile(
-    r"(?:^|[_-])(?:(?:left|right|side|top|main|sub|site|page|global)?nav|navbar|navigation|navheader|navfooter|"
-    r"menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar|"
+    r"(?:^|[_-])(?<!^no[_-])(?<!^not[_-])(?<![_-]no[_-])(?<![_-]not[_-])(?:(?:left|right|side|top|main|sub|site|page|global)?nav|navbar|navigation|navheader|navfooter|"
+    r"menu|submenu|breadcrumbs?|bcrumb|crumbs?|side-?bar(?![_-]?layout)|"
     r"footer|masthead|(?<!the[-_])cookies?|consent|gdpr|sharedaddy|addtoany|sponsor(?:ed|s)?|ads|adsbygoogle|subscribe|subscription|"
     r"signup|sign-up|login|log-in|popup|pop-up|modal|tooltip|dropdown|toolbar|pagination|pager|paging|pagenav|toc|"
     r"table-of-contents|skip-?link|skip-?to|sr-only|screen-reader-text|visually-?hidden|printfooter|catlinks|navbox|"
     r"editsection|noprint|headerlink|disqus|byline|tag-?list|taglinks|edit-?link|edit-?page|feedback|similar|popular|"
-    r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|paywall|"
+    r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|(?<=[_-])paywall|paywall(?=[_-])|"
     r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
     r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|gist-meta|"
     r"helpful|likes-and-labels|additional-resources|quarto-title-meta|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
@@ -34,7 +34,7 @@ _FURNITURE_PART = re.compile(
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
 _STRONG_PART = re.compile(
     r"(?:^|[_-])(?:related|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
-    r"message-?options|jb-print-docs-body|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?(?:next|more)|more-?(?:from|stories|articles|news))"
+    r"message-?options|jb-print-docs-body|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?next|more-?(?:from|stories|articles|news))"
     r"(?:$|[_-]|s$|articles|stories|posts|links|content)",
     re.IGNORECASE,
 )
@@ -68,7 +68,7 @@ _STATE = re.compile(
     r"(?:tag|category|theme|has|no|with|template|post|page|is|js|type|status|format)-|.*[:\[]", re.IGNORECASE
 )
 _KEPT = _a_part(
-    r"content|article|main|body|post-?body|entry|message|admonition|note|footnotes?|callout|warning|tip",
+    r"content|article|main|body|post-?body|entry|message|admonition|note|footnotes?|callout|warning|tip|widget blog",
 )
 # Of a text, as DocBook, AsciiDoc, Texinfo, Org, Pandoc and LaTeXML call it; its id is made from the words of its title.
 _SECTION = re.compile(
@@ -78,12 +78,12 @@ _SECTION = re.compile(
 )
 _CONSENT = re.compile(
     r"\b(?:onetrust|ot-sdk|cybotcookiebot|usercentrics|didomi|qc-cmp2?|truste|iubenda|fc-consent|cmplz|borlabs|"
-    r"moove[_-]gdpr|cli-modal|clisettings|cookie-?(?:law|notice|consent|banner|bar|settings|policy|info|popup|message))",
+    r"moove[_-]gdpr|dsgvo|cky-|coi-|cc-window|osano|trustarc|termly|cli-modal|clisettings|cookie-?(?:law|notice|consent|banner|bar|settings|policy|info|popup|message))",
     re.IGNORECASE,
 )
-_MAIN_PART = re.compile(r"(?:^|[\s_-])(?:entry|article|post|story)-?(?:content|body|text)(?:$|[\s_])", re.IGNORECASE)
+_MAIN_PART = re.compile(r"(?:^|[\s_-])(?:entry|article|post|story)[-_]?(?:content|body|text)(?:$|[\s_])", re.IGNORECASE)
 # Also names of what the text itself stands in.
-_AROUND_THE_TEXT = re.compile(r"paywall|shar(?:e|ing)|layout|\bads?-", re.IGNORECASE)
+_AROUND_THE_TEXT = re.compile(r"paywall|read-?more|shar(?:e|ing)|layout|\bads?-", re.IGNORECASE)
 # The words of a title: `…-template-the-cookie-rookie-card-by-…`.
 _SLUG = re.compile(r"[^\W_]+(?:[-_]+[^\W_]+){7,}")
 _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -150,8 +150,9 @@ def says_small_part(names: str) -> bool:
 
 
 def is_main_part(element: html.HtmlElement) -> bool:
-    """Whether its class is such as `entry-content`, or the page calls it an article's text."""
-    return element.get("itemprop") == "articleBody" or _MAIN_PART.search(element.get("class") or "") is not None
+    """Whether its class or id is such as `entry-content`, or the page calls it an article's text."""
+    names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    return element.get("itemprop") == "articleBody" or _MAIN_PART.search(names) is not None
 
 
 def says_consent(names: str) -> bool:
