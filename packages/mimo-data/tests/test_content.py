@@ -147,6 +147,28 @@ def test_custom_elements_go_by_their_name():
     )
 
 
+def test_an_accordion_is_no_row_of_tabs():
+    row = "<ul role='tablist'><li role='tab'>npm</li><li role='tab'>Yarn</li></ul>"
+    panels = f"<div role='tablist'><h4 role='tab'>Why?</h4><div role='tabpanel'>Because. {PROSE * 6}</div></div>"
+    markdown = body(f"<main>{TEXT * 3}{row}{panels}</main>")
+    assert f"Because. {PROSE}" in markdown
+    assert "Yarn" not in markdown
+
+
+def test_of_several_tabs_all_stay_though_one_is_shown_at_a_time():
+    tabs = "".join(
+        f"<div class='slide {name} {state}' style='{style}'><p>Slide {name}. {PROSE}</p></div>"
+        for name, state, style in (("s-1", "active", ""), ("s-2", "", "display:none"), ("s-3", "last", "display: none"))
+    )
+    hidden = (
+        f"<div style='display:none'><p>No class. {PROSE}</p></div><div class='tip' style='display:none'>Alone.</div>"
+    )
+    markdown = body(f"<main>{TEXT}<div>{tabs}</div>{hidden}</main>")
+    assert [number for number in (1, 2, 3) if f"Slide s-{number}." not in markdown] == []
+    assert "No class." not in markdown
+    assert "Alone." not in markdown
+
+
 @pytest.mark.parametrize("name", ["author__info", "post-authors", "cs-entry__author", "about-the-author"])
 def test_what_is_said_of_the_author_goes(name):
     markdown = body(

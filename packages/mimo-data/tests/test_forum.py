@@ -230,6 +230,11 @@ def test_comments_on_a_page_that_calls_itself_a_forum_are_replies(said):
     assert "I thank you." in article_with_comments(2, "I thank you.", "So do I.", said=said)
 
 
+def test_a_style_sheet_for_a_forum_makes_no_page_one():
+    said = "<style>.bbp-reply-content, .bbp-topic-content { margin: 0 }</style>"
+    assert "I thank you." not in article_with_comments(4, "I thank you.", "So do I.", said=said)
+
+
 def test_comments_below_an_article_stay_for_a_formula_among_them():
     markdown = article_with_comments(3, "Should it not be <script type='math/tex'>n^2</script>?", "It should.")
     assert "Should it not be $n^2$?" in markdown

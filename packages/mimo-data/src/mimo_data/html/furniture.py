@@ -65,6 +65,10 @@ _NUMBERED = re.compile(
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 # How a heading stands to menus elsewhere: `hide-from-toc`, `no_toc`, `ez-toc-section`, `anchorWithStickyNavbar_LWe7`.
 _OF_A_HEADING = re.compile(r"(?<!\S)(?!toc[-_]?(?:title|head))\S*(?:toc[-_]|[-_]toc(?!\S)|anchor)\S*", re.IGNORECASE)
+_SHOWN = re.compile(r"active|current|select|show|hid(?:e|den)\b|open|visible|^in$|^fade$|first|last|\d", re.IGNORECASE)
+_MAX_TABS = 12
+# More is what they open: Bootstrap calls its whole accordions so.
+_MAX_CHARACTERS_OF_TABS = 500
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 # There the id is made from the words of the title, or is the name of what is described.
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
@@ -172,14 +176,14 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
     if not _TELLING.isdisjoint(attributes):
         role = element.get("role")
         if role in _DROPPED_ROLES:
-            return True
+            return role != "tablist" or outline.good(element) <= _MAX_CHARACTERS_OF_TABS
         # A tab that is not on top is hidden, and is text all the same.
         if role == "tabpanel":
             return False
         if "hidden" in attributes or "popover" in attributes or element.get("aria-hidden") == "true":
             return True
         if _HIDDEN.search(element.get("style") or ""):
-            return True
+            return not _is_another_tab(element, outline)
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None and not _is_title_block(element, outline)
     if tag == "section" and element.get("id") == "comments":
@@ -217,6 +221,25 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         or (tag == "form" and _is_form(element, outline))
         or (tag == "time" and _is_date_line(element, outline))
     )
+
+
+def _is_another_tab(element: html.HtmlElement, outline: Outline) -> bool:
+    """Text that is hidden beside one of its make that is not: of several one is shown at a time."""
+    names = _make(element)
+    return (
+        bool(names)
+        and 2 * outline.links(element) <= outline.text(element)
+        and any(
+            sibling.tag == element.tag and _make(sibling) == names and not _HIDDEN.search(sibling.get("style") or "")
+            for siblings in (element.itersiblings(), element.itersiblings(preceding=True))
+            for sibling in islice(siblings, _MAX_TABS)
+        )
+    )
+
+
+def _make(element: html.HtmlElement) -> set[str]:
+    """The words of its class, other than those for the one that is shown."""
+    return {word for word in (element.get("class") or "").split() if not _SHOWN.search(word)}
 
 
 def _holds_comments(section: html.HtmlElement) -> bool:

@@ -53,7 +53,7 @@ _ARTICLE = re.compile(
 _FORUM_NAMES = (
     b'="viewtopic.php?', b'="./viewtopic.php?', b"section-viewtopic", b'"punviewtopic"', b'="showthread.php?',
     b'"forumposts"', b"action=profile;u=", b"thread_view", b'"XenForo"', b"ipboard_body",
-    b"data-pageController='topic'", b'component="topic"', b'"flarum-content"', b'"MessageList', b"bbp-reply-content",
+    b"data-pageController='topic'", b'component="topic"', b'"flarum-content"', b'"MessageList', b'"bbp-reply-content',
     b'"postlist"', b"node-forum", b"timeline-comment", b'"bz_comment', b'"email-body"', b'"trac-change-',
     b'"kmsg', b"lia-message-body", b"wbbPost", b'"boardComment', b"cmty-post", b"j_d_post_content", b"qa-a-item",
     b"usertext-body", b"<shreddit-comment", b"YaBB.pl?", b"twixi-block", b'"display_post"',
