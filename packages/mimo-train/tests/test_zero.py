@@ -18,6 +18,8 @@ from mimo_train.cli import main
 
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs mimo-train[deepspeed]")
 
+MIMO_TRAIN = str(Path(sys.executable).with_name("mimo-train"))
+
 # float32: sums over processes are added up in another order.
 RELATIVE_TOLERANCE = {"loss": 1e-5, "grad_norm": 1e-5}
 WEIGHT_TOLERANCE = 2e-5
@@ -61,15 +63,18 @@ def arguments_of(checkpoint, shards, samples, tmp_path):
     return fill_in
 
 
+def start_two(command, **options) -> subprocess.Popen:
+    """Starts a command in two processes, as the README does."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    return subprocess.Popen(
+        [*torchrun, *command], env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, **options
+    )
+
+
 def run_two(arguments, out: Path, *, zero_stage: int, kill_after_steps: int | None = None) -> int:
     """Runs the command in two processes, which are ended once that many steps are logged; returns its exit code."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command = [str(Path(sys.executable).with_name("mimo-train"))]
-    command += [str(out) if word == "OUT" else word for word in arguments]
-    process = subprocess.Popen(
-        [*torchrun, *command, "--set", f"distributed.zero_stage={zero_stage}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
+    arguments = [str(out) if word == "OUT" else word for word in arguments]
+    process = start_two([MIMO_TRAIN, *arguments, "--set", f"distributed.zero_stage={zero_stage}"])
     try:
         metrics = out.with_name(out.name + ".partial") / "metrics.jsonl"
         while kill_after_steps is not None and process.poll() is None:
@@ -82,6 +87,18 @@ def run_two(arguments, out: Path, *, zero_stage: int, kill_after_steps: int | No
     finally:
         process.terminate()  # torchrun ends both processes
     return process.wait(60)
+
+
+def words_of_two(command, **options) -> str:
+    """What a command says that fails in two processes; they end without help."""
+    process = start_two(command, stderr=subprocess.PIPE, text=True, **options)
+    try:
+        _, words = process.communicate(timeout=120)
+    finally:
+        process.terminate()
+    assert process.returncode != 0
+    assert "[rank" not in words, words  # where PyTorch's tracebacks begin
+    return words
 
 
 @needs_deepspeed
@@ -107,6 +124,15 @@ def test_two_processes_train_as_one_does_and_resume_to_the_last_bit(
     assert run_two(arguments, tmp_path / "killed", zero_stage=zero_stage) == 0
     killed, calm = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "two"))
     assert killed == calm
+
+
+@needs_deepspeed
+def test_a_state_that_cannot_be_written_is_said_in_one_line_and_leaves_no_part(arguments_of, tmp_path):
+    arguments = [*arguments_of("pretrain"), "--set", "distributed.zero_stage=1"]
+    arguments[2] = str(tmp_path / "out")
+    words = words_of_two(["bash", "-c", 'ulimit -f 64 && exec "$@"', "bash", MIMO_TRAIN, *arguments])
+    assert "state/a/zero_pp_rank_1_mp_rank_00_optim_states.pt: cannot be written (File too large). Free" in words
+    assert list((tmp_path / "out.partial" / "state" / "a").iterdir()) == []
 
 
 def test_a_distributed_recipe_without_deepspeed_names_the_extra(arguments_of, tmp_path, capsys, monkeypatch):

@@ -20,6 +20,29 @@ from mimo_train.recipes import Optimizer
 STATE_FILE = "training.pt"
 
 
+def write_state(state: object, path: Path) -> None:
+    """Writes all of a file to the disk, or leaves none.
+
+    Raises:
+        TrainError: it cannot be written.
+    """
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        path.unlink(missing_ok=True)
+        # When a write fails, torch.save still tries to end its archive, and fails at that.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise TrainError(
+            f"{path}: cannot be written ({cause.strerror}). Free some space, or put right what it is; "
+            "the same command goes on from the last saved state."
+        ) from None
+
+
 class Trainer:
     """One process's optimizer (§2.3): backward, clip, step, save, resume.
 
@@ -97,22 +120,8 @@ class Trainer:
         }
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / (STATE_FILE + ".tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / STATE_FILE)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
-            # When a write fails, torch.save still tries to end its archive, and fails at that.
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
-                raise
-            raise TrainError(
-                f"{temporary}: cannot be written ({cause.strerror}). Free some space, or put right what it is; "
-                "the same command goes on from the last saved state."
-            ) from None
+        write_state(state, temporary)
+        temporary.replace(folder / STATE_FILE)
 
     def load_state(self, folder: Path) -> dict[str, object]:
         """Continues from the state in `folder`.

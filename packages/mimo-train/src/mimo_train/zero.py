@@ -16,7 +16,7 @@ from mimo_train.errors import TrainError
 from mimo_train.processes import is_leader, load_deepspeed
 from mimo_train.recipes import MTPRecipe, Optimizer, PretrainRecipe, SFTRecipe
 from mimo_train.schedule import Record
-from mimo_train.trainer import Trainer
+from mimo_train.trainer import Trainer, write_state
 
 LAYOUT_FILE = "zero.json"
 
@@ -68,6 +68,8 @@ class ZeroTrainer(Trainer):
             },
         }
         self._engine = self._deepspeed.initialize(model=model, optimizer=self._adamw, config=settings)[0]
+        # DeepSpeed's own leaves what it wrote of a file on a full disk, and does not say why it failed.
+        self._engine.checkpoint_engine.save = lambda state_dict, path: write_state(state_dict, Path(path))
         self.model = self._engine
         self._has_gradient = False
         self._layout: StateLayout | None = None
@@ -98,7 +100,11 @@ class ZeroTrainer(Trainer):
         return self._finite(float(self._engine.get_global_grad_norm()) if applied else float("nan"))
 
     def save_state(self, folder: Path, extra: Mapping[str, object]) -> None:
-        """Replaces the state in `folder`: after a kill at any moment the old or the new one is there, whole."""
+        """Replaces the state in `folder`: after a kill at any moment the old or the new one is there, whole.
+
+        Raises:
+            TrainError: this process cannot write its part; the old state is there.
+        """
         layout = StateLayout(
             folder="b" if self._layout is not None and self._layout.folder == "a" else "a",
             zero_stage=self._zero_stage,
