@@ -135,6 +135,18 @@ def test_a_state_that_cannot_be_written_is_said_in_one_line_and_leaves_no_part(a
     assert list((tmp_path / "out.partial" / "state" / "a").iterdir()) == []
 
 
+@needs_deepspeed
+def test_a_process_that_ends_while_states_are_read_does_not_make_them_broken(arguments_of, tmp_path):
+    arguments = arguments_of("pretrain")
+    assert run_two(arguments, tmp_path / "out", zero_stage=3, kill_after_steps=5) != 0
+    arguments[2] = str(tmp_path / "out")
+    dies = 'import os, sys, torch; os.environ["RANK"] == "0" or setattr(torch, "load", lambda *_, **__: os._exit(1)); '
+    dies += "from mimo_train.cli import main; sys.exit(main())"
+    words = words_of_two([sys.executable, "-c", dies, *arguments, "--set", "distributed.zero_stage=3"])
+    assert "another process of this run has ended; the same command goes on" in words
+    assert "not a whole training state" not in words
+
+
 def test_a_distributed_recipe_without_deepspeed_names_the_extra(arguments_of, tmp_path, capsys, monkeypatch):
     arguments = arguments_of("pretrain")
     monkeypatch.setattr(processes, "find_spec", lambda name: None)

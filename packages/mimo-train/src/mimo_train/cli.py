@@ -35,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error}. Put that right; the same command goes on from the last saved state.", 1)
     except Exception as error:
         from mimo_model import ModelError
+        from mimo_train.processes import has_lost_a_process
 
+        if has_lost_a_process(error):
+            return _fail(
+                "another process of this run has ended; the same command goes on from the last saved state.", 1
+            )
         if not isinstance(error, ModelError):
             raise
         return _fail(str(error), error.exit_code)

@@ -45,6 +45,11 @@ def is_leader() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
+def has_lost_a_process(error: Exception) -> bool:
+    """Whether another process of the run has ended, which Gloo tells by a RuntimeError of no class of its own."""
+    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+
+
 def load_deepspeed() -> ModuleType:
     """DeepSpeed, without its chatter.
 

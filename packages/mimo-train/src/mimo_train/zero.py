@@ -13,7 +13,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from mimo_train.errors import TrainError
-from mimo_train.processes import is_leader, load_deepspeed
+from mimo_train.processes import has_lost_a_process, is_leader, load_deepspeed
 from mimo_train.recipes import MTPRecipe, Optimizer, PretrainRecipe, SFTRecipe
 from mimo_train.schedule import Record
 from mimo_train.trainer import Trainer, write_state
@@ -174,6 +174,8 @@ class ZeroTrainer(Trainer):
             _, found = self._engine.load_checkpoint(str(folder), tag=layout.folder, load_lr_scheduler_states=False)
             extra: dict[str, object] = found["extra"]
         except Exception as error:  # DeepSpeed and torch.load raise almost anything on a damaged file
+            if has_lost_a_process(error):
+                raise
             raise TrainError(
                 f"{folder / layout.folder}: not a whole training state of this model ({type(error).__name__}). "
                 f"Delete {folder} to start this run again from its beginning."
