@@ -147,6 +147,25 @@ def test_a_process_that_ends_while_states_are_read_does_not_make_them_broken(arg
     assert "not a whole training state" not in words
 
 
+@needs_deepspeed
+def test_processes_that_do_not_share_a_file_system_end_at_once(arguments_of, tmp_path):
+    arguments = [*arguments_of("pretrain"), "--set", "distributed.zero_stage=1"]
+    for rank in ("0", "1"):
+        (tmp_path / rank).mkdir()
+    words = words_of_two(["bash", "-c", 'cd "$RANK" && exec "$@"', "bash", MIMO_TRAIN, *arguments], cwd=tmp_path)
+    assert "OUT.partial: the first process works there, but another one does not see it" in words
+    assert "all of them share" in words
+
+
+def test_several_processes_need_a_distributed_recipe(arguments_of, tmp_path, capsys, monkeypatch):
+    arguments = arguments_of("pretrain")
+    arguments[2] = str(tmp_path / "out")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(arguments) == 1
+    assert "torchrun started 2 processes, but the recipe has no [distributed]. Add" in capsys.readouterr().err
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_a_distributed_recipe_without_deepspeed_names_the_extra(arguments_of, tmp_path, capsys, monkeypatch):
     arguments = arguments_of("pretrain")
     monkeypatch.setattr(processes, "find_spec", lambda name: None)

@@ -22,9 +22,16 @@ def open_run(
 
     Raises:
         DataError: an input is missing, or `out` was made from something else.
-        TrainError: `[distributed]` without DeepSpeed or without torchrun.
+        TrainError: `[distributed]` without DeepSpeed or without torchrun; several processes without `[distributed]`, or
+            on several file systems.
     """
     if recipe.distributed is None:
+        num_processes = os.environ.get("WORLD_SIZE", "1")
+        if num_processes != "1":
+            raise TrainError(
+                f"torchrun started {num_processes} processes, but the recipe has no [distributed]. "
+                "Add the table with a zero_stage, or start one process."
+            )
         return Run.open(out, package="mimo-train", command=command, recipe=recipe, inputs=inputs, resumable=True)
     deepspeed = load_deepspeed()
     if "LOCAL_RANK" not in os.environ:
@@ -37,7 +44,15 @@ def open_run(
     if is_leader():
         run = Run.open(out, package="mimo-train", command=command, recipe=recipe, inputs=inputs, resumable=True)
     torch.distributed.barrier()
-    return run or _FollowedRun(out)
+    if run is None:
+        run = _FollowedRun(out)
+        if not run.complete and not run.folder.exists():
+            raise TrainError(
+                f"{run.folder}: the first process works there, but another one does not see it. "
+                "Choose an output folder on a file system that all of them share."
+            )
+    torch.distributed.barrier()  # all have looked before the first one may fail and clear it away
+    return run
 
 
 def is_leader() -> bool:
