@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from mimo_train import processes
 from mimo_train.cli import main
@@ -164,6 +165,17 @@ def test_several_processes_need_a_distributed_recipe(arguments_of, tmp_path, cap
     assert main(arguments) == 1
     assert "torchrun started 2 processes, but the recipe has no [distributed]. Add" in capsys.readouterr().err
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_an_error_of_all_processes_is_said_once(tmp_path, capsys, monkeypatch):
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # torchrun's
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    arguments = ["check", "sft", str(tmp_path / "none.toml")]
+    assert [main(arguments), main(arguments)] == [2, 2]
+    assert capsys.readouterr().err.count("none.toml: no such recipe") == 1
 
 
 def test_a_distributed_recipe_without_deepspeed_names_the_extra(arguments_of, tmp_path, capsys, monkeypatch):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from mimo_data import Run
@@ -69,8 +71,24 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    print(f"mimo-train: error: {message}", file=sys.stderr)
+    if _is_first_to_say(message):
+        sys.stderr.write(f"mimo-train: error: {message}\n")  # print writes the line's end apart
     return exit_code
+
+
+def _is_first_to_say(message: str) -> bool:
+    """Whether no other process of the same torchrun has said it: most errors are those of all."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10))
+        return bool(store.add(f"{attempt} {message}", 1) == 1)
+    except DistError:  # torchrun has ended
+        return True
 
 
 def _parser() -> argparse.ArgumentParser:
