@@ -149,6 +149,14 @@ def test_a_process_that_ends_while_states_are_read_does_not_make_them_broken(arg
 
 
 @needs_deepspeed
+def test_processes_leave_each_other_before_they_end(arguments_of, tmp_path):
+    arguments = [*arguments_of("pretrain"), "--set", "distributed.zero_stage=1"]
+    arguments[2] = str(tmp_path / "out")
+    ends = "import sys, torch.distributed as d; from mimo_train.cli import main; sys.exit(main() or d.is_initialized())"
+    assert start_two([sys.executable, "-c", ends, *arguments]).wait(120) == 0
+
+
+@needs_deepspeed
 def test_processes_that_do_not_share_a_file_system_end_at_once(arguments_of, tmp_path):
     arguments = [*arguments_of("pretrain"), "--set", "distributed.zero_stage=1"]
     for rank in ("0", "1"):

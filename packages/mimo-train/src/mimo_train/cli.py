@@ -53,7 +53,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.verb == "check":
         Run.load_recipe(arguments.recipe, _RECIPES[arguments.kind], arguments.set)
         print(f"{arguments.recipe}: a valid {arguments.kind} recipe")
-    elif arguments.verb == "pretrain":
+        return
+    if arguments.verb == "pretrain":
         pretrain_recipe = Run.load_recipe(arguments.recipe, PretrainRecipe, arguments.set)
         from mimo_train.pretraining import pretrain
 
@@ -68,6 +69,9 @@ def _run(arguments: argparse.Namespace) -> None:
         from mimo_train.mtp_tuning import tune_mtp
 
         tune_mtp(mtp_recipe, arguments.out, model=arguments.model, shards=arguments.shards)
+    from mimo_train.processes import leave
+
+    leave()
 
 
 def _fail(message: str, exit_code: int) -> int:

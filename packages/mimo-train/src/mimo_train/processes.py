@@ -65,6 +65,15 @@ def has_lost_a_process(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
 
 
+def leave() -> None:
+    """Ends the exchange of a run that is done: Gloo's threads abort a process that ends beside them.
+
+    Not after an error: it may wait for processes that wait for this one.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def load_deepspeed() -> ModuleType:
     """DeepSpeed, without its chatter.
 
