@@ -35,7 +35,7 @@ BINS = ((0.0, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.0))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gigabytes", type=float, default=0.1, help="of generated text, on disk")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--pairs", type=Path, nargs=2, metavar=("SET", "PAIRS"))

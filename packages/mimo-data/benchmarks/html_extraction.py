@@ -12,11 +12,11 @@ Fails when our own figures fall below the bars of the sets that it knows.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import platform
 import re
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -144,7 +144,9 @@ def extractors() -> dict[str, Callable[[str], str]]:
 
 
 def main() -> None:
-    pages = read_pages(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("corpus", type=Path)
+    pages = read_pages(parser.parse_args().corpus)
     print(
         f"{platform.processor() or platform.machine()}, one core, Python {platform.python_version()}, each page once\n"
     )

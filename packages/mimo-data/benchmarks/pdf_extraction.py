@@ -8,8 +8,8 @@ process; the plain text of PyMuPDF is the least that any reader of a text layer 
 
 from __future__ import annotations
 
+import argparse
 import platform
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +72,11 @@ def cpu_s(work: Callable[[bytes], object], data: bytes) -> float:
 
 
 def main() -> None:
-    files = {Path(name).stem: Path(name).read_bytes() for name in sys.argv[1:]} or made_pages()
-    if not sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE.pdf")
+    paths = parser.parse_args().files
+    files = {path.stem: path.read_bytes() for path in paths} or made_pages()
+    if not paths:
         assert extract_pdf(files["table"]).startswith("| cell 00 | cell 10 |")
         assert extract_pdf(files["code"]).startswith("```\ndef f(x):\n    return x + 1\n")
     print(f"{platform.machine()}, Python {platform.python_version()}, PyMuPDF {pymupdf.__version__}")

@@ -11,9 +11,9 @@ from one without, so those are left out.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import re
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -51,10 +51,13 @@ class Truth(NamedTuple):
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("packages", type=Path)
+    packages = parser.parse_args().packages
     print("| manual | pages | pages per CPU second | listings | come back | fenced | formulas | come back |")
     print("| --- " * 8 + "|")
     for package, (file, folder) in MANUALS.items():
-        share = Path(sys.argv[1]) / package / "usr" / "share"
+        share = packages / package / "usr" / "share"
         truth = read_html(share / folder)
         data = (share / file).read_bytes()
         data = gzip.decompress(data) if file.endswith(".gz") else data

@@ -6,10 +6,10 @@ prompt, response), whose flagged share is then the false alarms, and whose respo
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -269,10 +269,13 @@ def print_cut_header() -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE.jsonl")
+    paths = parser.parse_args().files
     rng = random.Random(0)
     print(f"{platform.machine()}, Python {platform.python_version()}, one core; seed 0")
-    if len(sys.argv) > 1:
-        measure_files([Path(name) for name in sys.argv[1:]], rng)
+    if paths:
+        measure_files(paths, rng)
         return
     measure_languages(rng)
     print_cut_header()

@@ -11,11 +11,11 @@ the command line measures the engine alone.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -48,19 +48,23 @@ class Subject:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT")
+    parser.add_argument("prompts", nargs="?", type=Path, metavar="PROMPTS.jsonl")
+    arguments = parser.parse_args()
     torch.manual_seed(0)
-    for subject in subjects(sys.argv[1:]):
+    for subject in subjects(arguments.checkpoint, arguments.prompts):
         compare(subject)
 
 
-def subjects(arguments: Sequence[str]) -> list[Subject]:
+def subjects(checkpoint: str | None, prompts_file: Path | None) -> list[Subject]:
     found = []
-    if arguments:
-        model, tokenizer = load_model(arguments[0]), load_tokenizer(arguments[0])
-        lines = Path(arguments[1]).read_text().splitlines() if arguments[1:] else ['{"prompt": "Hello"}']
+    if checkpoint:
+        model, tokenizer = load_model(checkpoint), load_tokenizer(checkpoint)
+        lines = prompts_file.read_text().splitlines() if prompts_file else ['{"prompt": "Hello"}']
         texts = [json.loads(line)["prompt"] for line in lines]
         prompts = [encode_prompt(tokenizer, texts[i % len(texts)]) for i in range(32)]
-        found.append(Subject(arguments[0], model, tokenizer, prompts, 64, (1, 32)))
+        found.append(Subject(checkpoint, model, tokenizer, prompts, 64, (1, 32)))
     prompts = [chain(start, 8) for start in range(32)]
     for hidden_size in (64, 512):
         model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=24, hidden_size=hidden_size)
