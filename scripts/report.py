@@ -61,8 +61,10 @@ def accuracy(run: Run) -> Json:
     ]
     main = benchmarks[0]
     bars = {title: results[phase][main] for phase, title in PHASES.items()}
-    first = results["rl"][main]
-    sizes = ", ".join(f"{name}: {result['num_problems']}" for name, result in results["rl"].items())
+    sizes = "; ".join(
+        f"{name}: {result['num_problems']}, {result['num_samples']} samples of each"
+        for name, result in results["rl"].items()
+    )
     return {
         "benchmarks": benchmarks,
         "rows": rows,
@@ -70,10 +72,7 @@ def accuracy(run: Run) -> Json:
             {title: (bar["accuracy"], *bar["interval"]) for title, bar in bars.items()},
             x=f"accuracy on {main}, 95% interval",
         ),
-        "note": (
-            f"Held-out problems ({sizes}), {first['num_samples']} samples of each. Mean accuracy, with its 95% "
-            "interval over problems as clusters."
-        ),
+        "note": f"Held-out problems ({sizes}). Mean accuracy, with its 95% interval over problems as clusters.",
         "made_by": [f"eval/{phase}" for phase in PHASES],
     }
 
