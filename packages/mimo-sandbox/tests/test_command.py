@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.resources import files
+from importlib.util import find_spec
 
 import pytest
 
 from mimo_sandbox.cli import main
+from mimo_sandbox.doctor import MODULES, python_modules
 
 
 @pytest.fixture
@@ -119,6 +122,20 @@ def test_a_missing_program_and_an_unknown_suffix_are_told_apart(program, capsys)
     assert main(["judge", str(program / "gone.py"), "--tests", str(program / "tests.jsonl")]) == 1
     assert main(["judge", str(program / "add.txt"), "--tests", str(program / "tests.jsonl")]) == 2
     assert "gone.py" in capsys.readouterr().err
+
+
+def test_doctor_says_which_modules_the_programs_of_the_local_backend_lack():
+    found, meaning = python_modules(sys.executable)
+
+    there = {name for name in MODULES if find_spec(name)}
+    assert set(found.split(", ")) - {"none"} == there
+    assert [name for name in MODULES if name in meaning] == [name for name in MODULES if name not in there]
+
+
+def test_the_judge_image_has_these_modules():
+    packages = (files("mimo_sandbox") / "judge_image" / "packages.txt").read_text().split()
+
+    assert {f"python3-{name}" for name in MODULES} <= set(packages)
 
 
 def test_doctor_says_which_backend_it_takes(monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from mimo_sandbox.inside import seccomp
 from mimo_sandbox.languages import LANGUAGES
 from mimo_sandbox.local import Network, find_python, start_local_worker
 from mimo_sandbox.verdict import SandboxUnavailable
+
+MODULES = ("numpy", "sortedcontainers")
+"""What submissions import besides the standard library, and the judge image has (`judge_image/packages.txt`)."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,14 @@ class Finding:
 
 async def examine() -> tuple[list[Finding], str]:
     """Looks at the host and tries both backends; also returns the one that `auto` takes, or ''."""
+    python = (await asyncio.to_thread(find_python))[0]
     findings = [
         Finding("kernel", f"{platform.system()} {platform.release()} {platform.machine()}", ""),
         Finding("seccomp", *_seccomp()),
         Finding("user namespaces", *_user_namespaces()),
         Finding("control groups", *_control_groups()),
-        Finding(
-            "python", (await asyncio.to_thread(find_python))[0], "what the local backend runs Python programs with"
-        ),
+        Finding("python", python, "what the local backend runs Python programs with"),
+        Finding("python modules", *await asyncio.to_thread(python_modules, python)),
         Finding("languages", *_languages()),
     ]
     docker_works, docker_findings = await asyncio.to_thread(_docker)
@@ -81,6 +85,15 @@ def _control_groups() -> tuple[str, str]:
         )
     found = f"version {version}" if version else "none"
     return found, f"{reason}; CPU time and memory come from rusage instead, and verdicts say so"
+
+
+def python_modules(python: str) -> tuple[str, str]:
+    """Which of `MODULES` an interpreter finds, and what it means that it lacks the others."""
+    tells = f"import importlib.util as u; print(*(name for name in {MODULES} if u.find_spec(name)))"
+    found = subprocess.run([python, "-I", "-c", tells], check=True, capture_output=True, text=True).stdout.split()
+    lacking = ", ".join(name for name in MODULES if name not in found)
+    meaning = f"the local backend fails programs that import {lacking}; the judge image has them" if lacking else ""
+    return ", ".join(found) or "none", meaning
 
 
 def _languages() -> tuple[str, str]:
