@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from mimo_sandbox.cli import main
-from mimo_sandbox.doctor import MODULES, python_modules
+from mimo_sandbox.doctor import MODULES, find_modules
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_missing_program_and_an_unknown_suffix_are_told_apart(program, capsys)
 
 
 def test_doctor_says_which_modules_the_programs_of_the_local_backend_lack():
-    found, meaning = python_modules(sys.executable)
+    found, meaning = find_modules(sys.executable)
 
     there = {name for name in MODULES if find_spec(name)}
     assert set(found.split(", ")) - {"none"} == there

@@ -37,7 +37,7 @@ async def examine() -> tuple[list[Finding], str]:
         Finding("user namespaces", *_user_namespaces()),
         Finding("control groups", *_control_groups()),
         Finding("python", python, "what the local backend runs Python programs with"),
-        Finding("python modules", *await asyncio.to_thread(python_modules, python)),
+        Finding("python modules", *await asyncio.to_thread(find_modules, python)),
         Finding("languages", *_languages()),
     ]
     docker_works, docker_findings = await asyncio.to_thread(_docker)
@@ -87,7 +87,7 @@ def _control_groups() -> tuple[str, str]:
     return found, f"{reason}; CPU time and memory come from rusage instead, and verdicts say so"
 
 
-def python_modules(python: str) -> tuple[str, str]:
+def find_modules(python: str) -> tuple[str, str]:
     """Which of `MODULES` an interpreter finds, and what it means that it lacks the others."""
     tells = f"import importlib.util as u; print(*(name for name in {MODULES} if u.find_spec(name)))"
     found = subprocess.run([python, "-I", "-c", tells], check=True, capture_output=True, text=True).stdout.split()
