@@ -534,6 +534,24 @@ def test_the_longest_section_of_a_text_is_not_all_of_it(kind):
     assert "## Units\n\n| Mass | kg |" in body(f"<main><article><h1>Title</h1>{short}{long}</article></main>")
 
 
+def test_what_generators_write_before_the_longest_part_of_a_page_stays():
+    members = f"<h3>Members</h3>{TEXT * 5}"
+    scaladoc = (
+        "<h4 id='signature'>trait Tree extends Api</h4><div class='fullcommenttop'><p>What all trees support.</p></div>"
+        f"<div id='template'>{members}</div>"
+    )
+    rdoc = (
+        "<main><section class='constants-list'><header><h3>Constants</h3></header><dl><dt>MAX</dt><dd>Most.</dd></dl>"
+        f"</section><section class='method-section' id='m'><header><h3>Methods</h3></header>{TEXT * 5}</section></main>"
+    )
+    above = "<h1>Deprecated</h1><p>For any of these:</p><ul><li>Unsafe.</li></ul><pre>x</pre>"
+    assert "#### trait Tree extends Api\n\nWhat all trees support." in body(scaladoc)
+    assert "### Constants\n\nMAX\n\nMost." in body(rdoc)
+    assert "# Deprecated\n\nFor any of these:\n\n- Unsafe.\n\n```\nx\n```" in body(
+        f"<main>{above}<div>{members}</div></main>"
+    )
+
+
 def test_footnotes_stay_below_the_text():
     notes = "<div class='footnotes'><ol><li><p>Before version 2 it was another operator.</p></li></ol></div>"
     assert "another operator" in body(f"<main><div><h1>Title</h1>{TEXT * 4}</div>{notes}</main>")

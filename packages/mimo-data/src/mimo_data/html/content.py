@@ -30,11 +30,15 @@ _LIST_TAGS = frozenset([
     "div", "section", "ul", "ol", "table", "dl", "aside", "header", "form", "fieldset", "center", "details",
 ])  # fmt: skip
 _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
+# Between a title and the longest part of what it stands above; on a page without formulas and code also who wrote it.
+_TEXT_TAGS = frozenset(["p", "ul", "ol", "dl", "table", "blockquote", CODE_TAG, FORMULA_TAG])
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
 # A list of links with less than this share of the prose on one of its sides is a menu, or leads to related pages.
 _MIN_PROSE_AROUND = 0.1
+# Beside any other part; Scaladoc's description stands in front of its members.
+_ALWAYS_TEXT = re.compile(r"footnotes|fullcommenttop")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -128,7 +132,7 @@ def _is_part_of_a_text(part: html.HtmlElement, siblings: list[html.HtmlElement],
     is_section = _is_section(part)
     return any(
         sibling is not part
-        and ("footnotes" in (sibling.get("class") or "") or (is_section and _is_section(sibling)))
+        and (_ALWAYS_TEXT.search(sibling.get("class") or "") or (is_section and _is_section(sibling)))
         and outline.good(sibling) > 0
         for sibling in siblings
     )
@@ -136,25 +140,30 @@ def _is_part_of_a_text(part: html.HtmlElement, siblings: list[html.HtmlElement],
 
 def _is_section(element: html.HtmlElement) -> bool:
     names = element.get("class") or ""
-    if element.tag == "section" or "section" in names.split():
-        if not element.get("id"):
-            return False
-    elif not says_section(names):
+    is_named = (element.tag == "section" or "section" in names.split()) and element.get("id")
+    if not is_named and not says_section(names):
         return False
-    # Below its further names.
+    # Below its further names, and in RDoc in a header.
     first = next((child for child in element if child.tag != "span"), None)
+    if first is not None and first.tag == "header":
+        first = next(iter(first), None)
     return first is not None and first.tag in HEADING_TAGS
 
 
 def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
     """The title and the prose that stand above an element in its parent; some pages begin with a lower heading."""
     titles = ("h1",) if outline.elements[0].find(".//h1") is not None else ("h2", "h3", "h4")
-    return [
-        part
-        for sibling in reversed(list(element.itersiblings(preceding=True)))
-        for part in ([sibling] if sibling.tag in titles else _lines(sibling))
-        if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS
-    ]
+    above: list[html.HtmlElement] = []
+    is_text = False
+    for sibling in reversed(list(element.itersiblings(preceding=True))):
+        if sibling.tag in titles or (is_text and sibling.tag in _TEXT_TAGS and outline.text(sibling)):
+            above.append(sibling)
+            is_text = not outline.is_plain
+        else:
+            above += (
+                part for part in _lines(sibling) if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS
+            )
+    return above
 
 
 def _lines(element: html.HtmlElement) -> Iterator[html.HtmlElement]:

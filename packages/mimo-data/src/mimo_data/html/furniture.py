@@ -66,7 +66,7 @@ _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 # How a heading stands to menus elsewhere: `hide-from-toc`, `no_toc`, `ez-toc-section`, `anchorWithStickyNavbar_LWe7`.
 _OF_A_HEADING = re.compile(r"(?<!\S)(?!toc[-_]?(?:title|head))\S*(?:toc[-_]|[-_]toc(?!\S)|anchor)\S*", re.IGNORECASE)
 _SHOWN = re.compile(r"active|current|select|show|hid(?:e|den)\b|open|visible|^in$|^fade$|first|last|\d", re.IGNORECASE)
-_MAX_TABS = 12
+_MAX_TABS = 100
 # More is what they open: Bootstrap calls its whole accordions so.
 _MAX_CHARACTERS_OF_TABS = 500
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])

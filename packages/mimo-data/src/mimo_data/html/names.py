@@ -70,10 +70,10 @@ _STATE = re.compile(
 _KEPT = _a_part(
     r"content|article|main|body|post-?body|entry|message|admonition|note|footnotes?|callout|warning|tip|widget blog",
 )
-# Of a text, as DocBook, AsciiDoc, Texinfo, Org, Pandoc and LaTeXML call it; its id is made from the words of its title.
+# Of a text, as DocBook, AsciiDoc, Texinfo, Org, Pandoc, LaTeXML and RDoc call it; its id is made from its title.
 _SECTION = re.compile(
     r"(?:^|\s)(?:(?:sub)*section|chapter|appendix|(?:ref)?sect\d|[a-z]+-level-extent|outline-(?:text-)?\d|level\d|"
-    r"ltx_(?:sub)*section)(?:$|\s)",
+    r"ltx_(?:sub)*section|(?:method|constants|attributes?)-(?:section|list))(?:$|\s)",
     re.IGNORECASE,
 )
 _CONSENT = re.compile(
