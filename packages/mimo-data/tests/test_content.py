@@ -348,6 +348,11 @@ def test_deep_pages_with_many_blocks_take_time_in_proportion():
     assert f"5. {PROSE}" in body(f"{'<div>' * 1500}{TEXT * 5}{blocks}")
 
 
+def test_many_hidden_blocks_take_time_in_proportion():
+    block = f"<div class='a b c d' style='display: none'>{PROSE}</div>"
+    assert body(f"<main>{TEXT}{block * 20_000}</main>").endswith(f"5. {PROSE}")
+
+
 def told(record: object) -> str:
     """A page that a script would draw, and what it tells search engines."""
     script = f"<script type='application/ld+json'>{json.dumps(record)}</script>"

@@ -58,6 +58,15 @@ def test_a_page_whose_text_is_for_browsers_without_scripts_is_read():
     assert "Post 8" in markdown
 
 
+@pytest.mark.parametrize(
+    "head", ["<title>T</title>", "<!doctype html><html lang=en><meta charset=utf-8><title>T</title>"]
+)
+@pytest.mark.parametrize("tag", ["main", "article", "section", "p"])
+def test_a_page_may_leave_out_the_tags_of_its_head_and_body(head, tag):
+    assert extract_html(f"{head}<{tag}>The first words.</{tag}>") == "The first words."
+    assert extract_html(f"{head}<{tag}>The first words.</{tag}><{tag}>And more.") == "The first words.\n\nAnd more."
+
+
 def test_a_sidebar_that_is_the_page_is_kept():
     assert "Some sentences" in extract_html(f"<body><div class='sidebar'>{FILLER * 5}</div><p>x</p></body>")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from itertools import islice
+from itertools import chain, islice
 
 from lxml import etree, html
 
@@ -66,7 +66,8 @@ _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 # How a heading stands to menus elsewhere: `hide-from-toc`, `no_toc`, `ez-toc-section`, `anchorWithStickyNavbar_LWe7`.
 _OF_A_HEADING = re.compile(r"(?<!\S)(?!toc[-_]?(?:title|head))\S*(?:toc[-_]|[-_]toc(?!\S)|anchor)\S*", re.IGNORECASE)
 _SHOWN = re.compile(r"active|current|select|show|hid(?:e|den)\b|open|visible|^in$|^fade$|first|last|\d", re.IGNORECASE)
-_MAX_TABS = 100
+# The one that is shown is beside it, or among the first.
+_MAX_TABS = 4
 # More is what they open: Bootstrap calls its whole accordions so.
 _MAX_CHARACTERS_OF_TABS = 500
 _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
@@ -226,14 +227,16 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
 def _is_another_tab(element: html.HtmlElement, outline: Outline) -> bool:
     """Text that is hidden beside one of its make that is not: of several one is shown at a time."""
     names = _make(element)
-    return (
-        bool(names)
-        and 2 * outline.links(element) <= outline.text(element)
-        and any(
-            sibling.tag == element.tag and _make(sibling) == names and not _HIDDEN.search(sibling.get("style") or "")
-            for siblings in (element.itersiblings(), element.itersiblings(preceding=True))
-            for sibling in islice(siblings, _MAX_TABS)
-        )
+    if not names or 2 * outline.links(element) > outline.text(element):
+        return False
+    beside = chain(
+        islice(element.itersiblings(preceding=True), _MAX_TABS),
+        islice(element.itersiblings(), _MAX_TABS),
+        islice(element.getparent(), _MAX_TABS),
+    )
+    return any(
+        sibling.tag == element.tag and not _HIDDEN.search(sibling.get("style") or "") and _make(sibling) == names
+        for sibling in beside
     )
 
 

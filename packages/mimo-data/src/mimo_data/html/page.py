@@ -16,6 +16,7 @@ from mimo_data.html.furniture import remove_silent
 from mimo_data.html.markdown import render
 from mimo_data.html.secondopinion import second_opinion
 
+_HEAD_TAGS = frozenset(["base", "link", "meta", "noscript", "object", "script", "style", "template", "title"])
 _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
 # Never text, and no renderer of formulas keeps its source there: away before anything looks at the page.
 _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
@@ -143,9 +144,26 @@ def _tree(source: bytes) -> html.HtmlElement | None:
     # One class for all elements: lxml's own choice by tag is a call to Python for each.
     parser.set_element_class_lookup(etree.ElementDefaultClassLookup(element=html.HtmlElement))
     try:
-        return html.document_fromstring(source, parser=parser)
+        root = html.document_fromstring(source, parser=parser)
     except (etree.ParserError, ValueError):
         return None
+    _end_head(root)
+    return root
+
+
+def _end_head(root: html.HtmlElement) -> None:
+    """Moves to the body what the parser, which knows no `main` and no `article`, left in a head that nothing ends."""
+    head = root.find("head")
+    first = None if head is None else next((child for child in head if child.tag not in _HEAD_TAGS), None)
+    if first is None:
+        return
+    body = root.find("body")
+    if body is None:
+        body = etree.SubElement(root, "body")
+    text, body.text = body.text, None
+    moved = [first, *first.itersiblings()]
+    body[:0] = moved
+    moved[-1].tail = (moved[-1].tail or "") + (text or "")
 
 
 def _marked_body(root: html.HtmlElement, page: str) -> tuple[html.HtmlElement, Notation]:
