@@ -595,7 +595,8 @@ def test_hostile_mathematics_costs_little_and_loses_nothing_else(part):
 
 
 @settings(max_examples=300)
-@given(st.text(alphabet="$\\()[]{}^_=xX5 \n`<>&%.,|abegin", max_size=80))
+# Without `%`, which begins a comment in a formula.
+@given(st.text(alphabet="$\\()[]{}^_=xX5 \n`<>&.,|abegin", max_size=80))
 def test_text_without_dollars_comes_back_whole_whatever_its_signs(text):
     markdown = extract_html(f"<body><p>{FILLER}</p><p>{text.replace('&', '&amp;').replace('<', '&lt;')}</p></body>")
     assert [letter for letter in markdown if letter.isalnum()] == [
