@@ -162,11 +162,13 @@ def test_of_several_tabs_all_stay_though_one_is_shown_at_a_time():
     )
     hidden = (
         f"<div style='display:none'><p>No class. {PROSE}</p></div><div class='tip' style='display:none'>Alone.</div>"
+        "<div class='modal one'>Sign up.</div><div class='modal two' style='display:none'>Log in.</div>"
     )
     markdown = body(f"<main>{TEXT}<div>{tabs}</div>{hidden}</main>")
     assert [number for number in (1, 2, 3) if f"Slide s-{number}." not in markdown] == []
     assert "No class." not in markdown
     assert "Alone." not in markdown
+    assert "Log in." not in markdown
 
 
 @pytest.mark.parametrize("name", ["author__info", "post-authors", "cs-entry__author", "about-the-author"])

@@ -176,15 +176,16 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         return False
     if not _TELLING.isdisjoint(attributes):
         role = element.get("role")
-        if role in _DROPPED_ROLES:
-            return role != "tablist" or outline.good(element) <= _MAX_CHARACTERS_OF_TABS
+        if role in _DROPPED_ROLES and (role != "tablist" or outline.good(element) <= _MAX_CHARACTERS_OF_TABS):
+            return True
         # A tab that is not on top is hidden, and is text all the same.
         if role == "tabpanel":
             return False
         if "hidden" in attributes or "popover" in attributes or element.get("aria-hidden") == "true":
             return True
         if _HIDDEN.search(element.get("style") or ""):
-            return not _is_another_tab(element, outline)
+            # One of several that are shown one at a time is judged by its other names.
+            return not _is_another_tab(element, outline) or Named.FURNITURE in named(" ".join(sorted(_make(element))))
     if tag == "header":
         return next(element.iterancestors("article", "main"), None) is None and not _is_title_block(element, outline)
     if tag == "section" and element.get("id") == "comments":
