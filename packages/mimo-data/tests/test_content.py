@@ -554,9 +554,21 @@ def test_what_generators_write_before_the_longest_part_of_a_page_stays():
     above = "<h1>Deprecated</h1><p>For any of these:</p><ul><li>Unsafe.</li></ul><pre>x</pre>"
     assert "#### trait Tree extends Api\n\nWhat all trees support." in body(scaladoc)
     assert "### Constants\n\nMAX\n\nMost." in body(rdoc)
+    sphinx = (
+        f"<section id='r'><h1>Notes</h1><p>A release.</p><section id='s'><h2>Closed</h2>{TEXT * 5}</section></section>"
+    )
+    assert "# Notes\n\nA release.\n\n## Closed" in body(sphinx)
     assert "# Deprecated\n\nFor any of these:\n\n- Unsafe.\n\n```\nx\n```" in body(
         f"<main>{above}<div>{members}</div></main>"
     )
+
+
+def test_examples_and_references_that_docutils_sets_beside_the_text_stay():
+    references = "<ul><li>Key, B. Why fish.</li></ul>"
+    topic = f"<aside class='topic'><p class='topic-title'>References:</p>{references}</aside>"
+    markdown = body(f"<main>{TEXT}{topic}<aside class='links'><p><a href='/2'>Elsewhere</a></p></aside></main>")
+    assert "References:\n\n- Key, B. Why fish." in markdown
+    assert "Elsewhere" not in markdown
 
 
 def test_footnotes_stay_below_the_text():

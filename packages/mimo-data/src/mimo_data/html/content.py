@@ -30,7 +30,8 @@ _LIST_TAGS = frozenset([
     "div", "section", "ul", "ol", "table", "dl", "aside", "header", "form", "fieldset", "center", "details",
 ])  # fmt: skip
 _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
-# Between a title and the longest part of what it stands above; on a page without formulas and code also who wrote it.
+# Between a title and the longest part of what it stands above. On a page without formulas and code, above what is no
+# section of a text, these may also say who wrote it.
 _TEXT_TAGS = frozenset(["p", "ul", "ol", "dl", "table", "blockquote", CODE_TAG, FORMULA_TAG])
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
@@ -154,11 +155,12 @@ def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement
     """The title and the prose that stand above an element in its parent; some pages begin with a lower heading."""
     titles = ("h1",) if outline.elements[0].find(".//h1") is not None else ("h2", "h3", "h4")
     above: list[html.HtmlElement] = []
+    is_in_text = _is_section(element) or not outline.is_plain
     is_text = False
     for sibling in reversed(list(element.itersiblings(preceding=True))):
         if sibling.tag in titles or (is_text and sibling.tag in _TEXT_TAGS and outline.text(sibling)):
             above.append(sibling)
-            is_text = not outline.is_plain
+            is_text = is_in_text
         else:
             above += (
                 part for part in _lines(sibling) if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS

@@ -202,7 +202,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         # Jupyter Book's "Show code cell source".
         return True
     if tag == "aside":
-        if says_content(names) or _is_titled_box(element):
+        # docutils' topics: examples, references.
+        if says_content(names) or "topic" in names.split() or _is_titled_box(element):
             return False
         if not _is_note(element, outline):
             return True
