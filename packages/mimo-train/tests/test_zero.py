@@ -141,7 +141,9 @@ def test_a_process_that_ends_while_states_are_read_does_not_make_them_broken(arg
     arguments = arguments_of("pretrain")
     assert run_two(arguments, tmp_path / "out", zero_stage=3, kill_after_steps=5) != 0
     arguments[2] = str(tmp_path / "out")
-    dies = 'import os, sys, torch; os.environ["RANK"] == "0" or setattr(torch, "load", lambda *_, **__: os._exit(1)); '
+    # The other one is left the time to see it: torchrun asks it to end.
+    dies = "import os, signal, sys, torch; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    dies += 'os.environ["RANK"] == "0" or setattr(torch, "load", lambda *_, **__: os._exit(1)); '
     dies += "from mimo_train.cli import main; sys.exit(main())"
     words = words_of_two([sys.executable, "-c", dies, *arguments, "--set", "distributed.zero_stage=3"])
     assert "another process of this run has ended; the same command goes on" in words
