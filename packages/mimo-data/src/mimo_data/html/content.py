@@ -155,12 +155,13 @@ def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement
     """The title and the prose that stand above an element in its parent; some pages begin with a lower heading."""
     titles = ("h1",) if outline.elements[0].find(".//h1") is not None else ("h2", "h3", "h4")
     above: list[html.HtmlElement] = []
-    is_in_text = _is_section(element) or not outline.is_plain
-    is_text = False
+    is_text_below_title = _is_section(element) or not outline.is_plain
+    is_titled = False
     for sibling in reversed(list(element.itersiblings(preceding=True))):
-        if sibling.tag in titles or (is_text and sibling.tag in _TEXT_TAGS and outline.text(sibling)):
+        is_text = is_titled and is_text_below_title and sibling.tag in _TEXT_TAGS and outline.text(sibling)
+        if sibling.tag in titles or is_text:
             above.append(sibling)
-            is_text = is_in_text
+            is_titled = True
         else:
             above += (
                 part for part in _lines(sibling) if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS

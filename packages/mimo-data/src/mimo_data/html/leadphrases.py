@@ -19,20 +19,19 @@ _LATIN_PHRASES = (
     r"sponsored\b.*|advertisement",
     r"(?:sign up|subscribe|register) (?:for|to|now|today)\b.*(?:newsletter|e-?mails?|updates|alerts)\b.*",
     r"(?:our |the |join our )?newsletters?\b.*|get (?:the|our) (?:latest|best|newsletter)\b.*",
-    r"follow (?:us|me)\b.*|share|share (?:this|on|via|it)\b.*",
+    r"follow (?:us|me)\b.*",
     r"leave a (?:reply|comment)|comments?(?: \(\d+\))?|(?:no|\d+) (?:comments?|responses?|replies|thoughts)\b.*",
     r"(?:part of )?complete coverage(?: on)?\b.*|in case you missed it",
     r"about the authors?|filed under\b.*|tagged(?: with)?\b.*|tags|categories|archives?",
     # German
     r"mehr zum thema\b.*|mehr (?:von|aus|zu|über) .*|mehr themen|(?:sie|dich|euch|das) k(?:ö|oe)nnten?\b.*interess.*",
-    r"(?:lesen sie|lies) auch\b.*|auch interessant\b.*|(?:zum )?weiterlesen|schon gelesen|zum thema|teilen",
+    r"(?:lesen sie|lies) auch\b.*|auch interessant\b.*|(?:zum )?weiterlesen|schon gelesen|zum thema",
     r"(?:ä|ae)hnliche (?:artikel|beitr\w+|themen|produkte)|(?:neueste|verwandte) \w+|meist ?gelesen\w*",
     r"weitere? \w*(?:artikel|beitr\w+|themen|meldungen|nachrichten|news|links?|informationen)\b.*",
     r"empfehlungen?(?: der| aus der)?(?: redaktion)?|(?:ü|ue)ber (?:den autor|die autor\w+)|schlagw(?:ö|oe)rter",
     r"(?:\d+ |(?:bisher )?keine )?kommentare?|(?:jetzt )?(?:newsletter )?abonnieren\b.*|zum newsletter\b.*",
     # French
     r"(?:à|a) voir aussi\b.*|dans la m(?:ê|e)me (?:rubrique|cat(?:é|e)gorie)|articles? r(?:é|e)cents?",
-    r"partager(?: (?:cet(?:te)?|sur|par|via|l['’]article)\b.{0,20})?",
     r"(?:laisser un |ajouter un |\d+ )?commentaires?|(?:à|a) propos de l['’]auteure?",
     r"(?:à|a) lire aussi\b.*|lire (?:aussi|plus)\b.*|sur le m(?:ê|e)me sujet|vous aimerez aussi\b.*",
     r"articles? (?:li(?:é|e)s|similaires|associ(?:é|e)s|connexes)|(?:articles )?les plus lus|vos r(?:é|e)actions",
@@ -40,17 +39,15 @@ _LATIN_PHRASES = (
     r"te puede interesar\b.*|(?:art(?:í|i)culos|noticias|not(?:í|i)cias|artigos) relacionad[oa]s",
     r"lo m(?:á|a)s (?:le(?:í|i)do|visto)|voc(?:ê|e) pode gostar\b.*|mais lidas|(?:veja|leia) (?:tamb(?:é|e)m|mais)\b.*",
     r"(?:entradas|contenidos?|temas|publicaciones|enlaces|posts?) relacionad[oa]s",
-    r"compart(?:ir|e|ilhe|ilhar)(?: (?:en|por|est[aeo]|no|na|com)\b.{0,30})?",
     r"(?:deja (?:un|tu) |deixe (?:um|seu) |\d+ )?coment(?:arios?|ários?|ar)|(?:sobre|acerca de) (?:el|la|o|a) autora?",
     r"etiquetas|categor(?:í|i)as|(?:m(?:á|a)s|otras|(?:ú|u)ltimas|mais|outras) not(?:i|í)cias\b.*",
     # Italian, Polish, Dutch
     r"leggi anche\b.*|potrebbe(?:ro)? interessarti\b.*|articoli correlati|lees ook\b.*|polecane",
-    r"(?:lascia un |\d+ )?comment[oi]|condividi(?: (?:su|via|l['’]articolo|questo)\b.{0,30})?",
+    r"(?:lascia un |\d+ )?comment[oi]",
     r"(?:altri )?articoli (?:recenti|simili)|altri articoli\b.*",
-    r"(?:\d+ )?reacties?|gerelateerde (?:artikelen|berichten|onderwerpen)|deel (?:dit|deze)\b.*",
+    r"(?:\d+ )?reacties?|gerelateerde (?:artikelen|berichten|onderwerpen)",
     r"(?:laat|geef) een reactie\b.*|meer over .*|lees meer\b.*",
     r"komentarze(?: \(\d+\))?|(?:podobne|powi(?:ą|a)zane|najnowsze) (?:artyku(?:ł|l)y|wpisy|tematy|wiadomo(?:ś|s)ci)",
-    r"udost(?:ę|e)pnij",
     r"(?:zobacz|czytaj) (?:te(?:ż|z)|tak(?:ż|z)e|r(?:ó|o)wnie(?:ż|z)|wi(?:ę|e)cej)\b.*",
     # Swedish, Danish, Norwegian, Finnish, Czech, Romanian, Turkish, Vietnamese, Indonesian
     r"l(?:ä|æ|e)s (?:också|også|mer|mere)\b.*|relatera(?:de|t) (?:artiklar|inl(?:ä|a)gg|(?:ä|a)mnen)",
@@ -65,7 +62,7 @@ _OTHER_PHRASES = (
     r"(?:похожие|другие|последние|свежие|популярные|связанные|новые|рекомендуемые|самые читаемые|главные|ещ(?:ё|е)) "
     r"(?:статьи|новости|материалы|записи|публикации|посты|темы|комментарии|по теме)\b.*|(?:статьи|новости) по теме",
     r"рекомендуем(?: также| (?:по|про)читать| к прочтению| вам)?|вам может (?:понравиться|быть интересно)\b.*",
-    r"поделиться(?: (?:с|в|ссылкой|статьей|новостью|записью)\b.{0,30})?|(?:подписаться|подпишитесь)(?: на\b.*)?",
+    r"(?:подписаться|подпишитесь)(?: на\b.*)?",
     r"(?:\d+ )?комментари(?:и|ев|я|й)(?: \(?\d+\)?)?|комментировать|(?:оставить|добавить) комментарий\b.*|об авторе",
     # Chinese, in both scripts
     r"(?:相关|相關)(?:阅读|閱讀|文章|推荐|推薦|新闻|新聞|链接|連結|报道|报导|報導|内容|內容|专题|專題|话题|話題|资讯|資訊).{0,4}",
@@ -74,7 +71,7 @@ _OTHER_PHRASES = (
     r"(?:阅读|閱讀|点击|點擊|热门|熱門|热点|新闻|新聞|文章|人气|评论|本周|本月)排行榜?(?: (?:阅读|评论|点击)排行榜?)?",
     r"(?:猜你|你可能|您可能)(?:也|还|還)?(?:会|會)?(?:喜欢|喜歡|感兴趣|感興趣)(?:的.{0,6})?|大家(?:都|还)?在看",
     r"[为為][您你]推[荐薦]|(?:上|下)一[篇页頁](?:文章)?(?: ?[:：].{0,60})?|返回(?:顶部|首页|列表|目录|上一页)",
-    r"(?:分享|转发)(?:到|至|给|本文|按钮)?(?:微信|微博|朋友圈|QQ空间|QQ好友|[:： /])*|微信扫一扫.{0,20}",
+    r"微信扫一扫.{0,20}",
     r"扫(?:码|一扫).{0,6}(?:关注|下载|分享|阅读).{0,10}|关注我们|订阅(?:我们|本站|专栏)|打赏(?:作者)?|(?:友情|合作)链接",
     r"(?:发表|發表|我要|网友|網友|全部|用户|参与|写|暂无|查看|文章)?(?:评论|評論|留言|跟帖)(?:区|區|列表)?"
     r"(?: ?[（(]?\d+[）)]?条?)?",
@@ -84,7 +81,6 @@ _OTHER_PHRASES = (
     r"(?:最新|人気|新着|注目|話題|おすすめ|オススメ|お薦め|ピックアップ|ほか|他|最近)の?(?:記事|ニュース|投稿|エントリー?|ランキング|コメント)",
     r"(?:アクセス|人気|記事|週間|月間|日間|デイリー|総合|閲覧数?)ランキング.{0,8}|アクセストップ\d*|[あ合]わせて読みたい.*",
     r"(?:この|こちらの)記事も(?:読まれて|おすすめ|オススメ|どうぞ).*|こちらも(?:おすすめ|オススメ|読まれて|どうぞ).{0,12}",
-    r"(?:(?:この(?:記事|ニュース|ページ)|投稿)を|SNSで)?シェア(?:する|しよう)?|この(?:記事|ニュース|ページ)を共有(?:する)?",
     r"(?:編集部の?|あなたへの|本日の)?(?:おすすめ|オススメ)|コメント(?:一覧|欄)?(?: ?[（(]?\d+件?[）)]?)?",
     r"コメントを(?:書く|残す|投稿|見る)(?:する)?|トラックバック(?:一覧|URL)?|タグ(?:クラウド.{0,8}|一覧)|カテゴリー|(?:月別)?アーカイブ",
     r"(?:前|次)の(?:記事|ページ|投稿)(?:へ|を見る|[:：»].{0,60})?|(?:著者|執筆者|筆者|ライター)(?:について|プロフィール|紹介)",
@@ -92,10 +88,21 @@ _OTHER_PHRASES = (
     # Korean
     r"(?:관련|추천|인기|최신|최근|다른) ?(?:기사|뉴스|글|게시물|링크|포스트|콘텐츠|댓글)",
     r"(?:가장 )?많이 ?본 ?(?:뉴스|기사|글)",
-    r"댓글(?: ?쓰기| ?남기기| ?\(?\d+\)?)?|공유하기|(?:이전|다음) ?글(?: ?[:：>].{0,60})?|구독하기",
+    r"댓글(?: ?쓰기| ?남기기| ?\(?\d+\)?)?|(?:이전|다음) ?글(?: ?[:：>].{0,60})?|구독하기",
 )
-_LATIN, _OTHER = (
-    re.compile(rf"\W*(?:{'|'.join(phrases)})\W*", re.IGNORECASE) for phrases in (_LATIN_PHRASES, _OTHER_PHRASES)
+# To one's friends: the buttons beside it go, not what a block begins with them.
+_SHARING_PHRASES = (
+    r"share|share (?:this|on|via|it)\b.*|teilen|deel (?:dit|deze)\b.*|udost(?:ę|e)pnij|공유하기",
+    r"partager(?: (?:cet(?:te)?|sur|par|via|l['’]article)\b.{0,20})?",
+    r"compart(?:ir|e|ilhe|ilhar)(?: (?:en|por|est[aeo]|no|na|com)\b.{0,30})?",
+    r"condividi(?: (?:su|via|l['’]articolo|questo)\b.{0,30})?",
+    r"поделиться(?: (?:с|в|ссылкой|статьей|новостью|записью)\b.{0,30})?",
+    r"(?:分享|转发)(?:到|至|给|本文|按钮)?(?:微信|微博|朋友圈|QQ空间|QQ好友|[:： /])*",
+    r"(?:(?:この(?:記事|ニュース|ページ)|投稿)を|SNSで)?シェア(?:する|しよう)?|この(?:記事|ニュース|ページ)を共有(?:する)?",
+)
+_LATIN, _OTHER, _SHARING = (
+    re.compile(rf"\W*(?:{'|'.join(phrases)})\W*", re.IGNORECASE)
+    for phrases in (_LATIN_PHRASES + _SHARING_PHRASES, _OTHER_PHRASES + _SHARING_PHRASES, _SHARING_PHRASES)
 )
 # Cyrillic, kana, Chinese characters, Hangul.
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]")
@@ -103,11 +110,6 @@ _OTHER_SCRIPT = re.compile(r"[\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7
 _WORD = re.compile(
     r"\W*(?:comments?|share|related|trending|popular|tags|categories|archives?|kommentare?|teilen|commentaires?|partager|"
     r"comentarios?|comentários?|compartir|categor[ií]as|etiquetas|comment[oi]|condividi|komentarze|reacties?)\W*",
-    re.IGNORECASE,
-)
-# To one's friends: the buttons beside it go, not what a block begins with them.
-_SHARE = re.compile(
-    r"\W*(?:share|teilen|partager|compart|condividi|deel|udost|поделиться|分享|转发|シェア|SNSで|この\w+を(?:シェア|共有)|공유)",
     re.IGNORECASE,
 )
 _MIN_CHARACTERS = 4
@@ -131,4 +133,4 @@ def is_a_word(text: str) -> bool:
 
 def is_about_sharing(text: str) -> bool:
     """Of a heading that leads away: whether it stands beside buttons, at any place of a page."""
-    return _SHARE.match(text) is not None
+    return _SHARING.fullmatch(text) is not None

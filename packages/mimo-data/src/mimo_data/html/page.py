@@ -16,10 +16,11 @@ from mimo_data.html.furniture import remove_silent
 from mimo_data.html.markdown import render
 from mimo_data.html.secondopinion import second_opinion
 
-_HEAD_TAGS = frozenset(["base", "link", "meta", "noscript", "object", "script", "style", "template", "title"])
 _CONTROLS = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
 # Never text, and no renderer of formulas keeps its source there: away before anything looks at the page.
 _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "audio", "video", "datalist", "progress")
+# The first other one begins the body.
+_HEAD_TAGS = frozenset(["base", "link", "meta", "noscript", "object", "script", "style", "template", "title"])
 
 # Of libxml2, whatever it is allowed.
 _MAX_DEPTH = 2048
@@ -43,9 +44,9 @@ _NESTING = [
 _FORUM_TYPES = (b"DiscussionForumPosting", b"QAPage")
 _FORUM = re.compile(rb"(?:schema\.org/|\"@type\"\s*:\s*\")(?:" + b"|".join(_FORUM_TYPES) + rb")")
 # What pages tell search engines and readers of feeds of an article; WordPress's own class of a post's page.
+_ARTICLE_TYPES = rb"(?:(?:[A-Z]\w*)?Article|BlogPosting|Recipe|Review)"
 _ARTICLE = re.compile(
-    rb"schema\.org/(?:[A-Z]\w*Article|Article|BlogPosting|Recipe|Review)\b"
-    rb"|\"@type\"\s*:\s*\[?\s*\"(?:[A-Z]\w*Article|Article|BlogPosting|Recipe|Review)\""
+    rb"schema\.org/" + _ARTICLE_TYPES + rb"\b|\"@type\"\s*:\s*\[?\s*\"" + _ARTICLE_TYPES + rb"\""
     rb"|<body[^>]*\bsingle-post\b"
 )
 # What only the pages of forum programs hold: phpBB, FluxBB, vBulletin, SMF, XenForo, Invision, NodeBB, Flarum, Vanilla,
