@@ -19,8 +19,9 @@ _ENCODINGS = {
     "CMSY10": "0 /minus 24 /similar 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
     "CMEX10": "",
     "CMTT10": "",
+    "CMBX10": "",
 }
-_TAKEN = {"CMR10": "R", "CMMI10": "I", "CMSY10": "S", "CMEX10": "E", "CMTT10": "T"}
+_TAKEN = {"CMR10": "R", "CMMI10": "I", "CMSY10": "S", "CMEX10": "E", "CMTT10": "T", "CMBX10": "B"}
 
 
 def tex_page(
@@ -48,7 +49,7 @@ def tex_page(
         *(
             f"<< /Type /Font /Subtype /Type1 /BaseFont /{name} /FirstChar 0 /LastChar 255 /Widths [{widths}]"
             f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >>"
-            f"{' /ToUnicode 10 0 R' if extension and name == 'CMEX10' else ''} >>"
+            f"{f' /ToUnicode {5 + len(_TAKEN)} 0 R' if extension and name == 'CMEX10' else ''} >>"
             for name in _TAKEN
         ),
     ]
@@ -116,6 +117,59 @@ def test_a_root_covers_what_its_bar_covers():
         [(205, 224, 171.8)],
     )  # fmt: skip
     assert found == "$$\ny=\\sqrt{x+1}\n$$"
+
+
+def test_a_root_over_a_letter_beside_other_fractions_keeps_the_bar_between():
+    found = display(
+        [
+            ("CMMI10", 10, 184, 173, "ab"), ("CMMI10", 10, 187, 187, "c"), ("CMR10", 10, 199, 180, "="),
+            ("CMSY10", 10, 207, 165, "p"), ("CMMI10", 10, 212, 173, "d"), ("CMMI10", 7, 217, 174.5, "i"),
+            ("CMMI10", 10, 211.5, 187, "e"), ("CMMI10", 10, 227, 173, "fg"), ("CMMI10", 10, 229.5, 187, "h"),
+        ],
+        [(184, 194, 177.5), (207, 220.5, 177.5), (212, 220.5, 164.8), (227, 237, 177.5)],
+    )  # fmt: skip
+    assert found == "$$\n\\frac{ab}{c}=\\frac{\\sqrt{d_i}}{e}\\frac{fg}{h}\n$$"
+
+
+def test_exponents_count_where_a_fraction_is_told_by_its_middle():
+    found = display(
+        [
+            ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 188, 180, "="), ("CMMI10", 10, 200, 173, "abc"),
+            ("CMSY10", 10, 216, 173, "\x00"), ("CMMI10", 10, 222, 173, "d"), ("CMR10", 7, 227, 169, "1010"),
+            ("CMMI10", 10, 218, 187, "n"),
+        ],
+        [(200, 241, 177.5)],
+    )  # fmt: skip
+    assert found == "$$\ny=\\frac{abc-d^{1010}}{n}\n$$"
+
+
+def test_a_sum_in_a_line_has_its_limits_and_what_it_is_of():
+    found = display([
+        ("CMR10", 10, 72, 180, "The"), ("CMR10", 10, 90, 180, "value"), ("CMR10", 10, 118, 180, "is"),
+        ("CMEX10", 10, 131, 172.5, "P"), ("CMMI10", 7, 136, 175, "n"), ("CMSY10", 7, 139.5, 175, "\x00"),
+        ("CMR10", 7, 143, 175, "1"), ("CMMI10", 7, 136, 183.5, "i"), ("CMR10", 7, 139.5, 183.5, "=0"),
+        ("CMMI10", 10, 148.5, 180, "x"), ("CMMI10", 7, 153.5, 181.5, "i"), ("CMR10", 10, 160, 180, "everywhere."),
+    ])  # fmt: skip
+    assert found == r"The value is $\sum_{i=0}^{n-1}x_i$ everywhere."
+
+
+def test_a_bold_letter_at_a_formula_belongs_to_it():
+    found = display([
+        ("CMR10", 10, 72, 180, "An"), ("CMR10", 10, 86, 180, "element"), ("CMR10", 10, 125, 180, "of"),
+        ("CMR10", 10, 139, 180, "("), ("CMBX10", 10, 144, 180, "Z"), ("CMMI10", 10, 149, 180, "/n"),
+        ("CMBX10", 10, 159, 180, "Z"), ("CMR10", 10, 164, 180, ")["), ("CMMI10", 10, 174, 180, "x"),
+        ("CMR10", 10, 179, 180, "]"), ("CMR10", 10, 188, 180, "over"), ("CMBX10", 10, 212, 180, "Q"),
+        ("CMR10", 10, 217, 180, "("), ("CMMI10", 10, 222, 180, "i"), ("CMR10", 10, 227, 180, ")."),
+    ])  # fmt: skip
+    assert found == r"An element of $(\mathbf{Z}/n\mathbf{Z})[x]$ over $\mathbf{Q}(i)$."
+
+
+def test_code_with_a_formula_behind_it_is_no_display():
+    found = display([
+        ("CMTT10", 10, 100, 180, "Mod(x + y, x2)"), ("CMR10", 10, 176, 180, "in"),
+        ("CMMI10", 10, 190, 180, "y"), ("CMSY10", 10, 196, 180, "2"), ("CMMI10", 10, 203, 180, "A"),
+    ])  # fmt: skip
+    assert found == r"`Mod(x + y, x2)` in $y\in A$"
 
 
 def test_small_glyphs_above_and_below_a_sum_are_its_limits():

@@ -211,7 +211,7 @@ def _is_display(row: Row, labels: str, left: float, right: float) -> bool:
         return False
     brace = brace_of_cases(row.glyphs)
     before = labels if brace is None else labels[: row.glyphs.index(brace)]
-    words = re.findall(r"t{3,}", before)
+    words = re.findall(r"t{3,}|c{3,}", before)
     num_text = sum(map(len, words))
     num_all = len(labels.replace(" ", ""))
     if num_text > 0.4 * num_all or (num_text > 12 and num_text > num_math):

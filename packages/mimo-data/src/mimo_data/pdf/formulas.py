@@ -258,6 +258,12 @@ def _main(boxes: Sequence[Box]) -> tuple[float, float]:
     # TeX sets tall delimiters from one size of font, also in scripts; a matrix seldom stands in one.
     sizes = [box.size for box in boxes if not box.tall or box.latex.startswith(r"\begin")]
     size = max(sizes, default=max(box.size for box in boxes))
+    big = next((box for box in boxes if box.tall and box.text in BIG and size < 0.85 * box.size), None)
+    if big is not None:
+        ys = sorted(box.y for box in boxes if not box.tall)
+        if max((after - before for before, after in pairwise(ys)), default=0.0) > 0.5 * big.size:
+            # Nothing but a sum and its limits.
+            return (big.top + big.bottom) / 2 + AXIS * big.size, big.size
     lines: dict[int, list[Box]] = {}
     large = [box for box in boxes if box.size > 0.88 * size]
     for box in large:

@@ -138,9 +138,9 @@ def _beside(rule: Rule, column: Sequence[Piece]) -> tuple[list[float], list[floa
     """The ends of the glyphs right above and right below a rule, which comes to reach as far as these do."""
     above: list[float] = []
     under: list[tuple[Glyph, bool]] = []
-    for piece in column:
-        if piece.x1 < rule.x0 or piece.x0 > rule.x1 or not piece.y0 - 15 < rule.y < piece.y1 + 25:
-            continue
+    near = [p for p in column if p.x1 > rule.x0 and p.x0 < rule.x1 and p.y0 - 15 < rule.y < p.y1 + 25]
+    size = max((glyph.size for piece in near for glyph in piece.glyphs), default=0.0)
+    for piece in near:
         for glyph in piece.glyphs:
             if glyph.font.monospaced or glyph.text.isspace():
                 continue
@@ -151,12 +151,13 @@ def _beside(rule: Rule, column: Sequence[Piece]) -> tuple[list[float], list[floa
             ):
                 under.append((glyph, piece.x1 - piece.x0 > 4 * (rule.x1 - rule.x0)))
                 rule.reach = max(rule.reach, 0.5 * glyph.size)
-            elif rule.y - 1.2 * glyph.size < glyph.y < rule.y:
+            # Exponents are small and stand high.
+            elif rule.y - max(glyph.size, 0.9 * size) < glyph.bottom < rule.y + 0.2 * glyph.size:
                 above += [glyph.x0, glyph.x1]
     # The next line of text may come near, too.
     lowest = min((glyph.y + 0.75 * glyph.size for glyph, _ in under if not glyph.height), default=0.0)
-    near = [glyph for glyph, of_line in under if glyph.height or glyph.y < lowest or not of_line]
-    return above, [end for glyph in near for end in (glyph.x0, glyph.x1)]
+    of_rule = [glyph for glyph, of_line in under if glyph.height or glyph.y < lowest or not of_line]
+    return above, [end for glyph in of_rule for end in (glyph.x0, glyph.x1)]
 
 
 def _is_of_heads(rule: Rule, rules: Sequence[Rule], bare: Sequence[Rule]) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from mimo_data.latex import FUNCTIONS
 from mimo_data.pdf.formulas import formula
 from mimo_data.pdf.layout import Row
-from mimo_data.pdf.symbols import OPEN, OPERATORS, RELATIONS, is_mathematical
+from mimo_data.pdf.symbols import BIG, OPEN, OPERATORS, RELATIONS, is_mathematical
 from mimo_data.pdf.textlayer import Glyph
 
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
@@ -22,6 +22,7 @@ _OPERANDS = "mxd)f"
 _MAX_THIN_SPACE = 0.2
 """Ems; words are further apart."""
 _MAX_SPACE_AT_BRACKET = 0.3
+_MAX_SPACE_AT_SUM = 0.4
 _MAX_NAME_LETTERS = 8
 _MIN_HEIGHT_OF_ARRAY = 1.7
 """Ems."""
@@ -169,9 +170,19 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             unicodedata.name(word, "").startswith("GREEK")
             or (italic_letters and glyphs[position].font.italic and not _in_italic_text(glyphs, position))
             or "".join(found[end : end + 1]) == "x"
+            or (glyphs[position].font.bold and _touches_formula("".join(found), position))
         ):
             found[position] = "m"
         position = end
+    for blank in re.finditer(r"(?<=[mxd)]) (?=[mdf(])", "".join(found)):
+        # TeX puts thin spaces around a sum, and its limits may be narrower than they seem.
+        left, right = glyphs[blank.start() - 1], glyphs[blank.end()]
+        operator = blank.start() - 1
+        while found[operator] == "x":
+            operator -= 1
+        is_of_sum = glyphs[operator].text in BIG and right.x0 - left.x1 < _MAX_SPACE_AT_SUM * right.size
+        if is_of_sum or (right.text in BIG and right.x0 - left.x1 < _MAX_SPACE_AT_BRACKET * right.size):
+            found[blank.start()] = "o"
 
 
 def _is_between(found: Sequence[str], position: int) -> bool:
@@ -219,6 +230,11 @@ def _has_subscript(glyphs: Sequence[Glyph], found: Sequence[str], start: int, en
         and not glyphs[start].font.italic
         and (start == 0 or found[start - 1] != "t")
     )
+
+
+def _touches_formula(labels: str, position: int) -> bool:
+    """Whether a formula stands right before or after a letter, as beside a bold one that names a ring."""
+    return bool(re.search(r"[mr]d*$", labels[:position]) or re.match(r"[mr]|\(m", labels[position + 1 :]))
 
 
 def _in_italic_text(glyphs: Sequence[Glyph], position: int) -> bool:
