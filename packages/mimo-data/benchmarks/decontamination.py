@@ -216,7 +216,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pages", type=Path, nargs="*", default=[])
     parser.add_argument("--items", type=int, default=1000, help="problems to leak")
     parser.add_argument("--show", type=int, default=0, help="misses of each variation to print")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for path in (*arguments.problems, *arguments.pages):
+        if not path.exists():
+            parser.error(f"{path}: no such file")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--pairs", type=Path, nargs=2, metavar=("SET", "PAIRS"))
     arguments = parser.parse_args()
+    if arguments.pairs and not arguments.pairs[0].exists():
+        parser.error(f"{arguments.pairs[0]}: no such file")
     print(f"{platform.machine()}, Python {platform.python_version()}, ", end="")
     print(f"numpy {version('numpy')}, numba {version('numba')}; {RECIPE}, {RECIPE.num_bands} bands\n")
     if arguments.pairs:

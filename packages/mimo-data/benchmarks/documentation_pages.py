@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--pages", type=int, default=40, metavar="N", help="of each package at most")
     arguments = parser.parse_args()
+    if not arguments.packages.is_dir():
+        parser.error(f"{arguments.packages}: no such folder")
     write_corpus(arguments.corpus, pages(arguments.packages, arguments.pages))
 
 

@@ -65,6 +65,11 @@ def main() -> None:
     parser.add_argument("--archive", nargs=2, action="append", required=True, metavar=("LAYOUT", "FOLDER"))
     parser.add_argument("--pages", type=int, default=200, metavar="N", help="of each archive at most")
     arguments = parser.parse_args()
+    for name, folder in arguments.archive:
+        if name not in LAYOUTS:
+            parser.error(f"{name}: the layouts are {', '.join(LAYOUTS)}")
+        if not Path(folder).is_dir():
+            parser.error(f"{folder}: no such folder")
     archives = (islice(pages(name, Path(folder)), arguments.pages) for name, folder in arguments.archive)
     write_corpus(arguments.corpus, chain.from_iterable(archives))
 

@@ -146,7 +146,10 @@ def extractors() -> dict[str, Callable[[str], str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("corpus", type=Path)
-    pages = read_pages(parser.parse_args().corpus)
+    corpus = parser.parse_args().corpus
+    if not (corpus / "manifest.jsonl").exists():
+        parser.error(f"{corpus} holds no manifest.jsonl")
+    pages = read_pages(corpus)
     print(
         f"{platform.processor() or platform.machine()}, one core, Python {platform.python_version()}, each page once\n"
     )

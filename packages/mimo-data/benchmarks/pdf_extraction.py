@@ -75,6 +75,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="*", metavar="FILE.pdf")
     paths = parser.parse_args().files
+    for path in paths:
+        if not path.exists():
+            parser.error(f"{path}: no such file")
     files = {path.stem: path.read_bytes() for path in paths} or made_pages()
     if not paths:
         assert extract_pdf(files["table"]).startswith("| cell 00 | cell 10 |")

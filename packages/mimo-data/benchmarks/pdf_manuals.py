@@ -2,11 +2,11 @@
 
     python benchmarks/pdf_manuals.py PACKAGES_FOLDER
 
-PACKAGES_FOLDER holds Debian packages of documentation, one folder each (see `documentation_pages.py`). A listing counts
-when all its lines are there in order with their indentation, as a fence when a fenced block is just it; one line is no
-listing here. The editions differ in places: an ellipsis is three dots in one of them, long lines are broken in the
-other. Formulas, inline ones too, count as `html_extraction.py` counts them; nothing can tell a digit between dollars
-from one without, so those are left out.
+PACKAGES_FOLDER holds Debian packages of documentation, one folder each (see `documentation_pages.py`); a manual that
+is not there is left out. A listing counts when all its lines are there in order with their indentation, as a fence
+when a fenced block is just it; one line is no listing here. The editions differ in places: an ellipsis is three dots
+in one of them, long lines are broken in the other. Formulas, inline ones too, count as `html_extraction.py` counts
+them; nothing can tell a digit between dollars from one without, so those are left out.
 """
 
 from __future__ import annotations
@@ -54,9 +54,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("packages", type=Path)
     packages = parser.parse_args().packages
+    manuals = {package: paths for package, paths in MANUALS.items() if (packages / package).is_dir()}
+    if not manuals:
+        parser.error(f"{packages} holds none of {', '.join(MANUALS)}")
     print("| manual | pages | pages per CPU second | listings | come back | fenced | formulas | come back |")
     print("| --- " * 8 + "|")
-    for package, (file, folder) in MANUALS.items():
+    for package, (file, folder) in manuals.items():
         share = packages / package / "usr" / "share"
         truth = read_html(share / folder)
         data = (share / file).read_bytes()

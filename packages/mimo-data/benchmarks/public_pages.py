@@ -52,8 +52,13 @@ def main() -> None:
     for reader in readers:
         parser.add_argument(f"--{reader.__name__}", type=Path, metavar="CLONE")
     arguments = parser.parse_args()
-    clones = {reader: getattr(arguments, reader.__name__) for reader in readers}
-    write_corpus(arguments.corpus, chain.from_iterable(reader(clone) for reader, clone in clones.items() if clone))
+    clones = {reader: clone for reader in readers if (clone := getattr(arguments, reader.__name__))}
+    for clone in clones.values():
+        if not clone.is_dir():
+            parser.error(f"{clone}: no such folder")
+    if not clones:
+        parser.error("name at least one clone")
+    write_corpus(arguments.corpus, chain.from_iterable(reader(clone) for reader, clone in clones.items()))
 
 
 main()

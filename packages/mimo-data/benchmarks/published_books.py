@@ -55,6 +55,8 @@ def main() -> None:
     parser.add_argument("--repositories", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--pages", type=int, default=40, metavar="N", help="of each repository at most")
     arguments = parser.parse_args()
+    if not arguments.repositories.is_dir():
+        parser.error(f"{arguments.repositories}: no such folder")
     write_corpus(
         arguments.corpus,
         (

@@ -8,6 +8,7 @@ length, its digest and its encoding, and would step over damage. MB are of the p
 
 from __future__ import annotations
 
+import argparse
 import base64
 import gzip
 import hashlib
@@ -38,6 +39,7 @@ Count = tuple[int, int]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     pages = list(_pages())
     expected = (len(pages), sum(map(len, pages)))
     with tempfile.TemporaryDirectory() as folder:

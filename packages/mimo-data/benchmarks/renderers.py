@@ -15,6 +15,7 @@ import argparse
 import html
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from collections import Counter
@@ -23,6 +24,11 @@ from pathlib import Path
 
 from mimo_data import extract_html
 
+RENDERERS = {
+    "mathjax2": ("MathJax.js",),
+    "mathjax3": ("tex-chtml.js", "tex-svg.js"),
+    "katex": ("katex.js", "katex.css"),
+}
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
 SPAN = re.compile(r"\$\$\s*(.+?)\s*\$\$|(?<![\\$])\$(?!\$)((?:[^$\n]|\n(?!\n))+?)(?<!\\)\$", re.DOTALL)
 SCRIPT = re.compile(r'<script type="math/tex[^"]*"[^>]*>.*?</script>', re.DOTALL)
@@ -115,11 +121,20 @@ def versions(name: str, drawn: str) -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name in ("mathjax2", "mathjax3", "katex"):
+    for name in RENDERERS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER")
     parser.add_argument("--formulas", type=Path, default=Path(__file__).with_name("formulas.txt"))
     parser.add_argument("--show", action="store_true", help="print each formula that does not come back")
     arguments = parser.parse_args()
+    folders = {name: folder for name in RENDERERS if (folder := getattr(arguments, name))}
+    if not folders:
+        parser.error("name at least one renderer's folder")
+    for name, folder in folders.items():
+        for file in RENDERERS[name]:
+            if not (folder / file).exists():
+                parser.error(f"{folder} holds no {file}")
+    if shutil.which(CHROMIUM[0]) is None:
+        parser.error(f"no {CHROMIUM[0]} here to draw with")
     formulas = arguments.formulas.read_text().splitlines()
     wanted = Counter(map(bare, formulas))
     print("| drawn by | formulas | come back | others in their place |\n| --- | --- | --- | --- |")

@@ -236,7 +236,7 @@ def measure_languages(rng: random.Random) -> None:
 
 def measure_cuts(name: str, responses: list[str], rng: random.Random) -> None:
     """One row: whole responses flagged, and cut ones found, at any place and inside of sentences."""
-    alarms = sum(bool(why_incomplete(response)) for response in responses) / len(responses)
+    alarms = [bool(why_incomplete(response)) for response in responses]
     cuts = [
         response[: rng.randrange(len(response) // 4, len(response) - 2)].rstrip()
         for response in responses
@@ -244,8 +244,11 @@ def measure_cuts(name: str, responses: list[str], rng: random.Random) -> None:
     ]
     found = [bool(why_incomplete(cut)) for cut in cuts]
     inside = [hit for hit, cut in zip(found, cuts, strict=True) if cut[-1] not in ".!?。！？।؟"]
-    recall, recall_inside = sum(found) / len(found), sum(inside) / len(inside)
-    print(f"| {name} | {len(responses)} | {alarms:.4f} | {recall:.3f} | {recall_inside:.3f} |")
+    print(f"| {name} | {len(responses)} | {share(alarms, 4)} | {share(found, 3)} | {share(inside, 3)} |")
+
+
+def share(hits: list[bool], digits: int) -> str:
+    return f"{sum(hits) / len(hits):.{digits}f}" if hits else "–"
 
 
 def measure_files(paths: list[Path], rng: random.Random) -> None:
@@ -272,6 +275,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="*", metavar="FILE.jsonl")
     paths = parser.parse_args().files
+    for path in paths:
+        if not path.exists():
+            parser.error(f"{path}: no such file")
     rng = random.Random(0)
     print(f"{platform.machine()}, Python {platform.python_version()}, one core; seed 0")
     if paths:

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the corpus may lie; deleted at the end")
     arguments = parser.parse_args()
+    if arguments.folder and not arguments.folder.is_dir():
+        parser.error(f"{arguments.folder}: no such folder")
     with TemporaryDirectory(prefix="steps-", dir=arguments.folder) as name:
         folder = Path(name)
         (folder / "documents").mkdir()

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from mimo_data import Document, open_shards, read_documents, write_shards
 
 REPEATS = 3
+NUM_DOCUMENTS = 1500
 SYLLABLES = "ba co di fe gu la mo ni pe ra so tu"
 
 
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--documents", type=Path, nargs="*", default=[])
     arguments = parser.parse_args()
+    for path in (*arguments.documents, *([arguments.tokenizer] if arguments.tokenizer else [])):
+        if not path.exists():
+            parser.error(f"{path}: no such file or folder")
     with tempfile.TemporaryDirectory() as folder:
         documents = [document for path in arguments.documents for document in read_documents(path)] or made_up()
         tokenizer = arguments.tokenizer or trained(Path(folder) / "tokenizer", documents)
@@ -67,7 +71,7 @@ def made_up() -> list[Document]:
     rng = random.Random(0)
     syllables = SYLLABLES.split()
     words = ["".join(rng.choices(syllables, k=rng.randrange(1, 5))) for _ in range(5000)]
-    return [Document(id=str(n), text=" ".join(rng.choices(words, k=600)), source="web") for n in range(1500)]
+    return [Document(id=str(n), text=" ".join(rng.choices(words, k=600)), source="web") for n in range(NUM_DOCUMENTS)]
 
 
 def trained(folder: Path, documents: list[Document]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import time
 from importlib.metadata import version
@@ -21,6 +22,7 @@ KINDS = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     math_equal(r"\frac{1}{2}", "0.5")  # starts the worker
     print(f"{platform.machine()}, one worker, {NUM_PAIRS} different pairs a kind, math-verify {version('math-verify')}")
     print("| kind of answer | first time, ms | again, ms |\n| --- | --- | --- |")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -85,6 +87,19 @@ def test_an_answer_that_takes_for_ever_is_not_equal_after_a_few_seconds_of_cpu(a
     start_s = time.monotonic()
     assert math_equal("2", answer) is False
     assert time.monotonic() - start_s < 60
+
+
+@pytest.mark.slow
+def test_the_benchmark_times_every_kind_of_answer(tmp_path):
+    benchmarks = Path(__file__).resolve().parent.parent / "benchmarks"
+    code = "import math_equal; math_equal.NUM_PAIRS = 2; math_equal.main()"
+    environment = os.environ | {"PYTHONPATH": str(benchmarks), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, _, *rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [len(row) for row in rows] == [3] * 7 + [2]
+    assert all(0 <= float(time_ms) < 60_000 for _, *times_ms in rows for time_ms in times_ms)
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(min_size=1).filter(str.strip))

@@ -32,6 +32,15 @@ from mimo_model.generate import encode_prompt
 from mimo_model.planted import chain, plant
 
 REPEATS = 6
+PLANTED_LAYERS, PLANTED_SIZES = 24, (64, 512)
+RANDOM = {
+    "vocab_size": 32_000,
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+}
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 
 
@@ -52,6 +61,8 @@ def main() -> None:
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT")
     parser.add_argument("prompts", nargs="?", type=Path, metavar="PROMPTS.jsonl")
     arguments = parser.parse_args()
+    if arguments.prompts and not arguments.prompts.exists():
+        parser.error(f"{arguments.prompts}: no such file")
     torch.manual_seed(0)
     for subject in subjects(arguments.checkpoint, arguments.prompts):
         compare(subject)
@@ -66,23 +77,17 @@ def subjects(checkpoint: str | None, prompts_file: Path | None) -> list[Subject]
         prompts = [encode_prompt(tokenizer, texts[i % len(texts)]) for i in range(32)]
         found.append(Subject(checkpoint, model, tokenizer, prompts, 64, (1, 32)))
     prompts = [chain(start, 8) for start in range(32)]
-    for hidden_size in (64, 512):
-        model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=24, hidden_size=hidden_size)
-        found.append(Subject(f"planted, 24 layers of {hidden_size}", model, tokenizer, prompts, 128, (1, 8)))
-    for dtype in (torch.float32, torch.bfloat16):
-        config = MiMoConfig(
-            vocab_size=32_000,
-            hidden_size=768,
-            intermediate_size=2048,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            num_key_value_heads=4,
-            max_position_embeddings=2048,
+    for hidden_size in PLANTED_SIZES:
+        model, tokenizer = plant((1.0, 1.0, 1.0), num_layers=PLANTED_LAYERS, hidden_size=hidden_size)
+        found.append(
+            Subject(f"planted, {PLANTED_LAYERS} layers of {hidden_size}", model, tokenizer, prompts, 128, (1, 8))
         )
+    for dtype in (torch.float32, torch.bfloat16):
+        config = MiMoConfig(**RANDOM, max_position_embeddings=2048)
         model = random_model(config, dtype=dtype, device=torch.device("cpu"))
         size = sum(parameter.numel() for parameter in model.parameters())
         name = f"random, {size / 1e6:.0f}M parameters, {str(dtype).removeprefix('torch.')}"
-        found.append(Subject(name, model, stand_in(model), random_prompts(32, 16, 32_000), 32, (1, 4, 32)))
+        found.append(Subject(name, model, stand_in(model), random_prompts(32, 16, config.vocab_size), 32, (1, 4, 32)))
     return found
 
 

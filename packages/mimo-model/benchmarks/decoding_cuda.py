@@ -115,9 +115,10 @@ def main() -> None:
     work = workload(tiny=arguments.tiny)
     check(work)
     print(header(work.device, work.model.lm_head.weight.dtype))
-    bandwidth = memory_bandwidth(work.model) or float("nan")
-    rate = matrix_rate(work.device)
-    print(f"A copy moves {bandwidth / 1e9:,.0f} GB/s; a matrix product does {rate / 1e12:,.1f} TFLOP/s.")
+    bandwidth = memory_bandwidth(work.model)
+    if bandwidth:
+        print(f"A copy moves {bandwidth / 1e9:,.0f} GB/s.")
+    print(f"A matrix product does {matrix_rate(work.device) / 1e12:,.1f} TFLOP/s.")
     print(f"{work.num_rounds} rounds a row, after {WARM_UP_ROUNDS} more. Sampled: temperature 0.6, top-p 0.95.")
     backend = Engine(work.model, work.tokenizer, num_drafts=3, simulated_acceptance=ACCEPTANCE).backend
     print(f"Drafts are accepted as is simulated: {ACCEPTANCE}. Backend with drafts: {backend}.\n")
@@ -163,7 +164,7 @@ def check(work: Workload) -> None:
             raise SystemExit(f"K = {num_drafts}: log-probabilities are off by {off:.3f}; its speed says nothing.")
 
 
-def engine_rows(work: Workload, bandwidth: float) -> Iterator[str]:
+def engine_rows(work: Workload, bandwidth: float | None) -> Iterator[str]:
     """Lines of the table, from the most wanted to the least."""
     for context in (work.short, work.long):
         for batch_size in work.batch_sizes:
@@ -178,7 +179,7 @@ def engine_rows(work: Workload, bandwidth: float) -> Iterator[str]:
 
 
 def engine_row(
-    work: Workload, bandwidth: float, context: int, batch_size: int, num_drafts: int, *, sampled: bool
+    work: Workload, bandwidth: float | None, context: int, batch_size: int, num_drafts: int, *, sampled: bool
 ) -> str:
     start = f"| {context:,} | {batch_size} | {num_drafts} | {'sampled' if sampled else 'greedy'}"
     try:
@@ -191,10 +192,11 @@ def engine_row(
     read = weight_bytes(work.model, num_ids=num_ids, num_drafts=num_drafts)
     read += work.cache_bytes(batch_size, context, num_drafts)
     bar = work.bars.get(num_drafts) if context == work.short else None if num_drafts else work.long_bar
+    share = f"{read / found.round_s / bandwidth:.0%}" if bandwidth else ""
     verdict = "" if bar is None or batch_size > 1 else f"{bar} {'met' if found.tokens_per_s >= bar else 'missed'}"
     return (
         f"{start} | {found.tokens_per_s:,.1f} | {verdict} | {1e3 * found.round_s:.3f} | {1e3 * found.slow_round_s:.3f} "
-        f"| {found.tokens_per_round:.2f} | {read / found.round_s / bandwidth:.0%} |"
+        f"| {found.tokens_per_round:.2f} | {share} |"
     )
 
 

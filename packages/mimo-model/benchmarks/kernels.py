@@ -11,6 +11,8 @@ To add a kernel, write a generator of `Row`s that takes a device and a number of
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import platform
 import re
 import subprocess
@@ -18,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -451,6 +453,7 @@ def compile_ahead() -> None:
     )
 
 
+@cache  # Operators launch one kernel many times.
 def _needs(compiled: Any) -> tuple[int, int, int]:
     import triton
 
@@ -476,11 +479,16 @@ def _bytes(x: Tensor) -> int:
     return x.numel() * x.itemsize
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     if torch.cuda.is_available():
         time_on_the_device()
-    elif sys.platform == "linux":
+    elif importlib.util.find_spec("triton") is None:
+        raise SystemExit("No CUDA device, and no Triton to compile with.")
+    else:
         print(f"No CUDA device on this {platform.machine()} machine: nothing is timed.\n")
         compile_ahead()
-    else:
-        print("No CUDA device, and no Triton compiler for this platform.")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,11 +7,13 @@ take turns; the table has the median round. Ways that the host lacks are left ou
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -48,6 +50,7 @@ class Cost:
 
 async def main() -> None:
     """Prints the table."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     version = subprocess.run([find_python()[0], "-V"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{platform.system()} {platform.release()}, {len(os.sched_getaffinity(0))} cores, {version};")
     print(f"{NUM_ROUNDS} rounds of {NUM_CASES} tests each ({NUM_CASES_OF_SLOW_WAYS} with docker exec and docker run)\n")
@@ -77,13 +80,14 @@ async def all_ways(stack: contextlib.AsyncExitStack) -> dict[tuple[str, str], Wa
     ways: dict[tuple[str, str], Way] = {}
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     (folder / "main.py").write_text(SOURCES["python"])
-    (folder / "main.cpp").write_text(SOURCES["cpp"])
-    subprocess.run(["g++", "-O2", "-static", "-o", folder / "main", folder / "main.cpp"], check=True)
     folder.chmod(0o755)
-    commands = {
-        "python": [find_python()[0], "-I", "-B", "-X", "utf8", str(folder / "main.py")],
-        "cpp": [str(folder / "main")],
-    }
+    commands = {"python": [find_python()[0], "-I", "-B", "-X", "utf8", str(folder / "main.py")]}
+    if shutil.which("g++"):
+        (folder / "main.cpp").write_text(SOURCES["cpp"])
+        subprocess.run(["g++", "-O2", "-static", "-o", folder / "main", folder / "main.cpp"], check=True)
+        commands["cpp"] = [str(folder / "main")]
+    else:
+        print("cpp: left out: no g++ here\n")
     for language, command in commands.items():
         ways[language, "subprocess"] = by_command(command)
     for backend in ("local", "docker"):
@@ -93,8 +97,9 @@ async def all_ways(stack: contextlib.AsyncExitStack) -> dict[tuple[str, str], Wa
             print(f"{backend}: left out: {error}\n")
             continue
         for language, mode in (("python", "exec"), ("python", "fork"), ("cpp", "exec")):
-            name = f"{backend}, {mode}" if language == "python" else backend
-            ways[language, name] = by_sandbox(sandbox, language, mode)
+            if language in commands:
+                name = f"{backend}, {mode}" if language == "python" else backend
+                ways[language, name] = by_sandbox(sandbox, language, mode)
         if backend == "docker":
             shown = ["-v", f"{folder}:{folder}:ro", "--network", "none", "--log-driver", "none"]
             container = stack.enter_context(running_container(shown))

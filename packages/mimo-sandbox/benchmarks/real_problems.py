@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mimo_sandbox import Case, CaseResult, Limits, Sandbox, Submission, Verdict
+from mimo_sandbox import Case, CaseResult, Limits, Sandbox, SandboxUnavailable, Submission, Verdict
 
 LANGUAGES = {"py": "python", "cpp": "cpp", "cc": "cpp"}
 LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_bytes=1 << 30)
@@ -53,9 +53,11 @@ async def main() -> None:
     """Prints the table, and below it every submission that is judged otherwise than before."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--backend", default="local")
+    parser.add_argument("--backend", choices=("auto", "docker", "local", "unsafe"), default="local")
     parser.add_argument("--mode", choices=("fork", "exec"), default="fork")
     arguments = parser.parse_args()
+    if not (arguments.folder / "problems" / "stdio_kodsport.jsonl").exists():
+        parser.error(f"{arguments.folder} holds no problems/stdio_kodsport.jsonl")
     sets = {
         "LiveCodeBench": livecodebench(arguments.folder / "bench" / "livecodebench"),
         "LeetCode": leetcode(arguments.folder / "bench" / "lcb_like_leetcode" / "test.jsonl"),
@@ -198,4 +200,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except SandboxUnavailable as error:
+        raise SystemExit(str(error)) from None

@@ -5,6 +5,7 @@ Checks that the loop ends with the same weights as the bare steps.
 
 from __future__ import annotations
 
+import argparse
 import platform
 import tempfile
 import time
@@ -84,6 +85,7 @@ class Clock:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     torch.set_num_threads(1)
     recipe = PretrainRecipe(
         rope_theta=640_000.0,
