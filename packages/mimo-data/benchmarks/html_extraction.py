@@ -182,4 +182,5 @@ def main() -> None:
         raise SystemExit("\n".join(missed))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -157,6 +157,24 @@ def test_pdf_manuals(run, tmp_path):
     assert (row[:2], row[3:]) == (["libmpfr-doc", "1"], ["1", "1", "1", "1", "0"])
 
 
+def test_pdf_book(run, tmp_path):
+    pymupdf = pytest.importorskip("pymupdf", reason="needs PyMuPDF: install mimo-data[pdf]")
+    with pymupdf.open() as document:
+        page = document.new_page()
+        page.insert_text((72, 100), [SENTENCE] * 3, fontsize=10)
+        page.insert_text((72, 160), LISTING.split("\n"), fontname="cour", fontsize=10)
+        page.insert_text((280, 220), "x = y", fontname="tiit", fontsize=10)
+        document.save(tmp_path / "book.pdf")
+    source = tmp_path / "book.do.txt"
+    source.write_text(f"{SENTENCE}\n!bc pycod\n{LISTING}\n!ec\n!bt\n\\[ {{x}} = y\\tp \\]\n!et\n")
+    (rows,) = run("pdf_book", tmp_path / "book.pdf", source)
+    assert rows == [
+        ["listings", "1", "1"],
+        ["displays, the same LaTeX", "1", "0"],
+        ["displays, drawn alike", "1", "1"],
+    ]
+
+
 def documentation(folder: Path) -> list[object]:
     (folder / "circle-doc").mkdir()
     (folder / "circle-doc" / "areas.html").write_text(
@@ -286,6 +304,7 @@ def test_renderers(run, tmp_path):
         "forum_archives corpus --archive nowhere .",
         "forum_archives corpus --archive articles nowhere",
         "html_extraction nowhere",
+        "pdf_book nowhere book.do.txt",
         "pdf_extraction nowhere",
         "pdf_manuals nowhere",
         "public_pages corpus --readability nowhere",
