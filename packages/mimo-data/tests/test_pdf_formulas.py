@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -15,7 +16,7 @@ Glyphs = tuple[str, float, float, float, str]
 
 _ENCODINGS = {
     "CMR10": "175 /macron",
-    "CMMI10": "11 /alpha 12 /beta 25 /pi 59 /comma",
+    "CMMI10": "11 /alpha 12 /beta 25 /pi 30 /phi 39 /phi1 59 /comma",
     "CMSY10": "0 /minus 24 /similar 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
     "CMEX10": "",
     "CMTT10": "",
@@ -25,13 +26,19 @@ _TAKEN = {"CMR10": "R", "CMMI10": "I", "CMSY10": "S", "CMEX10": "E", "CMTT10": "
 
 
 def tex_page(
-    glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), *, extension: str = ""
+    glyphs: Sequence[Glyphs],
+    rules: Sequence[tuple[float, float, float]] = (),
+    *,
+    extension: str = "",
+    letters: str = "",
 ) -> bytes:
     """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick.
 
     Args:
         extension: what its ToUnicode says of CMEX10, in lines of `<code> <character>`; "" for none.
+        letters: what its ToUnicode says of CMMI10, instead.
     """
+    described, named = ("CMMI10", letters) if letters else ("CMEX10", extension)
     parts = []
     for font, size, x, y, text in glyphs:
         code = "".join(f"{ord(letter):02x}" for letter in text)
@@ -49,15 +56,15 @@ def tex_page(
         *(
             f"<< /Type /Font /Subtype /Type1 /BaseFont /{name} /FirstChar 0 /LastChar 255 /Widths [{widths}]"
             f" /Encoding << /Type /Encoding /Differences [{_ENCODINGS[name]}] >>"
-            f"{f' /ToUnicode {5 + len(_TAKEN)} 0 R' if extension and name == 'CMEX10' else ''} >>"
+            f"{f' /ToUnicode {5 + len(_TAKEN)} 0 R' if named and name == described else ''} >>"
             for name in _TAKEN
         ),
     ]
-    if extension:
+    if named:
         cmap = (
             "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
             "1 begincodespacerange <00> <ff> endcodespacerange\n"
-            f"{len(extension.splitlines())} beginbfchar\n{extension}\nendbfchar endcmap end end"
+            f"{len(named.splitlines())} beginbfchar\n{named}\nendbfchar endcmap end end"
         )
         objects.append(f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream")
     body = "".join(f"{number} 0 obj\n{source}\nendobj\n" for number, source in enumerate(objects, 1))
@@ -70,9 +77,9 @@ PROSE = [
 ]
 
 
-def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), *, extension: str = "") -> str:
+def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), **unicode: str) -> str:
     """What a page gives after its prose."""
-    text = extract_pdf(tex_page([*PROSE, *glyphs], rules, extension=extension))
+    text = extract_pdf(tex_page([*PROSE, *glyphs], rules, **unicode))
     return text.partition("here.\n\n")[2]
 
 
@@ -162,6 +169,76 @@ def test_a_bold_letter_at_a_formula_belongs_to_it():
         ("CMR10", 10, 217, 180, "("), ("CMMI10", 10, 222, 180, "i"), ("CMR10", 10, 227, 180, ")."),
     ])  # fmt: skip
     assert found == r"An element of $(\mathbf{Z}/n\mathbf{Z})[x]$ over $\mathbf{Q}(i)$."
+
+
+def line(*words: tuple[float, str]) -> list[Glyphs]:
+    """Words at their places in a line: what stands between @s is italic, between #s bold, and ^ and _ lead a script."""
+    glyphs: list[Glyphs] = []
+    for x, word in words:
+        font, end = "CMR10", x
+        for part in re.findall(r"[@#]|[\^_].|[^@#^_]+", word):
+            if part in "@#":
+                font = {"@": "CMMI10", "#": "CMBX10"}[part] if font == "CMR10" else "CMR10"
+                continue
+            script = part[0] in "^_"
+            size, text = (7, part[1:]) if script else (10, part)
+            glyphs.append((font, size, end, {"^": 176, "_": 181.5}.get(part[0], 180), text))
+            end += len(text) * size / 2
+    return glyphs
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        # Slanted letters stand apart from their exponents and from what they are applied to.
+        ([(72, "where"), (102, "@f@"), (108.2, "^2"), (116, "is")], "where $f^2$ is"),
+        ([(72, "where"), (102, "@V@"), (109.2, "(@x@)"), (129, "is")], "where $V(x)$ is"),
+        ([(72, "where"), (102, "@ae@"), (114, "exp(@x@)"), (154, "is")], r"where $ae\exp(x)$ is"),
+        ([(72, "where"), (102, "log_2"), (122.7, "@y@"), (132, "is")], r"where $\log_2y$ is"),
+        ([(72, "where"), (102, "deg_X"), (123.7, "@P@"), (133, "is")], r"where $\deg_{\mathrm{X}}P$ is"),
+        ([(72, "where"), (102, "@f@(@x@)"), (124.4, "@dx@"), (140, "is")], "where $f(x)dx$ is"),
+        ([(72, "where"), (102, "@x@^n"), (111.7, "^m"), (122, "is")], r"where $x^{\text{nm}}$ is"),
+        ([(72, "where"), (102, "@n@!"), (117, "is")], "where $n!$ is"),
+        ([(72, "where"), (102, "(@n@+1)!"), (137, "is"), (150, "so!")], "where $(n+1)!$ is so!"),
+        ([(72, "where"), (102, "|@a@|"), (122, "is")], "where $|a|$ is"),
+        ([(72, "where"), (102, "[0,"), (121, "@n@)"), (137, "is")], "where $[0,n)$ is"),
+        (
+            [(72, "where"), (102, "1,"), (115, "2,"), (128, "...,"), (153, "@n@"), (163, "is")],
+            r"where $1,2,\ldots,n$ is",
+        ),
+        (
+            [(72, "where"), (102, "Gal(#Q#(@i@)@/@#Q#)"), (172, "is")],
+            r"where $\operatorname{Gal}(\mathbf{Q}(i)/\mathbf{Q})$ is",
+        ),
+    ],
+)
+def test_a_formula_in_a_line_is_whole(words, text):
+    assert display(line(*words)).replace(", ", ",") == text
+
+
+def test_names_of_functions_side_by_side_are_two():
+    assert display(line((200, "@abcdefghi@="), (251, "lnln@n@"))) == "$$\nabcdefghi=\\ln\\ln n\n$$"
+
+
+def test_an_exponent_of_a_unit_stands_at_the_unit():
+    minus = ("CMSY10", 7, 112, 176, "\x00")
+    assert (
+        display([*line((72, "where"), (102, "kg")), minus, *line((115.5, "^1@x@"), (130, "is"))])
+        == "where kg$^{-1}x$ is"
+    )
+
+
+def test_a_formula_goes_on_behind_an_operator_at_the_end_of_a_line():
+    rest = [(font, size, x, y + 12, text) for font, size, x, y, text in line((72, "@b@"), (80, "is"), (94, "one."))]
+    found = display([*line((72, "A sum of two letters that stand on two lines of words as"), (360, "@a@+")), *rest])
+    assert found.endswith("two lines of words as $a+b$ is one.")
+
+
+@pytest.mark.parametrize(("unicode", "latex"), [("", r"\phi"), ("<1E> <03D5>", r"\phi"), ("<27> <03D5>", r"\varphi")])
+def test_a_font_of_letters_may_name_its_two_phis_as_adobe_or_as_unicode(unicode, latex):
+    letter = "\x27" if "27" in unicode else "\x1e"
+    glyphs = [("CMMI10", 10, 200, 180, letter), ("CMR10", 10, 210, 180, "="), ("CMMI10", 10, 220, 180, "x")]
+    assert display(glyphs, letters=unicode) == f"$$\n{latex}=x\n$$"
 
 
 def test_code_with_a_formula_behind_it_is_no_display():

@@ -25,6 +25,8 @@ _NUMBERED = re.compile(r"^(?:(?:Chapter|Section|Appendix|Part)\s+)?(?:\d{1,2}|[A
 _TAG = re.compile(r"\(([A-Z]?\.?\d+(?:[.\-–]\d+)*[a-z]?'?|\*+)\)$")
 _CAPTION = re.compile(r"(?:fig(?:ure|\.)?|table|tab\.|algorithm|listing|scheme)\s*\d", re.IGNORECASE)
 _LEADERS = re.compile(r"(?:\.\s?){5,}\s*\w*$")
+_MIN_GAP_OF_ENTRY = 3
+"""Ems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def column_blocks(
             while end < len(marked) and marked[end].display and _same_display(marked[end - 1], marked[end]):
                 end += 1
             blocks += _displays(marked[position:end])
+        elif _is_entry(item.row):
+            pass
         elif level := _heading_level(marked, position, body_size):
             while (
                 end < len(marked)
@@ -116,8 +120,6 @@ def column_blocks(
                 end += 1
             text = " ".join(text_of(m.row, m.labels) for m in marked[position:end])
             blocks.append(Block("heading", f"{'#' * level} {text}"))
-        elif _LEADERS.search(item.row.text):
-            pass
         else:
             while (
                 end < len(marked)
@@ -313,6 +315,17 @@ def _display(item: _Marked) -> str:
     return f"$$\n{latex}{tag}\n$$" if latex.strip() else ""
 
 
+def _is_entry(row: Row) -> bool:
+    """Whether a row is one of a table of contents: leaders, or in bold a page's number far from the words."""
+    if _LEADERS.search(row.text):
+        return True
+    shown = [glyph for glyph in row.glyphs if not glyph.text.isspace()]
+    pages = [
+        after for before, after in itertools.pairwise(shown) if after.x0 - before.x1 > _MIN_GAP_OF_ENTRY * row.size
+    ]
+    return row.bold and len(pages) == 1 and all(glyph.text.isdigit() for glyph in shown[shown.index(pages[0]) :])
+
+
 def _heading_level(marked: Sequence[_Marked], position: int, body_size: float) -> int:
     """2 for a heading of the first order (1 for one much larger than the text) and so on; 0 for no heading."""
     row = marked[position].row
@@ -345,7 +358,7 @@ def _same_paragraph(
     last, row = marked[position - 1].row, marked[position].row
     if row.code or marked[position].display or abs(last.size - row.size) > 0.12 * last.size:
         return False
-    if _heading_level(marked, position, body_size) or _LEADERS.search(row.text):
+    if _heading_level(marked, position, body_size) or _is_entry(row):
         return False
     if _is_note(marked[position], body_size):
         return False

@@ -83,7 +83,7 @@ _WIDTHS = (
 
 @dataclass(frozen=True, slots=True)
 class Font:
-    """A font by its name: `style` is "text", or one of TeX's families."""
+    """A font by its name: `style` is "text", one of TeX's families, or "unicode" for its letters with Unicode's phi."""
 
     name: str
     style: str
@@ -137,6 +137,8 @@ def font_of(name: str, flags: int) -> Font:
         name = name[7:]
     monospaced = bool(flags & MONOSPACED_FLAG) or bool(_MONOSPACED.search(name))
     style = next((style for style, pattern in _STYLES if pattern.search(name)), "text")
-    bold = bool(flags & _BOLD_FLAG) or bool(re.search(r"bold|^cmb|^sfb|black|heavy|-medi$|^cmmib", name, re.IGNORECASE))
+    bold = bool(flags & _BOLD_FLAG) or bool(
+        re.search(r"bold|demi|^cmb|^sfb|black|heavy|-medi$|^cmmib", name, re.IGNORECASE)
+    )
     italic = bool(flags & _ITALIC_FLAG) or bool(re.search(r"ital|obliq|slant|^cmti|^cmsl|^sfti", name, re.IGNORECASE))
     return Font(name, style, monospaced and style == "text", italic, bold, style == "extension", style != "text")

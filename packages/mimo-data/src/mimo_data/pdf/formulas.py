@@ -8,6 +8,7 @@ with scripts on the left and arrows with text on them come out as their glyphs i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -404,6 +405,8 @@ def _named(word: str, *, applied: bool) -> str:
         return rf"\operatorname{{{word}}}"
     if all(part in FUNCTIONS for part in word.split()):
         return " ".join(f"\\{part}" for part in word.split())
+    if repeated := re.fullmatch("(ln|log)\\1+", word):
+        return f"\\{repeated[1]}" * (len(word) // len(repeated[1]))
     return rf"\text{{{word}}}"
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
-from mimo_data.latex import FUNCTIONS
+from mimo_data.latex import FUNCTIONS, join
 from mimo_data.pdf.formulas import formula
 from mimo_data.pdf.layout import Row
 from mimo_data.pdf.symbols import BIG, OPEN, OPERATORS, RELATIONS, is_mathematical
@@ -23,11 +24,18 @@ _MAX_THIN_SPACE = 0.2
 """Ems; words are further apart."""
 _MAX_SPACE_AT_BRACKET = 0.3
 _MAX_SPACE_AT_SUM = 0.4
+_MAX_SPACE_AT_FUNCTION = 0.25
 _MAX_NAME_LETTERS = 8
 _MIN_HEIGHT_OF_ARRAY = 1.7
 """Ems."""
 _OPENING = OPEN.keys() | frozenset("|‖⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪")
 _IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
+_OPERATOR_AT_END = re.compile(
+    r"([-+=<>,(]|\\(?:leq|geq|neq|in|subset|subseteq|equiv|approx|sim|to|cdot|times|pm|oplus|otimes|cup|cap))\$$"
+    r"|(?<=[^$])\$ ?([=<>+])$"
+)
+# Before a formula: the first of a pair or an interval, `[0, `, and a list up to its ellipsis, `1, 2, …, `.
+_PAIR_OR_LIST = re.compile(r"\(d+, ?$|(?:[mdx]+, ?)+e+, ?$")
 _END_OF_WORD = re.compile(r"[^\W\d]-$")
 
 
@@ -42,6 +50,7 @@ def labels_of(row: Row, *, italic_letters: bool) -> str:
         found.append(_label(glyph, row))
     _mark_arrays(row, found)
     _mark_words(row.glyphs, found, italic_letters=italic_letters)
+    _mark_joints(row.glyphs, found)
     return "".join(found)
 
 
@@ -114,10 +123,12 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             # The comma of a list in a formula: one between two formulas is of the text's font.
             found[position] = "e"
     _mark_relations(glyphs, found)
-    for blank in re.finditer(r"(?<=[mx]) (?=[(m])", "".join(found)):
-        # TeX sets a thin space before a tall parenthesis and around fractions, browsers a wider one.
+    for blank in re.finditer(r"(?<=[mx]) (?=[(mx])", "".join(found)):
+        # TeX sets a thin space before a tall parenthesis and around fractions, browsers a wider one; slanted
+        # letters stand apart from what is upright.
         left, right = glyphs[blank.start() - 1], glyphs[blank.end()]
-        most = _MAX_SPACE_AT_BRACKET if left.height or right.height else _MAX_THIN_SPACE
+        apart = left.height or right.height or (left.text in "VY" and left.font.is_math)
+        most = _MAX_SPACE_AT_BRACKET if apart else _MAX_THIN_SPACE
         if right.x0 - left.x1 < most * max(left.size, right.size):
             found[blank.start()] = "o"
     for run in re.finditer("x{4,}", "".join(found)):
@@ -174,15 +185,39 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
         ):
             found[position] = "m"
         position = end
+
+
+def _mark_joints(glyphs: Sequence[Glyph], found: list[str]) -> None:
+    """What belongs to a formula's letters: names applied to them, spaces at sums and functions, factorials, bars."""
+    for name in re.finditer(r"t{2,}(?=\(m)", "".join(found)):
+        # What it is taken of may have become one of a formula's letters just now.
+        if _is_applied(glyphs, found, *name.span()) and all(
+            glyph.text.isalpha() for glyph in glyphs[name.start() : name.end()]
+        ):
+            found[name.start() : name.end()] = "f" * len(name[0])
     for blank in re.finditer(r"(?<=[mxd)]) (?=[mdf(])", "".join(found)):
-        # TeX puts thin spaces around a sum, and its limits may be narrower than they seem.
+        # TeX puts thin spaces around sums and functions, whose limits may be narrower than they seem, and before `dx`.
         left, right = glyphs[blank.start() - 1], glyphs[blank.end()]
         operator = blank.start() - 1
-        while found[operator] == "x":
+        while operator and found[operator] == "x":
             operator -= 1
-        is_of_sum = glyphs[operator].text in BIG and right.x0 - left.x1 < _MAX_SPACE_AT_SUM * right.size
-        if is_of_sum or (right.text in BIG and right.x0 - left.x1 < _MAX_SPACE_AT_BRACKET * right.size):
+        if glyphs[operator].text in BIG or (found[operator] == "f" and found[blank.start() - 1] == "x"):
+            most = _MAX_SPACE_AT_SUM
+        elif right.text in BIG or (right.text == "d" and found[blank.end() :][:2] == ["m", "m"]):
+            most = _MAX_SPACE_AT_BRACKET
+        elif "f" in (found[operator], found[blank.end()]):
+            most = _MAX_SPACE_AT_FUNCTION
+        else:
+            continue
+        if right.x0 - left.x1 < most * right.size:
             found[blank.start()] = "o"
+    for factorial in re.finditer(r"(?:(?<=m)|(?<=[mx]\))|(?<=[ro]d\)))t", "".join(found)):
+        if glyphs[factorial.start()].text == "!" and found[factorial.end() : factorial.end() + 1] != ["t"]:
+            found[factorial.start()] = "m"
+    bars = [position for position, glyph in enumerate(glyphs) if glyph.text == "|" and found[position] == "o"]
+    for left_bar, right_bar in pairwise(bars):
+        if found[left_bar + 1] in "mf(" and found[right_bar - 1] in "mx)":
+            found[left_bar] = found[right_bar] = "m"
 
 
 def _is_between(found: Sequence[str], position: int) -> bool:
@@ -301,6 +336,8 @@ def _reach_right(labels: str, position: int, depth: int) -> int:
 
 
 def _reach_left(labels: str, position: int, limit: int) -> int:
+    if first := _PAIR_OR_LIST.search(labels, limit, position):
+        position = first.start()
     while position > limit:
         label = labels[position - 1]
         here = labels[position]
@@ -369,6 +406,9 @@ def _math(row: Row, start: int, end: int, labels: str) -> str:
             return text
         return f"${'^' if raised else '_'}{{{text}}}$" if text.isascii() else text
     latex = formula(glyphs, rules)
+    if start and not row.glyphs[start - 1].text.isspace():
+        # An exponent of a word, as of a unit.
+        latex = latex.removeprefix("{}")
     return f"${latex}$" if latex.strip() else ""
 
 
@@ -399,4 +439,7 @@ def join_lines(text: str, rest: str) -> str:
     # Chinese and Japanese put no blank between words, hence none between lines.
     if _IDEOGRAPHIC.match(text[-1:]) and _IDEOGRAPHIC.match(rest):
         return text + rest
+    if (operator := _OPERATOR_AT_END.search(text)) and re.match(r"\$[^$]", rest):
+        # TeX breaks a formula behind its operators.
+        return text[: operator.start()] + join([operator[1] or operator[2], rest[1:]])
     return f"{text} {rest}"

@@ -40,7 +40,7 @@ _NAMES = SYMBOLS | {
 MATHEMATICAL = frozenset(
     "−≠≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇∪∩∖∅∀∃¬∧∨⊕⊗⊖⊙⊥∴⊢⊨→←↔⇒⇐⇔⟹⟺⟶↦∑∏∐∫∬∮⋃⋂∂∇∞ℏℓℜℑℵ√ℝℂℕℤℚ±∓×÷⋅∗∘◦′″∆⟨⟩⌊⌋⌈⌉ϵϕϑϱ"
 )
-# Computer Modern calls the straight phi "phi" and the curly one "phi1", the other way round than Unicode.
+# Computer Modern calls the straight phi "phi" and the curly one "phi1", as Adobe calls Unicode's curly and straight.
 _SWAPPED = {"φ": r"\phi", "ϕ": r"\varphi"}
 _VARIANTS = (
     ("DOUBLE-STRUCK", r"\mathbb"), ("FRAKTUR", r"\mathfrak"), ("SCRIPT", r"\mathcal"), ("MONOSPACE", r"\mathtt"),

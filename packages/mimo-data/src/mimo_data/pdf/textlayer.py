@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -28,6 +28,8 @@ _MAX_PATHS = 20_000
 _MAX_NAME_LETTERS = 31
 # Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
 _NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)|<22(?:11|0F|2B)", re.IGNORECASE)
+# What TeX's fonts of letters have at 1E and 27, \phi and \varphi, as Unicode and newer files name them.
+_NAMED_PHI = re.compile(rb"<1E>\s*(?:<1E>\s*)?<03D5>|<27>\s*(?:<27>\s*)?<03C6>", re.IGNORECASE)
 _MAY_BE_TALL = BIG | frozenset("|‖∥√") | OPEN.keys() | CLOSE.keys() | PIECES.keys()
 _MIN_HEIGHT = 1.15
 """Ems; brackets of the usual size are lower."""
@@ -154,6 +156,7 @@ class Reader:
         self._document = document
         self._flags = flags
         self._is_named: dict[int, bool] = {}
+        self._names_phi: dict[int, bool] = {}
         self._is_fixed: dict[int, bool] = {}
         self._described: dict[int, str] = {}
         self._is_printed = "Skia" in (document.metadata.get("producer") or "")
@@ -238,14 +241,21 @@ class Reader:
         """The font of a span of a page's text."""
         fixed = self._fixed_fonts(fonts)
         names: dict[str, str] = {}
+        naming_phi: set[str] = set()
         for xref, _, kind, name, *_ in fonts:
             if kind == "Type3" and not name:
                 # Chrome writes OpenType fonts so; MuPDF names them by their number.
                 names[f"Type3 ({xref} 0 R)"] = self._described_name(xref)
+            elif font_of(name, 0).style == "italic":
+                if xref not in self._names_phi:
+                    self._names_phi[xref] = _NAMED_PHI.search(self._cmap(xref)) is not None
+                if self._names_phi[xref]:
+                    naming_phi.add(name[:_MAX_NAME_LETTERS].rpartition("+")[2])
 
         def font_at(span: dict[str, Any]) -> Font:
             name: str = span["font"]
-            return font_of(names.get(name, name), span["flags"] | (MONOSPACED_FLAG if name in fixed else 0))
+            font = font_of(names.get(name, name), span["flags"] | (MONOSPACED_FLAG if name in fixed else 0))
+            return replace(font, style="unicode") if name in naming_phi else font
 
         return font_at
 
