@@ -43,6 +43,11 @@ def item(task: str) -> str:
                 pass
         case "crash":
             os._exit(3)
+        case "swallow":
+            try:
+                item("busy")
+            except BaseException:
+                return "no text"
         case "fail":
             raise ValueError("broken page")
         case "half":
@@ -157,6 +162,13 @@ def test_an_error_that_never_ends_telling_what_it_is_is_over_the_limit_too(behav
     error = guarded(behaviour.item, "long", limit_s=0.1)
     assert isinstance(error, ItemError)
     assert error.reason == "time_limit"
+
+
+def test_a_limit_that_a_library_swallows_holds(behaviour):
+    error = guarded(behaviour.item, "swallow", limit_s=0.1)
+    assert isinstance(error, ItemError)
+    assert error.reason == "time_limit"
+    assert guarded(behaviour.item, "next", limit_s=0.1) == "NEXT"
 
 
 def test_what_an_item_provokes_can_be_written(behaviour):

@@ -238,6 +238,28 @@ def test_a_form_that_draws_itself_gives_no_text():
     assert extract_pdf(RECURSIVE) == ""
 
 
+def test_forms_that_draw_each_other_many_times_are_too_large():
+    form = "/Type /XObject /Subtype /Form /BBox [0 0 600 800] /Resources"
+    inner = [f"{form} << /XObject << /F {number} 0 R >> >>" for number in (6, 7, 8)]
+    last = f"{form} << /Font << /T 9 0 R >> >>"
+    drawn, text = "/F Do " * 16, "BT /T 10 Tf 72 700 Td (word) Tj ET"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /XObject << /F 5 0 R >> >> >>",
+        *(
+            f"<< {keys} /Length {len(stream)} >>\nstream\n{stream}\nendstream"
+            for keys, stream in [("", drawn), *((keys, drawn) for keys in inner), (last, text)]
+        ),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    body = "".join(f"{number} 0 obj\n{source}\nendobj\n" for number, source in enumerate(objects, 1))
+    data = f"%PDF-1.4\n{body}trailer\n<< /Root 1 0 R /Size {len(objects) + 1} >>\n".encode()
+    with pytest.raises(PdfError, match="more than 50000 pieces of text") as error:
+        extract_pdf(data)
+    assert error.value.reason == "too_large"
+
+
 def test_a_file_without_a_page_is_broken():
     with pytest.raises(PdfError, match="no page") as error:
         extract_pdf(NO_PAGE)

@@ -75,6 +75,12 @@ def test_what_is_utf_8_is_utf_8_whatever_it_says(lie):
     assert decode(page.encode(), charset=lie) == page
 
 
+@pytest.mark.parametrize("wrong", [b"\xed\xa0\xbd\xed\xb8\x80", b"\xc0\xaf", b"\xe0\x80\xaf"])
+def test_what_is_nearly_utf_8_is_no_other_encoding(wrong):
+    data = b"Words in ASCII alone, and " + wrong + b" once."
+    assert decode(data).replace("\ufffd", "") == "Words in ASCII alone, and  once."
+
+
 def test_a_few_broken_characters_leave_a_page_utf_8():
     data = PAGE.format("", RUSSIAN).encode()
     assert decode(data.replace("массив".encode(), b"\xd0\xff")) == PAGE.format(

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mimo_data import Document
 from mimo_data.documents import Drop
 from mimo_data.run import DataError
-from mimo_data.sources import tables
+from mimo_data.sources import lines, tables
 from mimo_data.sources.page import Page
 from mimo_data.sources.tables import TablesRecipe
 
@@ -124,6 +124,17 @@ def test_a_truncated_file_gives_a_drop(tmp_path, compress):
     path = tmp_path / ("a.jsonl.gz" if compress is gzip.compress else "a.jsonl.zst")
     path.write_bytes(compress(json_lines([{"text": "x"}] * 5))[:-4])
     assert reasons(read(path, TablesRecipe()))[-1] == "broken"
+
+
+@pytest.mark.parametrize("bomb", [b"\n" * 100_000, b"{}\n" * 100_000, b"x" * 100_000])
+def test_what_unpacks_to_far_more_than_it_holds_is_cut_short(tmp_path, monkeypatch, bomb):
+    monkeypatch.setattr(lines, "_MIN_BYTES_OF_BOMB", 30_000)
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(zstandard.compress(json_lines([{"text": "x"}]) + bomb))
+    first, *dropped = read(path, TablesRecipe(max_page_bytes=1_000))
+    assert (first.id, first.text) == ("a.jsonl.zst@0", "x")
+    assert dropped[-1].reason == "too_large"
+    assert len(dropped) <= 10_001
 
 
 def test_text_that_is_not_utf_8_is_read_and_costs_no_other_row(tmp_path):

@@ -137,7 +137,10 @@ def guarded(function: Callable[[ItemT], ResultT], item: ItemT, *, limit_s: float
     signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
         try:
-            return function(item)
+            result = function(item)
+            if _watch.is_over_limit:
+                raise _OverLimitError  # a library swallowed the first
+            return result
         except ModuleNotFoundError:
             raise
         except MemoryError:
@@ -170,6 +173,7 @@ def _over_limit(_signal: int, frame: FrameType | None) -> None:
         return  # the item is over, if only just: its memory was being freed
     # Again, in case a library swallows this one.
     signal.setitimer(signal.ITIMER_PROF, 0.1)
+    _watch.is_over_limit = True
     raise _OverLimitError
 
 
@@ -196,9 +200,11 @@ class _Watch:
     skipped: dict[int, ItemError] = field(default_factory=dict)
     item: int = 0
     num_counted: int = 0
+    is_over_limit: bool = False
 
     def begin(self, limit_s: float) -> ItemError | None:
         self.item += 1
+        self.is_over_limit = False
         if self.item in self.skipped:
             return self.skipped[self.item]
         if self.connection is not None:

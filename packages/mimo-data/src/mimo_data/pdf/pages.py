@@ -47,7 +47,7 @@ def extract_pdf(data: bytes, *, vision: Callable[[bytes], str] | None = None) ->
             score is `VISION_SCORE` or more. What it raises goes to the caller.
 
     Raises:
-        PdfError: the file is damaged or needs a password.
+        PdfError: the file is damaged, needs a password, or has a page that draws text without end.
         DataError: PyMuPDF is not installed.
     """
     blocks: list[Block] = []

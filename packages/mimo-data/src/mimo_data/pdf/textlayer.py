@@ -26,6 +26,7 @@ _MAX_PAGES = 20_000
 _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
 _MAX_NAME_LETTERS = 31
+_MAX_TEXTS = 50_000
 # Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
 _NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)|<22(?:11|0F|2B)", re.IGNORECASE)
 # What TeX's fonts of letters have at 1E and 27, \phi and \varphi, as Unicode and newer files name them.
@@ -166,10 +167,14 @@ class Reader:
         """The lines of page `number`, from 0, and its height: a third of the time of its `layer`."""
         try:
             page = self._document[number]
+            _check_texts(page.get_bboxlog())
             content = page.get_text("dict", flags=self._flags)
             turn = set_upright(content)
             font_at = self._fonts(self._document.get_page_fonts(number))
-        except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
+        except PdfError:
+            raise
+        except Exception as error:  # MuPDF's errors have no common base but RuntimeError and ValueError
+            _raise_for_memory(error)
             return [], 1.0
         lines = []
         for block in content["blocks"]:
@@ -186,12 +191,16 @@ class Reader:
         """What page `number`, from 0, draws; empty when the page is damaged."""
         try:
             page = self._document[number]
+            log = page.get_bboxlog()
+            _check_texts(log)
             content = page.get_text("rawdict", flags=self._flags)
             turn = set_upright(content)
-            log = page.get_bboxlog()
             fonts = self._document.get_page_fonts(number)
             named, font_at = self._named_fonts(fonts), self._fonts(fonts)
-        except Exception:  # MuPDF's errors have no common base but RuntimeError and ValueError
+        except PdfError:
+            raise
+        except Exception as error:  # as in `lines`
+            _raise_for_memory(error)
             return Layer(1.0, 1.0)
         layer = Layer(turn.width, turn.height)
         _read_pieces(content, layer, named, font_at, cache(lambda: self._reaches(page)))
@@ -329,6 +338,17 @@ def open_pdf(data: bytes) -> Iterator[Reader]:
         if num_pages > _MAX_PAGES:
             raise PdfError("too_large", f"the PDF has {num_pages} pages, the limit is {_MAX_PAGES}. Split it.")
         yield Reader(document, flags)
+
+
+def _check_texts(log: list[Any]) -> None:
+    """Forms that draw each other make text without end of a small file, and a character costs a kilobyte."""
+    if sum(kind.endswith("text") for kind, *_ in log) > _MAX_TEXTS:
+        raise PdfError("too_large", f"a page draws more than {_MAX_TEXTS} pieces of text. Leave the file out.")
+
+
+def _raise_for_memory(error: Exception) -> None:
+    if "alloc" in str(error):
+        raise MemoryError from None
 
 
 def _is_fixed(widths: dict[str, float]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ _DECLARED = re.compile(
     rb"<meta\b[^>]*\bcharset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml\b[^>]*\bencoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE
 )
 _DECLARED_WITHIN_BYTES = 4096
+# What some programs write for UTF-8: halves of a pair of UTF-16 by themselves, and ASCII in two or three bytes.
+_NEARLY_UTF_8 = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]|[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]")
 _NOT_TEXT = "holds bytes that no text has"
 _NEVER_IN_TEXT = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1b"))
 
@@ -43,6 +46,8 @@ def decode(data: bytes, *, charset: str = "") -> str:
         return data.decode("iso2022_jp_ext", "replace") if b"\x1b$" in data else text
     if _is_binary(data):
         raise PageError("not_text", _NOT_TEXT)
+    with contextlib.suppress(UnicodeDecodeError):
+        return _NEARLY_UTF_8.sub("\ufffd".encode(), data).decode("utf-8")
     text = data.decode("utf-8", "replace")
     num_broken = text.count("\ufffd")
     if num_broken * 10 < len(text) - len(text.encode("ascii", "ignore")) - num_broken:

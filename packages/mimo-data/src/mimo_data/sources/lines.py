@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 COMPRESSIONS = (".gz", ".zst")
 _BUFFER_BYTES = 1 << 20
+_MIN_BYTES_OF_BOMB = 16 << 20
+_MAX_RATIO = 200
+"""Of a file's bytes to its compressed ones; text has 3 to 20."""
 
 
 def lines(path: Path, *, start: int, stop: int, max_line_bytes: int) -> Iterator[tuple[int, bytes | None]]:
@@ -26,8 +29,9 @@ def lines(path: Path, *, start: int, stop: int, max_line_bytes: int) -> Iterator
         stop: and before this one; 0 for the end.
 
     Raises:
-        PageError: the rest cannot be decompressed.
+        PageError: the rest cannot be decompressed, or is far too much for what the file holds.
     """
+    most_bytes = max(_MIN_BYTES_OF_BOMB, _MAX_RATIO * path.stat().st_size)
     with path.open("rb") as raw, _decompressed(raw, path.suffix.lower()) as file:
         position = 0
         if start:
@@ -40,6 +44,11 @@ def lines(path: Path, *, start: int, stop: int, max_line_bytes: int) -> Iterator
                 if not line:
                     return
                 begin, position = position, position + len(line)
+                if position > most_bytes:
+                    remedy = "Decompress the file yourself if it is what it should be"
+                    raise PageError(
+                        "too_large", f"from here on over {_MAX_RATIO} times its compressed bytes. {remedy}."
+                    )
                 if len(line) > max_line_bytes:
                     position += 0 if line.endswith(b"\n") else _skip_line(file)
                     yield begin, None
