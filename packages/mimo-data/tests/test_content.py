@@ -32,6 +32,20 @@ def test_a_list_of_links_inside_of_the_text_is_text_and_one_at_its_end_is_not():
 
 
 @pytest.mark.parametrize(
+    ("title", "kept"),
+    [
+        ("<h2>Practice Problems</h2>", True),
+        ("<div><h2>See also</h2><span>[edit]</span></div>", True),
+        ("<h2>The archive</h2>", False),
+        ("<h2>Other parts</h2><pre>def area(radius):\n    return 3 * radius ** 2</pre><h2>Twists</h2>", True),
+    ],
+)
+def test_a_list_of_links_at_the_end_is_text_below_a_title_that_says_so_or_among_code(title, kept):
+    links = "".join(f"<li><a href='/{name}'>Number {name}</a></li>" for name in ("one", "two", "three", "four"))
+    assert ("Number three" in body(f"<main>{TEXT}{TEXT}{title}<ul>{links}</ul></main>")) == kept
+
+
+@pytest.mark.parametrize(
     "line", ["2 cups of <a href='/{0}'>sugar of the {0} kind</a>", "Key, B. <a href='/{0}'>Why {0}</a>"]
 )
 def test_a_list_of_phrases_with_links_in_them_is_text_wherever_it_stands(line):

@@ -40,6 +40,12 @@ _MAX_LEVELS = 3
 _MIN_PROSE_AROUND = 0.1
 # Beside any other part; Scaladoc's description stands in front of its members.
 _ALWAYS_TEXT = re.compile(r"footnotes|fullcommenttop")
+# Titles of lists of links that belong to the text.
+_OF_THE_TEXT = re.compile(
+    r"\W*(?:references?|see also|external links|further reading|bibliography|literature|sources|resources|exercises|"
+    r".{0,20}(?:problems|tasks|contests))\W*",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -200,7 +206,8 @@ def _joined(parts: list[html.HtmlElement]) -> html.HtmlElement:
 def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
     """Drops blocks that are mostly links: menus, tables of contents, lists of related pages.
 
-    One with prose before and after it is a part of the text, unless it leads around the page itself.
+    One with prose before and after it, or with a title of its own, is a part of the text, unless it leads around the
+    page itself.
 
     Returns:
         The characters outside of links that went with them.
@@ -222,10 +229,24 @@ def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
     dropped = 0
     for element, before in lists:
         after = whole - before
-        if min(before, after) < _MIN_PROSE_AROUND * whole or _leads_around(element):
+        if (min(before, after) < _MIN_PROSE_AROUND * whole and not _is_titled(element, outline)) or _leads_around(
+            element
+        ):
             dropped += outline.good(element)
             element.drop_tree()
     return dropped
+
+
+def _is_titled(element: html.HtmlElement, outline: Outline) -> bool:
+    """Right below a heading that says which works or tasks it lists; among formulas and code, below any."""
+    before = element.getprevious() if element.tag in ("ul", "ol", "dl") else None
+    if before is None:
+        return False
+    # MediaWiki's headings stand in a box of their own.
+    heading = next((part for part in (before, *before) if part.tag in HEADING_TAGS), None)
+    if heading is None or 2 * outline.text(heading) < outline.text(before):
+        return False
+    return not outline.is_plain or _OF_THE_TEXT.fullmatch(" ".join(heading.text_content().split())) is not None
 
 
 def _is_link_list(element: html.HtmlElement, outline: Outline) -> bool:
