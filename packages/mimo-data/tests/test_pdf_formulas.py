@@ -241,6 +241,39 @@ def test_a_font_of_letters_may_name_its_two_phis_as_adobe_or_as_unicode(unicode,
     assert display(glyphs, letters=unicode) == f"$$\n{latex}=x\n$$"
 
 
+# As newtx's files name the glyphs of their extension font.
+NEWTX = "<41> <F8EE>\n<42> <F8EF>\n<43> <F8F0>\n<44> <F8F9>\n<45> <F8FA>\n<46> <F8FB>\n<47> <2211>\n<CD> <00CD>"
+
+
+def test_pieces_of_a_bracket_that_reach_to_the_next_line_are_of_the_first():
+    pieces = [
+        ("CMEX10", 10, x, 165 + 6 * number, piece)
+        for x, stack in ((180, "ABBBC"), (230, "DEEEF"))
+        for number, piece in enumerate(stack)
+    ]
+    glyphs = [
+        *pieces[:5], ("CMMI10", 10, 188, 173, "abcd"), ("CMMI10", 10, 188, 187, "efgh"), ("CMMI10", 10, 214, 180, "ij"),
+        *pieces[5:], ("CMR10", 10, 72, 209, "Words that stand close below a bracket of several pieces, two of them."),
+    ]  # fmt: skip
+    found = display(glyphs, [(188, 208, 177.5)], extension=NEWTX)
+    assert found == (
+        "$$\n\\left[\\frac{abcd}{efgh}ij\\right]\n$$\n\n"
+        "Words that stand close below a bracket of several pieces, two of them."
+    )
+
+
+def test_what_a_named_extension_font_leaves_unnamed_is_read_by_its_code():
+    found = display(
+        [
+            ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 186, 180, "="), ("CMEX10", 10, 194, 168, "\x12"),
+            ("CMMI10", 10, 200, 180, "b"), ("CMEX10", 10, 206, 174, "\xcd"), ("CMMI10", 7, 211, 182, "i"),
+            ("CMMI10", 10, 216, 180, "c"), ("CMEX10", 10, 222, 168, "\x13"),
+        ],
+        extension=NEWTX,
+    )  # fmt: skip
+    assert found == "$$\na=\\left(b\\sum_ic\\right)\n$$"
+
+
 def test_code_with_a_formula_behind_it_is_no_display():
     found = display([
         ("CMTT10", 10, 100, 180, "Mod(x + y, x2)"), ("CMR10", 10, 176, 180, "in"),

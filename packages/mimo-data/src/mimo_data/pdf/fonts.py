@@ -60,6 +60,8 @@ _PIECES = {
     0xF8E6: "⏐", 0xF8EB: "⎛", 0xF8EC: "⎜", 0xF8ED: "⎝", 0xF8EE: "⎡", 0xF8EF: "⎢", 0xF8F0: "⎣", 0xF8F1: "⎧",
     0xF8F2: "⎨", 0xF8F3: "⎩", 0xF8F4: "⎪", 0xF8F5: "⎮", 0xF8F6: "⎞", 0xF8F7: "⎟", 0xF8F8: "⎠", 0xF8F9: "⎤",
     0xF8FA: "⎥", 0xF8FB: "⎦", 0xF8FC: "⎫", 0xF8FD: "⎬", 0xF8FE: "⎭",
+    # The small sum of newtx, by its code.
+    0xCD: "∑",
 }  # fmt: skip
 _UNICODE_HEIGHTS = {
     symbol: next(height for low, high, height in _HEIGHTS if low <= code < high)
@@ -97,6 +99,9 @@ class Font:
         """As `read`, in a file that names the glyphs of the extension font: their size shows in their width, in ems."""
         if text in _INVISIBLE:
             return "", 0.0
+        if text < " ":
+            # Some are left unnamed.
+            return self.read(text)
         symbol = _PIECES.get(ord(text), text)
         steps = next((steps for symbols, steps in _WIDTHS if symbol in symbols), None)
         if steps is None:

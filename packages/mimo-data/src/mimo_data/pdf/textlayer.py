@@ -27,6 +27,8 @@ _MAX_GLYPHS = 60_000
 _MAX_PATHS = 20_000
 _MAX_NAME_LETTERS = 31
 _MAX_TEXTS = 50_000
+_MAX_SHORT_PIECE = 0.7
+"""Ems; the first piece of TeX's own brackets is taller."""
 # Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
 _NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)|<22(?:11|0F|2B)", re.IGNORECASE)
 # What TeX's fonts of letters have at 1E and 27, \phi and \varphi, as Unicode and newer files name them.
@@ -366,6 +368,8 @@ def _read_pieces(
     reaches: Callable[[], Reaches],
 ) -> None:
     num_glyphs = num_hidden = 0
+    bracket: Glyph | None = None
+    step = 0.0
     for number, block in enumerate(content["blocks"]):
         for line in block.get("lines", ()):
             if line["dir"][0] < 0.9:
@@ -394,7 +398,16 @@ def _read_pieces(
                     if x1 - x0 < 0.01 and glyphs and abs(glyphs[-1].x1 - x0) < 0.01 and text.isalpha():
                         # The second letter of a ligature comes without a width: the next may be set before it.
                         glyphs[-1].x1 = x0 = (glyphs[-1].x0 + x1) / 2
-                    if text:
+                    if height and text in PIECES:
+                        if bracket is not None and _goes_on(bracket, text, x0, y):
+                            step = step or (y - bracket.y) / size
+                            # newtx's pieces are all as short as the first.
+                            height = step if step < _MAX_SHORT_PIECE else height
+                            bracket.height = height + (y - bracket.y) / size
+                            continue
+                        bracket, step = Glyph(text, x0, x1, y, size, font, height), 0.0
+                        glyphs.append(bracket)
+                    elif text:
                         glyphs.append(Glyph(text, x0, x1, y, size, font, height))
                 num_hidden += len(span["chars"]) if hidden else 0
             num_glyphs += len(glyphs)
@@ -402,6 +415,15 @@ def _read_pieces(
                 continue
             layer.pieces += [_piece(part, number) for part in _parts(glyphs)]
     layer.hidden_share = num_hidden / max(1, num_glyphs)
+
+
+def _goes_on(bracket: Glyph, piece: str, x0: float, y: float) -> bool:
+    """Whether a piece stands where those of a tall bracket before it end."""
+    return (
+        PIECES[bracket.text] == PIECES[piece]
+        and abs(bracket.x0 - x0) < 0.2 * bracket.size
+        and bracket.y < y < bracket.bottom + 0.3 * bracket.size
+    )
 
 
 def _hung(char: dict[str, Any], size: float, reaches: Reaches) -> tuple[float, float]:
