@@ -55,6 +55,56 @@ def test_the_page_stands_beside_its_document_without_running(steps, tmp_path):
     assert "kept, " in written
 
 
+def test_only_changes_are_coloured(steps, tmp_path):
+    pages, *_ = steps
+    (pages / "list.html").write_text(f"<html><body><ul><li>{SENTENCES}</li></ul></body></html>")
+    command = ["extract", tmp_path / "data.toml", tmp_path / "again", "--pages", pages, "--workers", "1"]
+    assert main([str(word) for word in command]) == 0
+    story = tmp_path / "story.html"
+    command = ["inspect", "list.html", "--steps", tmp_path / "again", "--html", story]
+    assert main([str(word) for word in command]) == 0
+    written = story.read_text()
+    assert "- Sentence number 0" in written
+    assert 'class="removed"' not in written
+    assert "name where it was extracted from" in written
+
+
+def test_a_page_that_was_named_and_cannot_be_read_is_not_said_to_be_unnamed(steps, tmp_path):
+    pages, extracted, _ = steps
+    (pages / "empty.html").unlink()
+    story = tmp_path / "story.html"
+    command = ["inspect", "empty.html", "--steps", extracted, "--pages", pages, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    written = story.read_text()
+    assert "it could not be read" in written
+    assert "<header><h1>empty.html</h1><p>extract: dropped as no_content" in written
+    assert "<pre></pre>" not in written
+
+
+def test_the_words_of_a_leak_and_their_place_are_shown(steps, tmp_path, capsys):
+    _, extracted, _ = steps
+    problems, clean = tmp_path / "problems.jsonl", tmp_path / "clean"
+    prompt = " ".join(SENTENCES.split()[:40])
+    problems.write_text(json.dumps({"id": "math/2", "prompt": prompt}) + "\n")
+    command = ["decontaminate", tmp_path / "data.toml", clean, "--documents", extracted, "--problems", problems]
+    assert main([str(word) for word in command]) == 0
+    assert main(["inspect", "first.html", "--steps", str(extracted), str(clean)]) == 0
+    story = capsys.readouterr().out
+    assert "dropped as contains_problem: math/2\nmath/2 (whole), characters 0 to " in story
+    assert ": Sentence number 0 of the page" in story.rpartition("math/2")[2]
+
+
+def test_control_characters_are_shown_and_not_obeyed(steps, tmp_path, capsys):
+    pages, *_ = steps
+    name = "\x1b[31mred.html"
+    (pages / name).write_text(PAGE.format(SENTENCES))
+    command = ["extract", tmp_path / "data.toml", tmp_path / "again", "--pages", pages, "--workers", "1"]
+    assert main([str(word) for word in command]) == 0
+    capsys.readouterr()
+    assert main(["inspect", name, "--steps", str(tmp_path / "again")]) == 0
+    assert capsys.readouterr().out.startswith("\\x1b[31mred.html\n")
+
+
 def test_an_unknown_id_is_an_error(steps, capsys):
     _, extracted, _ = steps
     assert main(["inspect", "none.html", "--steps", str(extracted)]) == 1

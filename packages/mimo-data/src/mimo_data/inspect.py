@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import html
 import json
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -13,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mimo_data.decontaminate.problems import Hit
 from mimo_data.documents import Document, Drop, read_documents
 from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError
@@ -30,6 +33,8 @@ class Chapter:
     drop: Drop | None
     kept: Document | None
     """The document that stayed in its place, if it was dropped as a copy."""
+    hits: Sequence[Hit]
+    """The problems that it contains, if the step looked for them."""
 
     def changes(self, before: Document | None) -> list[str]:
         """Lines of a unified diff from the document before, tags and meta first; none if nothing changed."""
@@ -50,7 +55,7 @@ def tell(id: str, steps: Sequence[Path]) -> list[Chapter]:
         if document is None and drop is None:
             continue
         kept = _find(folder, drop.detail)[0] if drop is not None and drop.step == "deduplicate" else None
-        chapters.append(Chapter(_command(folder), folder, document, drop, kept))
+        chapters.append(Chapter(_command(folder), folder, document, drop, kept, list(_hits(folder / "hits.jsonl", id))))
         if drop is not None:
             break
     if not chapters:
@@ -69,34 +74,33 @@ def as_text(id: str, chapters: Sequence[Chapter]) -> str:
         if before is None and chapter.document is not None:
             lines += _lines(chapter.document)
         before = chapter.document
-    return "\n".join(lines)
+    # A page's name or text may hold what a terminal takes for a command.
+    return _CONTROL.sub(lambda control: repr(control[0])[1:-1], "\n".join(lines))
 
 
 def as_html(id: str, chapters: Sequence[Chapter], page: str) -> str:
     """The story as one HTML file: the page on the left (without scripts and network), the steps on the right.
 
     Args:
-        page: HTML of the page, "" if it is not known.
+        page: HTML of the page, or what to say in its place.
     """
     parts = []
     before: Document | None = None
     for chapter in chapters:
         outcome = html.escape("\n".join(_outcome(chapter, before)))
         kind = "dropped" if chapter.drop else "kept"
-        body = "\n".join(chapter.changes(before))
-        if before is None and chapter.document is not None:
-            body = "\n".join(_lines(chapter.document))
-        if chapter.kept is not None:
-            body = "\n".join(_lines(chapter.kept))
+        shown = chapter.kept or (chapter.document if before is None else None)
+        body = html.escape("\n".join(_lines(shown))) if shown is not None else _coloured(chapter.changes(before))
         parts.append(
             f'<section class="{kind}"><h2>{html.escape(chapter.command)}</h2><p>{outcome}</p>'
-            f"<pre>{_coloured(body)}</pre></section>"
+            f"{f'<pre>{body}</pre>' if body else ''}</section>"
         )
         before = chapter.document
-    frame = (
-        f'<iframe sandbox srcdoc="{html.escape(_ALONE + page)}"></iframe>' if page else "<p>The page was not named.</p>"
+    last = chapters[-1]
+    verdict = f"{last.command}: {next(_outcome(last, None))}"
+    return _TEMPLATE.substitute(
+        id=html.escape(id), verdict=html.escape(verdict), page=html.escape(_ALONE + page), steps="\n".join(parts)
     )
-    return _TEMPLATE.substitute(id=html.escape(id), frame=frame, steps="\n".join(parts))
 
 
 def _find(folder: Path, id: str) -> tuple[Document | None, Drop | None]:
@@ -118,6 +122,20 @@ def _find(folder: Path, id: str) -> tuple[Document | None, Drop | None]:
     samples = folder / "samples.jsonl"
     documents = _samples(samples) if samples.exists() else read_documents(folder)
     return next((document for document in documents if document.id == id), None), None
+
+
+def _hits(path: Path, id: str) -> Iterator[Hit]:
+    """The lines about a document in what `decontaminate` found."""
+    wanted = msgspec.json.encode(id)
+    with path.open("rb") if path.exists() else nullcontext(()) as lines:
+        for line in lines:
+            if wanted in line:
+                try:
+                    hit = msgspec.json.decode(line, type=Hit)
+                except NOT_JSON as error:
+                    raise DataError(f"{path}: damaged: {error}. Make {path.parent} again.") from None
+                if hit.document == id:
+                    yield hit
 
 
 def _samples(path: Path) -> Iterator[Document]:
@@ -147,6 +165,8 @@ def _outcome(chapter: Chapter, before: Document | None) -> Iterator[str]:
     if chapter.drop is not None:
         detail = f": {chapter.drop.detail}" if chapter.drop.detail else ""
         yield f"dropped as {chapter.drop.reason}{detail}"
+        for hit in chapter.hits:
+            yield f"{hit.problem} ({hit.rule}), characters {hit.start} to {hit.end}: {hit.text}"
         if chapter.kept is not None:
             yield f"the document that was kept has {len(chapter.kept.text)} characters"
     elif chapter.document is not None:
@@ -160,14 +180,15 @@ def _lines(document: Document) -> list[str]:
     return [f"{name}: {value}" for name, value in facts.items() if value] + ["", *document.text.split("\n")]
 
 
-def _coloured(diff: str) -> str:
+def _coloured(diff: Sequence[str]) -> str:
     lines = []
-    for line in diff.split("\n"):
+    for line in diff:
         kind = {"+": "added", "-": "removed"}.get(line[:1])
         lines.append(f'<span class="{kind}">{html.escape(line)}</span>' if kind else html.escape(line))
     return "\n".join(lines)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # A page may not call home from the inspector; without its style sheets, its icons would fill the screen.
 _ALONE = """<meta http-equiv="Content-Security-Policy" content="default-src 'unsafe-inline' data:">
 <style>svg:not([width]) { max-width: 1.5em; max-height: 1.5em }</style>
@@ -178,16 +199,19 @@ _TEMPLATE = Template("""<!doctype html>
 <meta charset="utf-8">
 <title>$id</title>
 <style>
-body { display: grid; grid-template: auto 1fr / 1fr 1fr; gap: 0 1rem; height: 100vh; margin: 0; font: 15px sans-serif }
-h1 { grid-column: 1 / 3; margin: .5rem 1rem; font-size: 1.1rem }
-iframe { width: 100%; height: 100%; border: 1px solid #bbb }
-main { overflow: auto; padding-right: 1rem }
+body { display: grid; grid-template: auto minmax(0, 1fr) / 1fr 1fr; height: 100vh; margin: 0; font: 15px sans-serif }
+header { grid-column: 1 / 3; margin: .5rem 1rem }
+h1 { margin: 0; font-size: 1.1rem }
+header p { margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
+iframe { width: 100%; height: 100%; border: 1px solid #bbb; box-sizing: border-box }
+main { overflow: auto; padding: 0 1rem }
+section p { white-space: pre-wrap }
 pre { white-space: pre-wrap; background: #f6f6f6; padding: .5rem }
 .added { color: #060; background: #e2f5e2 } .removed { color: #900; background: #fbe6e6 }
 .dropped h2, .dropped p { color: #900 }
 </style>
-<h1>$id</h1>
-<div>$frame</div>
+<header><h1>$id</h1><p>$verdict</p></header>
+<iframe sandbox srcdoc="$page"></iframe>
 <main>
 $steps
 </main>

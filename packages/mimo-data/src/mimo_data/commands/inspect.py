@@ -39,14 +39,16 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> str:
-    """The HTML of the page with this id; "" where it is not among what was extracted from."""
+    """The HTML of the page with this id, or why it is not shown."""
     from mimo_data.extract import find_page
     from mimo_data.sources.decoding import decode
 
     given = chosen_input(arguments)
-    page = find_page(arguments.id, *given, _recipe(arguments.steps)) if given is not None else None
+    if given is None:
+        return "<p>The page is not shown: name where it was extracted from, with --pages or the like.</p>"
+    page = find_page(arguments.id, *given, _recipe(arguments.steps))
     if page is None:
-        return ""
+        return "<p>The page is not shown: it could not be read, or is not among those that were named.</p>"
     if page.kind == "html":
         return decode(page.data, charset=page.charset)
     return "<p>The page is a PDF file: open it beside this one.</p>"
