@@ -274,6 +274,10 @@ def test_what_a_named_extension_font_leaves_unnamed_is_read_by_its_code():
     assert found == "$$\na=\\left(b\\sum_ic\\right)\n$$"
 
 
+def test_numbers_of_two_heights_in_a_plot_are_no_display():
+    assert "$$" not in display([("CMR10", 7, 300, 176, "12.5"), ("CMR10", 10, 318, 180, "45")])
+
+
 def test_code_with_a_formula_behind_it_is_no_display():
     found = display([
         ("CMTT10", 10, 100, 180, "Mod(x + y, x2)"), ("CMR10", 10, 176, 180, "in"),

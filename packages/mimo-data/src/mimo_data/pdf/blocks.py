@@ -209,7 +209,7 @@ def _distance(a: Glyph, b: Glyph) -> float:
 def _is_display(row: Row, labels: str, left: float, right: float) -> bool:
     """Whether a row is a formula on a line of its own."""
     num_math = sum(label in "mxr" for label in labels)
-    if not num_math or len(labels.replace(" ", "")) < 2:
+    if not num_math or len(labels.replace(" ", "")) < 2 or not re.search("[mro]", labels):
         return False
     brace = brace_of_cases(row.glyphs)
     before = labels if brace is None else labels[: row.glyphs.index(brace)]
