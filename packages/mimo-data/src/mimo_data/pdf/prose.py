@@ -25,6 +25,9 @@ _MAX_THIN_SPACE = 0.2
 _MAX_SPACE_AT_BRACKET = 0.3
 _MAX_SPACE_AT_SUM = 0.4
 _MAX_SPACE_AT_FUNCTION = 0.25
+_MAX_DIGITS = 12
+_MAX_OPERATOR_CHARACTERS = 12
+_MAX_LIST_LABELS = 60
 _MAX_NAME_LETTERS = 8
 _MIN_HEIGHT_OF_ARRAY = 1.7
 """Ems."""
@@ -181,7 +184,7 @@ def _mark_words(glyphs: Sequence[Glyph], found: list[str], *, italic_letters: bo
             unicodedata.name(word, "").startswith("GREEK")
             or (italic_letters and glyphs[position].font.italic and not _in_italic_text(glyphs, position))
             or "".join(found[end : end + 1]) == "x"
-            or (glyphs[position].font.bold and _touches_formula("".join(found), position))
+            or (glyphs[position].font.bold and _touches_formula(found, position))
         ):
             found[position] = "m"
         position = end
@@ -267,9 +270,10 @@ def _has_subscript(glyphs: Sequence[Glyph], found: Sequence[str], start: int, en
     )
 
 
-def _touches_formula(labels: str, position: int) -> bool:
+def _touches_formula(found: Sequence[str], position: int) -> bool:
     """Whether a formula stands right before or after a letter, as beside a bold one that names a ring."""
-    return bool(re.search(r"[mr]d*$", labels[:position]) or re.match(r"[mr]|\(m", labels[position + 1 :]))
+    before, after = found[max(0, position - _MAX_DIGITS) : position], found[position + 1 : position + 3]
+    return bool(re.search(r"[mr]d*$", "".join(before)) or re.match(r"[mr]|\(m", "".join(after)))
 
 
 def _in_italic_text(glyphs: Sequence[Glyph], position: int) -> bool:
@@ -336,7 +340,7 @@ def _reach_right(labels: str, position: int, depth: int) -> int:
 
 
 def _reach_left(labels: str, position: int, limit: int) -> int:
-    if first := _PAIR_OR_LIST.search(labels, limit, position):
+    if first := _PAIR_OR_LIST.search(labels, max(limit, position - _MAX_LIST_LABELS), position):
         position = first.start()
     while position > limit:
         label = labels[position - 1]
@@ -439,7 +443,9 @@ def join_lines(text: str, rest: str) -> str:
     # Chinese and Japanese put no blank between words, hence none between lines.
     if _IDEOGRAPHIC.match(text[-1:]) and _IDEOGRAPHIC.match(rest):
         return text + rest
-    if (operator := _OPERATOR_AT_END.search(text)) and re.match(r"\$[^$]", rest):
+    if (operator := _OPERATOR_AT_END.search(text, max(0, len(text) - _MAX_OPERATOR_CHARACTERS))) and re.match(
+        r"\$[^$]", rest
+    ):
         # TeX breaks a formula behind its operators.
         return text[: operator.start()] + join([operator[1] or operator[2], rest[1:]])
     return f"{text} {rest}"

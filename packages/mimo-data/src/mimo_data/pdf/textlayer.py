@@ -400,10 +400,10 @@ def _read_pieces(
                         glyphs[-1].x1 = x0 = (glyphs[-1].x0 + x1) / 2
                     if height and text in PIECES:
                         if bracket is not None and _goes_on(bracket, text, x0, y):
-                            step = step or (y - bracket.y) / size
+                            step = step or (y - bracket.y) / bracket.size
                             # newtx's pieces are all as short as the first.
                             height = step if step < _MAX_SHORT_PIECE else height
-                            bracket.height = height + (y - bracket.y) / size
+                            bracket.height = height + (y - bracket.y) / bracket.size
                             continue
                         bracket, step = Glyph(text, x0, x1, y, size, font, height), 0.0
                         glyphs.append(bracket)
