@@ -7,11 +7,10 @@ import html
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +19,8 @@ from mimo_data.documents import Document, Drop, read_documents
 from mimo_data.jsonlines import NOT_JSON
 from mimo_data.run import DataError
 from mimo_data.sft.filtering import read_lines
+
+RecordT = TypeVar("RecordT", Drop, Hit)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def tell(id: str, steps: Sequence[Path]) -> list[Chapter]:
         if document is None and drop is None:
             continue
         kept = _find(folder, drop.detail)[0] if drop is not None and drop.step == "deduplicate" else None
-        chapters.append(Chapter(_command(folder), folder, document, drop, kept, list(_hits(folder / "hits.jsonl", id))))
+        chapters.append(Chapter(_command(folder), folder, document, drop, kept, _hits(folder / "hits.jsonl", id)))
         if drop is not None:
             break
     if not chapters:
@@ -108,34 +109,30 @@ def _find(folder: Path, id: str) -> tuple[Document | None, Drop | None]:
     log = folder / "drops.jsonl"
     if not log.exists():
         raise DataError(f"{folder}: was not made by a step: it has no drops.jsonl.")
-    decoder = msgspec.json.Decoder(Drop)
-    wanted = msgspec.json.encode(id)
-    with log.open("rb") as file:
-        for line in file:
-            if wanted in line:
-                try:
-                    drop = decoder.decode(line)
-                except NOT_JSON as error:
-                    raise DataError(f"{log}: damaged: {error}. Make {folder} again.") from None
-                if drop.id == id:
-                    return None, drop
+    for drop in _about(id, log, Drop):
+        if drop.id == id:
+            return None, drop
     samples = folder / "samples.jsonl"
     documents = _samples(samples) if samples.exists() else read_documents(folder)
     return next((document for document in documents if document.id == id), None), None
 
 
-def _hits(path: Path, id: str) -> Iterator[Hit]:
-    """The lines about a document in what `decontaminate` found."""
+def _hits(path: Path, id: str) -> list[Hit]:
+    """The lines about a document in what `decontaminate` found, if the step looked."""
+    return [hit for hit in _about(id, path, Hit) if hit.document == id] if path.exists() else []
+
+
+def _about(id: str, path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
+    """The lines of a step's file that have this id anywhere."""
+    decoder = msgspec.json.Decoder(kind)
     wanted = msgspec.json.encode(id)
-    with path.open("rb") if path.exists() else nullcontext(()) as lines:
-        for line in lines:
+    with path.open("rb") as file:
+        for line in file:
             if wanted in line:
                 try:
-                    hit = msgspec.json.decode(line, type=Hit)
+                    yield decoder.decode(line)
                 except NOT_JSON as error:
                     raise DataError(f"{path}: damaged: {error}. Make {path.parent} again.") from None
-                if hit.document == id:
-                    yield hit
 
 
 def _samples(path: Path) -> Iterator[Document]:

@@ -229,9 +229,8 @@ def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
     dropped = 0
     for element, before in lists:
         after = whole - before
-        if (min(before, after) < _MIN_PROSE_AROUND * whole and not _is_titled(element, outline)) or _leads_around(
-            element
-        ):
+        is_of_the_text = min(before, after) >= _MIN_PROSE_AROUND * whole or _is_titled(element, outline)
+        if not is_of_the_text or _leads_around(element):
             dropped += outline.good(element)
             element.drop_tree()
     return dropped

@@ -29,7 +29,8 @@ _MAX_NAME_LETTERS = 31
 _MAX_TEXTS = 50_000
 _MAX_SHORT_PIECE = 0.7
 """Ems; the first piece of TeX's own brackets is taller."""
-# Brackets, sums and integrals; LaTeX's package `cmap` names the pieces of brackets only.
+# Brackets, sums and integrals of an extension font, whose characters are else places in it; LaTeX's package `cmap`
+# names the pieces of brackets only.
 _NAMED = re.compile(rb"<00(?:28|29|5B|5D|7B|7D)|<22(?:11|0F|2B)", re.IGNORECASE)
 # What TeX's fonts of letters have at 1E and 27, \phi and \varphi, as Unicode and newer files name them.
 _NAMED_PHI = re.compile(rb"<1E>\s*(?:<1E>\s*)?<03D5>|<27>\s*(?:<27>\s*)?<03C6>", re.IGNORECASE)
@@ -158,8 +159,7 @@ class Reader:
     def __init__(self, document: Any, flags: int) -> None:
         self._document = document
         self._flags = flags
-        self._is_named: dict[int, bool] = {}
-        self._names_phi: dict[int, bool] = {}
+        self._is_naming: dict[int, bool] = {}
         self._is_fixed: dict[int, bool] = {}
         self._described: dict[int, str] = {}
         self._is_printed = "Skia" in (document.metadata.get("producer") or "")
@@ -173,10 +173,8 @@ class Reader:
             content = page.get_text("dict", flags=self._flags)
             turn = set_upright(content)
             font_at = self._fonts(self._document.get_page_fonts(number))
-        except PdfError:
-            raise
         except Exception as error:  # MuPDF's errors have no common base but RuntimeError and ValueError
-            _raise_for_memory(error)
+            _raise_unless_damage(error)
             return [], 1.0
         lines = []
         for block in content["blocks"]:
@@ -198,11 +196,9 @@ class Reader:
             content = page.get_text("rawdict", flags=self._flags)
             turn = set_upright(content)
             fonts = self._document.get_page_fonts(number)
-            named, font_at = self._named_fonts(fonts), self._fonts(fonts)
-        except PdfError:
-            raise
+            named, font_at = self._naming(fonts, "extension", _NAMED), self._fonts(fonts)
         except Exception as error:  # as in `lines`
-            _raise_for_memory(error)
+            _raise_unless_damage(error)
             return Layer(1.0, 1.0)
         layer = Layer(turn.width, turn.height)
         _read_pieces(content, layer, named, font_at, cache(lambda: self._reaches(page)))
@@ -230,19 +226,19 @@ class Reader:
             for char in span["chars"]
         }
 
-    def _named_fonts(self, fonts: list[Any]) -> set[str]:
-        """TeX's extension fonts of a page whose characters the file names; others give places in the font."""
-        named = set()
+    def _naming(self, fonts: list[Any], style: str, characters: re.Pattern[bytes]) -> set[str]:
+        """Fonts of a page, of one of TeX's families, for which the file names these characters."""
+        naming = set()
         for xref, _, _, name, *_ in fonts:
             # MuPDF's text has the first letters of a long name only.
             name = name[:_MAX_NAME_LETTERS].rpartition("+")[2]
-            if not font_of(name, 0).is_extension:
+            if font_of(name, 0).style != style:
                 continue
-            if xref not in self._is_named:
-                self._is_named[xref] = _NAMED.search(self._cmap(xref)) is not None
-            if self._is_named[xref]:
-                named.add(name)
-        return named
+            if xref not in self._is_naming:
+                self._is_naming[xref] = characters.search(self._cmap(xref)) is not None
+            if self._is_naming[xref]:
+                naming.add(name)
+        return naming
 
     def _cmap(self, font: int) -> bytes:
         kind, stream = self._document.xref_get_key(font, "ToUnicode")
@@ -251,17 +247,12 @@ class Reader:
     def _fonts(self, fonts: list[Any]) -> Callable[[dict[str, Any]], Font]:
         """The font of a span of a page's text."""
         fixed = self._fixed_fonts(fonts)
+        naming_phi = self._naming(fonts, "italic", _NAMED_PHI)
         names: dict[str, str] = {}
-        naming_phi: set[str] = set()
         for xref, _, kind, name, *_ in fonts:
             if kind == "Type3" and not name:
                 # Chrome writes OpenType fonts so; MuPDF names them by their number.
                 names[f"Type3 ({xref} 0 R)"] = self._described_name(xref)
-            elif font_of(name, 0).style == "italic":
-                if xref not in self._names_phi:
-                    self._names_phi[xref] = _NAMED_PHI.search(self._cmap(xref)) is not None
-                if self._names_phi[xref]:
-                    naming_phi.add(name[:_MAX_NAME_LETTERS].rpartition("+")[2])
 
         def font_at(span: dict[str, Any]) -> Font:
             name: str = span["font"]
@@ -348,7 +339,10 @@ def _check_texts(log: list[Any]) -> None:
         raise PdfError("too_large", f"a page draws more than {_MAX_TEXTS} pieces of text. Leave the file out.")
 
 
-def _raise_for_memory(error: Exception) -> None:
+def _raise_unless_damage(error: Exception) -> None:
+    """Too much text, and a lack of memory that MuPDF tells in an error like its others, are no damage of a page."""
+    if isinstance(error, PdfError):
+        raise error
     if "alloc" in str(error):
         raise MemoryError from None
 
