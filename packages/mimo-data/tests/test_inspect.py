@@ -69,16 +69,37 @@ def test_only_changes_are_coloured(steps, tmp_path):
     assert "name where it was extracted from" in written
 
 
-def test_a_page_that_was_named_and_cannot_be_read_is_not_said_to_be_unnamed(steps, tmp_path):
+def test_a_page_that_is_not_among_those_named_is_said_not_to_be(steps, tmp_path):
     pages, extracted, _ = steps
     (pages / "empty.html").unlink()
     story = tmp_path / "story.html"
     command = ["inspect", "empty.html", "--steps", extracted, "--pages", pages, "--html", story]
     assert main([str(word) for word in command]) == 0
     written = story.read_text()
-    assert "it could not be read" in written
+    assert "nothing in what --pages names has this id" in written
     assert "<header><h1>empty.html</h1><p>extract: dropped as no_content" in written
     assert "<pre></pre>" not in written
+
+
+def test_a_page_that_was_named_and_not_read_has_its_reason_in_its_place(steps, tmp_path):
+    pages, *_ = steps
+    again, story = tmp_path / "again", tmp_path / "story.html"
+    (tmp_path / "small.toml").write_text("[extract.pages]\nmax_page_bytes = 100\n")
+    command = ["extract", tmp_path / "small.toml", again, "--pages", pages, "--workers", "1"]
+    assert main([str(word) for word in command]) == 0
+    command = ["inspect", "first.html", "--steps", again, "--pages", pages, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert "The page is not shown: it is dropped as too_large where it is read." in story.read_text()
+
+
+def test_a_text_of_a_table_has_no_page(tmp_path):
+    table, extracted, story, recipe = (tmp_path / name for name in ("texts.jsonl", "extracted", "story.html", "a.toml"))
+    table.write_text(json.dumps({"text": SENTENCES}) + "\n")
+    recipe.write_text("")
+    assert main(["extract", str(recipe), str(extracted), "--tables", str(table), "--workers", "1"]) == 0
+    command = ["inspect", "texts.jsonl@0", "--steps", extracted, "--tables", table, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert "There is no page: what was read is a text already." in story.read_text()
 
 
 def test_the_words_of_a_leak_and_their_place_are_shown(steps, tmp_path, capsys):
@@ -92,6 +113,18 @@ def test_the_words_of_a_leak_and_their_place_are_shown(steps, tmp_path, capsys):
     story = capsys.readouterr().out
     assert "dropped as contains_problem: math/2\nmath/2 (whole), characters 0 to " in story
     assert ": Sentence number 0 of the page" in story.rpartition("math/2")[2]
+    assert "…" not in story
+
+
+def test_a_leak_of_which_not_all_words_are_kept_ends_with_dots(steps, tmp_path):
+    _, extracted, _ = steps
+    problems, clean, story = (tmp_path / name for name in ("problems.jsonl", "clean", "story.html"))
+    problems.write_text(json.dumps({"id": "math/2", "prompt": SENTENCES}) + "\n")
+    command = ["decontaminate", tmp_path / "data.toml", clean, "--documents", extracted, "--problems", problems]
+    assert main([str(word) for word in command]) == 0
+    command = ["inspect", "first.html", "--steps", extracted, clean, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert f": {SENTENCES[:400]} …</p>" in story.read_text()
 
 
 def test_control_characters_are_shown_and_not_obeyed(steps, tmp_path, capsys):
@@ -109,6 +142,8 @@ def test_an_unknown_id_is_an_error(steps, capsys):
     _, extracted, _ = steps
     assert main(["inspect", "none.html", "--steps", str(extracted)]) == 1
     assert "none.html: no step of" in capsys.readouterr().err
+    assert main(["inspect", "\x1b[31mnone.html", "--steps", str(extracted)]) == 1
+    assert "\\x1b[31mnone.html: no step of" in capsys.readouterr().err
 
 
 def test_every_page_is_counted(steps):
