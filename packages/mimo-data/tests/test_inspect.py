@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,22 @@ def test_the_page_stands_beside_its_document_without_running(steps, tmp_path):
     assert "&lt;script&gt;alert(1)" in written
     assert "<script>" not in written
     assert "kept, " in written
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium: Debian's package of that name")
+def test_the_story_fits_the_window_that_shows_it(steps):
+    pages, extracted, unique = steps
+    measure = "document.title = document.documentElement.scrollHeight <= innerHeight"
+    # Chromium aborts where the path of its socket is over 100 characters, as below pytest's folders.
+    with tempfile.TemporaryDirectory() as folder:
+        story = Path(folder) / "story.html"
+        command = ["inspect", "first.html", "--steps", extracted, unique, "--pages", pages, "--html", story]
+        assert main([str(word) for word in command]) == 0
+        story.write_text(story.read_text().replace("</html>", f"<script>{measure}</script></html>"))
+        browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/browser"]
+        browser += ["--window-size=1400,1000", "--dump-dom", story.as_uri()]
+        drawn = subprocess.run(browser, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "<title>true</title>" in drawn
 
 
 def test_only_changes_are_coloured(steps, tmp_path):
