@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,22 @@ def test_the_page_stands_beside_its_document_without_running(steps, tmp_path):
     assert "kept, " in written
 
 
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium: Debian's package of that name")
+def test_the_story_fits_the_window_that_shows_it(steps):
+    pages, extracted, unique = steps
+    measure = "document.title = document.documentElement.scrollHeight <= innerHeight"
+    # Chromium aborts where the path of its socket is over 100 characters, as below pytest's folders.
+    with tempfile.TemporaryDirectory() as folder:
+        story = Path(folder) / "story.html"
+        command = ["inspect", "first.html", "--steps", extracted, unique, "--pages", pages, "--html", story]
+        assert main([str(word) for word in command]) == 0
+        story.write_text(story.read_text().replace("</html>", f"<script>{measure}</script></html>"))
+        browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/browser"]
+        browser += ["--window-size=1400,1000", "--dump-dom", story.as_uri()]
+        drawn = subprocess.run(browser, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "<title>true</title>" in drawn
+
+
 def test_only_changes_are_coloured(steps, tmp_path):
     pages, *_ = steps
     (pages / "list.html").write_text(f"<html><body><ul><li>{SENTENCES}</li></ul></body></html>")
@@ -69,16 +88,37 @@ def test_only_changes_are_coloured(steps, tmp_path):
     assert "name where it was extracted from" in written
 
 
-def test_a_page_that_was_named_and_cannot_be_read_is_not_said_to_be_unnamed(steps, tmp_path):
+def test_a_page_that_is_not_among_those_named_is_said_not_to_be(steps, tmp_path):
     pages, extracted, _ = steps
     (pages / "empty.html").unlink()
     story = tmp_path / "story.html"
     command = ["inspect", "empty.html", "--steps", extracted, "--pages", pages, "--html", story]
     assert main([str(word) for word in command]) == 0
     written = story.read_text()
-    assert "it could not be read" in written
+    assert "nothing in what --pages names has this id" in written
     assert "<header><h1>empty.html</h1><p>extract: dropped as no_content" in written
     assert "<pre></pre>" not in written
+
+
+def test_a_page_that_was_named_and_not_read_has_its_reason_in_its_place(steps, tmp_path):
+    pages, *_ = steps
+    again, story = tmp_path / "again", tmp_path / "story.html"
+    (tmp_path / "small.toml").write_text("[extract.pages]\nmax_page_bytes = 100\n")
+    command = ["extract", tmp_path / "small.toml", again, "--pages", pages, "--workers", "1"]
+    assert main([str(word) for word in command]) == 0
+    command = ["inspect", "first.html", "--steps", again, "--pages", pages, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert "The page is not shown: it is dropped as too_large where it is read." in story.read_text()
+
+
+def test_a_text_of_a_table_has_no_page(tmp_path):
+    table, extracted, story, recipe = (tmp_path / name for name in ("texts.jsonl", "extracted", "story.html", "a.toml"))
+    table.write_text(json.dumps({"text": SENTENCES}) + "\n")
+    recipe.write_text("")
+    assert main(["extract", str(recipe), str(extracted), "--tables", str(table), "--workers", "1"]) == 0
+    command = ["inspect", "texts.jsonl@0", "--steps", extracted, "--tables", table, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert "There is no page: what was read is a text already." in story.read_text()
 
 
 def test_the_words_of_a_leak_and_their_place_are_shown(steps, tmp_path, capsys):
@@ -92,6 +132,18 @@ def test_the_words_of_a_leak_and_their_place_are_shown(steps, tmp_path, capsys):
     story = capsys.readouterr().out
     assert "dropped as contains_problem: math/2\nmath/2 (whole), characters 0 to " in story
     assert ": Sentence number 0 of the page" in story.rpartition("math/2")[2]
+    assert "…" not in story
+
+
+def test_a_leak_of_which_not_all_words_are_kept_ends_with_dots(steps, tmp_path):
+    _, extracted, _ = steps
+    problems, clean, story = (tmp_path / name for name in ("problems.jsonl", "clean", "story.html"))
+    problems.write_text(json.dumps({"id": "math/2", "prompt": SENTENCES}) + "\n")
+    command = ["decontaminate", tmp_path / "data.toml", clean, "--documents", extracted, "--problems", problems]
+    assert main([str(word) for word in command]) == 0
+    command = ["inspect", "first.html", "--steps", extracted, clean, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert f": {SENTENCES[:400]} …</p>" in story.read_text()
 
 
 def test_control_characters_are_shown_and_not_obeyed(steps, tmp_path, capsys):
@@ -109,6 +161,8 @@ def test_an_unknown_id_is_an_error(steps, capsys):
     _, extracted, _ = steps
     assert main(["inspect", "none.html", "--steps", str(extracted)]) == 1
     assert "none.html: no step of" in capsys.readouterr().err
+    assert main(["inspect", "\x1b[31mnone.html", "--steps", str(extracted)]) == 1
+    assert "\\x1b[31mnone.html: no step of" in capsys.readouterr().err
 
 
 def test_every_page_is_counted(steps):

@@ -87,11 +87,11 @@ def extract_pages(
     )
 
 
-def find_page(id: str, kind: Kind, paths: Sequence[Path], recipe: ExtractRecipe) -> Page | None:
-    """The page with this id, if the input has it."""
+def find_record(id: str, kind: Kind, paths: Sequence[Path], recipe: ExtractRecipe) -> Page | Document | Drop | None:
+    """What a reader gives for this id: a page, a text that needs no extraction, or why it read neither."""
     for part in _parts(kind, paths, recipe):
         for record in _records(kind, part, recipe):
-            if isinstance(record, Page) and record.id == id:
+            if record.id == id:
                 return record
     return None
 

@@ -60,7 +60,9 @@ def tell(id: str, steps: Sequence[Path]) -> list[Chapter]:
         if drop is not None:
             break
     if not chapters:
-        raise DataError(f"{id}: no step of {', '.join(map(str, steps))} knows this id. Ids stand in drops.jsonl.")
+        raise DataError(
+            f"{_visible(id)}: no step of {', '.join(map(str, steps))} knows this id. Ids stand in drops.jsonl."
+        )
     return chapters
 
 
@@ -75,8 +77,7 @@ def as_text(id: str, chapters: Sequence[Chapter]) -> str:
         if before is None and chapter.document is not None:
             lines += _lines(chapter.document)
         before = chapter.document
-    # A page's name or text may hold what a terminal takes for a command.
-    return _CONTROL.sub(lambda control: repr(control[0])[1:-1], "\n".join(lines))
+    return _visible("\n".join(lines))
 
 
 def as_html(id: str, chapters: Sequence[Chapter], page: str) -> str:
@@ -163,7 +164,8 @@ def _outcome(chapter: Chapter, before: Document | None) -> Iterator[str]:
         detail = f": {chapter.drop.detail}" if chapter.drop.detail else ""
         yield f"dropped as {chapter.drop.reason}{detail}"
         for hit in chapter.hits:
-            yield f"{hit.problem} ({hit.rule}), characters {hit.start} to {hit.end}: {hit.text}"
+            rest = " …" if len(hit.text) < hit.end - hit.start else ""
+            yield f"{hit.problem} ({hit.rule}), characters {hit.start} to {hit.end}: {hit.text}{rest}"
         if chapter.kept is not None:
             yield f"the document that was kept has {len(chapter.kept.text)} characters"
     elif chapter.document is not None:
@@ -175,6 +177,11 @@ def _lines(document: Document) -> list[str]:
     """Every field of the document; the text last."""
     facts = {"source": document.source, "url": document.url, **document.tags, **document.meta}
     return [f"{name}: {value}" for name, value in facts.items() if value] + ["", *document.text.split("\n")]
+
+
+def _visible(text: str) -> str:
+    """The text with control characters as Python writes them: a terminal takes those of a page for commands."""
+    return _CONTROL.sub(lambda control: repr(control[0])[1:-1], text)
 
 
 def _coloured(diff: Sequence[str]) -> str:

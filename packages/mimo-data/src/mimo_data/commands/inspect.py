@@ -40,17 +40,22 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _page(arguments: argparse.Namespace) -> str:
     """The HTML of the page with this id, or why it is not shown."""
-    from mimo_data.extract import find_page
+    from mimo_data.documents import Document, Drop
+    from mimo_data.extract import find_record
     from mimo_data.sources.decoding import decode
 
     given = chosen_input(arguments)
     if given is None:
         return "<p>The page is not shown: name where it was extracted from, with --pages or the like.</p>"
-    page = find_page(arguments.id, *given, _recipe(arguments.steps))
-    if page is None:
-        return "<p>The page is not shown: it could not be read, or is not among those that were named.</p>"
-    if page.kind == "html":
-        return decode(page.data, charset=page.charset)
+    record = find_record(arguments.id, *given, _recipe(arguments.steps))
+    if record is None:
+        return f"<p>The page is not shown: nothing in what --{given[0]} names has this id.</p>"
+    if isinstance(record, Drop):
+        return f"<p>The page is not shown: it is dropped as {record.reason} where it is read.</p>"
+    if isinstance(record, Document):
+        return "<p>There is no page: what was read is a text already.</p>"
+    if record.kind == "html":
+        return decode(record.data, charset=record.charset)
     return "<p>The page is a PDF file: open it beside this one.</p>"
 
 
