@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -155,6 +156,19 @@ def test_control_characters_are_shown_and_not_obeyed(steps, tmp_path, capsys):
     capsys.readouterr()
     assert main(["inspect", name, "--steps", str(tmp_path / "again")]) == 0
     assert capsys.readouterr().out.startswith("\\x1b[31mred.html\n")
+
+
+def test_a_page_whose_name_is_not_utf_8_is_found_by_its_name(tmp_path, capsys):
+    pages, extracted, story = tmp_path / "pages", tmp_path / "extracted", tmp_path / "story.html"
+    pages.mkdir()
+    name = os.fsdecode(b"caf\xe9.html")
+    (pages / name).write_text(f"<html><body><article><p>{SENTENCES}</p></article></body></html>")
+    (tmp_path / "a.toml").write_text("")
+    assert main(["extract", str(tmp_path / "a.toml"), str(extracted), "--pages", str(pages), "--workers", "1"]) == 0
+    command = ["inspect", name, "--steps", extracted, "--pages", pages, "--html", story]
+    assert main([str(word) for word in command]) == 0
+    assert "caf\\xe9.html" in capsys.readouterr().out
+    assert "<header><h1>caf\\xe9.html</h1>" in story.read_text()
 
 
 def test_an_unknown_id_is_an_error(steps, capsys):

@@ -29,16 +29,19 @@ def add(verbs: Verbs) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from mimo_data.inspect import as_html, as_text, tell
+    from mimo_data.sources.page import printable
 
-    chapters = tell(arguments.id, arguments.steps)
-    print(as_text(arguments.id, chapters))
+    # As the steps write the name of a file.
+    id = printable(arguments.id)
+    chapters = tell(id, arguments.steps)
+    print(as_text(id, chapters))
     if arguments.html:
         with whole(arguments.html) as temporary:
-            temporary.write_text(as_html(arguments.id, chapters, _page(arguments)))
+            temporary.write_text(as_html(id, chapters, _page(id, arguments)))
         print(f"\n{arguments.html}: open it in a browser")
 
 
-def _page(arguments: argparse.Namespace) -> str:
+def _page(id: str, arguments: argparse.Namespace) -> str:
     """The HTML of the page with this id, or why it is not shown."""
     from mimo_data.documents import Document, Drop
     from mimo_data.extract import find_record
@@ -47,7 +50,7 @@ def _page(arguments: argparse.Namespace) -> str:
     given = chosen_input(arguments)
     if given is None:
         return "<p>The page is not shown: name where it was extracted from, with --pages or the like.</p>"
-    record = find_record(arguments.id, *given, _recipe(arguments.steps))
+    record = find_record(id, *given, _recipe(arguments.steps))
     if record is None:
         return f"<p>The page is not shown: nothing in what --{given[0]} names has this id.</p>"
     if isinstance(record, Drop):
