@@ -90,7 +90,10 @@ def _page(
         ]
         own = rows(column, _fraction_bars(near[0], column))
         blocks += column_blocks(own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters)
-    found = routing(layer, " ".join(block.text for block in blocks))
+    text = " ".join(block.text for block in blocks)
+    found = routing(layer, text)
+    if 2 * text.count("\ufffd") > len("".join(text.split())):
+        blocks = []
     if vision is not None and found.score >= VISION_SCORE:
         text = vision(reader.image(number)).strip()
         blocks = [Block("vision", text)] if text else []

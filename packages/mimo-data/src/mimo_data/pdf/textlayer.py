@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeAlias
 
+from mimo_data.pdf.bitmaps import Bitmaps, find_bitmaps, is_nameless, read_bitmaps
 from mimo_data.pdf.fonts import MONOSPACED_FLAG, Font, font_of
 from mimo_data.pdf.symbols import BIG, CLOSE, OPEN, PIECES
 from mimo_data.pdf.turn import Turn, set_upright
@@ -37,6 +39,12 @@ _NAMED_PHI = re.compile(rb"<1E>\s*(?:<1E>\s*)?<03D5>|<27>\s*(?:<27>\s*)?<03C6>",
 _MAY_BE_TALL = BIG | frozenset("|‖∥√") | OPEN.keys() | CLOSE.keys() | PIECES.keys()
 _MIN_HEIGHT = 1.15
 """Ems; brackets of the usual size are lower."""
+_MARKS = {
+    "`": "\u0300", "´": "\u0301", "ˆ": "\u0302", "˜": "\u0303", "¯": "\u0304", "˘": "\u0306",
+    "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b", "ˇ": "\u030c", "¸": "\u0327",
+}  # fmt: skip
+"""Accents that are drawn by themselves, and what adds them to a letter."""
+_DOTLESS = {"ı": "i", "ȷ": "j"}
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 _MAX_BULLETS = 500
@@ -161,6 +169,7 @@ class Reader:
         self._flags = flags
         self._is_naming: dict[int, bool] = {}
         self._is_fixed: dict[int, bool] = {}
+        self._bitmaps: dict[int, Bitmaps] = {}
         self._described: dict[int, str] = {}
         self._is_printed = "Skia" in (document.metadata.get("producer") or "")
         self.num_pages = document.page_count
@@ -170,9 +179,9 @@ class Reader:
         try:
             page = self._document[number]
             _check_texts(page.get_bboxlog())
-            content = page.get_text("dict", flags=self._flags)
-            turn = set_upright(content)
-            font_at = self._fonts(self._document.get_page_fonts(number))
+            fonts = self._document.get_page_fonts(number)
+            content, turn = self._content(page, fonts, "dict")
+            font_at = self._fonts(fonts)
         except Exception as error:  # MuPDF's errors have no common base but RuntimeError and ValueError
             _raise_unless_damage(error)
             return [], 1.0
@@ -193,9 +202,8 @@ class Reader:
             page = self._document[number]
             log = page.get_bboxlog()
             _check_texts(log)
-            content = page.get_text("rawdict", flags=self._flags)
-            turn = set_upright(content)
             fonts = self._document.get_page_fonts(number)
+            content, turn = self._content(page, fonts, "rawdict")
             named, font_at = self._naming(fonts, "extension", _NAMED), self._fonts(fonts)
         except Exception as error:  # as in `lines`
             _raise_unless_damage(error)
@@ -208,6 +216,38 @@ class Reader:
         if self._is_printed:
             _read_bullets(log, layer)
         return layer
+
+    def _content(self, page: Any, fonts: list[Any], kind: str) -> tuple[dict[str, Any], Turn]:
+        """PyMuPDF's dictionary of a page's text, upright; with each character where fonts have no names."""
+        nameless = {
+            name or f"Type3 ({xref} 0 R)": xref
+            for xref, _, kind_of_font, name, *_ in fonts
+            if kind_of_font == "Type3" and is_nameless(name) and not (name == "" and self._described_name(xref))
+        }
+        content = page.get_text("rawdict" if nameless else kind, flags=self._flags)
+        turn = set_upright(content)
+        if nameless:
+            sizes = {
+                span["font"]: span["size"]
+                for block in content["blocks"]
+                for line in block.get("lines", ())
+                for span in line["spans"]
+                if span["font"] in nameless
+            }
+            read_bitmaps(content, {name: self._bitmaps_of(nameless[name], size) for name, size in sizes.items()})
+        return content, turn
+
+    def _bitmaps_of(self, font: int, size: float) -> Bitmaps:
+        if font not in self._bitmaps:
+            first, widths = self._widths(font)
+            matrix = re.findall(r"-?\d*\.?\d+", self._document.xref_get_key(font, "FontMatrix")[1])
+            points = size * abs(float(matrix[0])) if matrix else size
+            self._bitmaps[font] = find_bitmaps(self._encoding(font), dict(enumerate(widths, first)), points)
+        return self._bitmaps[font]
+
+    def _encoding(self, font: int) -> str:
+        kind, value = self._document.xref_get_key(font, "Encoding")
+        return str(self._document.xref_object(int(value.split()[0]), compressed=True) if kind == "xref" else value)
 
     def _reaches(self, page: Any) -> Reaches:
         """The top and bottom of what each character of a page draws, which MuPDF measures in a pass of its own."""
@@ -274,19 +314,20 @@ class Reader:
         for xref, _, kind, name, *_ in fonts:
             if kind == "Type3":
                 if xref not in self._is_fixed:
-                    self._is_fixed[xref] = _is_fixed(self._widths(xref))
+                    first, widths = self._widths(xref)
+                    self._is_fixed[xref] = _is_fixed({chr(code): width for code, width in enumerate(widths, first)})
                 if self._is_fixed[xref]:
                     fixed.add(name)
         return fixed
 
-    def _widths(self, xref: int) -> dict[str, float]:
-        """The width of each character of a simple font; a font of TeX's has ASCII in its places."""
+    def _widths(self, xref: int) -> tuple[int, list[float]]:
+        """The first place of a simple font's characters, and their widths."""
         kind, array = self._document.xref_get_key(xref, "Widths")
         if kind == "xref":
             array = self._document.xref_object(int(array.split()[0]))
         first = re.fullmatch(r"\d{1,3}", self._document.xref_get_key(xref, "FirstChar")[1])
-        widths = re.findall(r"\d*\.?\d+", array)[:256] if first and kind in ("xref", "array") else []
-        return {chr(code): float(width) for code, width in enumerate(widths, int(first[0]) if first else 0)}
+        widths = re.findall(r"-?\d*\.?\d+", array)[:256] if first and kind in ("xref", "array") else []
+        return int(first[0]) if first else 0, list(map(float, widths))
 
     def image(self, number: int, *, longest_px: int = 1536) -> bytes:
         """Page `number` drawn as PNG."""
@@ -402,13 +443,31 @@ def _read_pieces(
                         bracket, step = Glyph(text, x0, x1, y, size, font, height), 0.0
                         glyphs.append(bracket)
                     elif text:
-                        glyphs.append(Glyph(text, x0, x1, y, size, font, height))
+                        glyph = Glyph(text, x0, x1, y, size, font, height)
+                        marked = glyphs and (text in _MARKS or glyphs[-1].text in _MARKS)
+                        if not (marked and _is_composed(glyphs[-1], glyph)):
+                            glyphs.append(glyph)
                 num_hidden += len(span["chars"]) if hidden else 0
             num_glyphs += len(glyphs)
             if num_glyphs > _MAX_GLYPHS or not all(map(math.isfinite, line["bbox"])):
                 continue
             layer.pieces += [_piece(part, number) for part in _parts(glyphs)]
     layer.hidden_share = num_hidden / max(1, num_glyphs)
+
+
+def _is_composed(last: Glyph, glyph: Glyph) -> bool:
+    """Whether one of two glyphs is the other's accent, as TeX's older fonts draw them: the first becomes both then."""
+    mark, letter = (last, glyph) if last.text in _MARKS else (glyph, last)
+    text = unicodedata.normalize("NFC", _DOTLESS.get(letter.text, letter.text) + _MARKS[mark.text])
+    if (
+        letter.font != mark.font
+        or not letter.x0 - 0.1 * letter.size < (mark.x0 + mark.x1) / 2 < letter.x1 + 0.1 * letter.size
+        or not letter.text.isalpha()
+        or len(text) > 1
+    ):
+        return False
+    last.text, last.x0, last.x1, last.y, last.size = text, letter.x0, letter.x1, letter.y, letter.size
+    return True
 
 
 def _goes_on(bracket: Glyph, piece: str, x0: float, y: float) -> bool:
