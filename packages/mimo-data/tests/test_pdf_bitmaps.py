@@ -99,6 +99,11 @@ def test_ligatures_and_quotation_marks_stand_at_their_places_in_tex_s_fonts():
     assert extract_pdf(page).endswith("“The effect of the first flow: efficient” – quote’s end")
 
 
+def test_a_character_that_shares_a_digit_s_name_is_told_by_its_width():
+    """MuPDF takes the name `8` for the number of a capital Phi."""
+    assert extract_pdf(printed([*PROSE, *line(160, "The \x08 of 18 words")])).endswith("The $\\Phi$ of 18 words")
+
+
 def test_accents_are_of_the_letter_that_they_stand_over():
     accents = [("CMR10", 10.0, 72.0, 160.0, "\x7f"), ("CMR10", 10.0, 72.0, 160.0, "o")]
     assert extract_pdf(printed([*PROSE, *accents, *line(160, "ther words", x=77)])).endswith("öther words")

@@ -171,6 +171,14 @@ def test_a_bold_letter_at_a_formula_belongs_to_it():
     assert found == r"An element of $(\mathbf{Z}/n\mathbf{Z})[x]$ over $\mathbf{Q}(i)$."
 
 
+def test_bold_letters_side_by_side_are_a_word_if_more_than_two():
+    found = display([
+        ("CMMI10", 10, 172, 180, "abcdefgh"), ("CMR10", 10, 215, 180, "="), ("CMBX10", 10, 222, 180, "Av"),
+        ("CMR10", 10, 234, 180, "+"), ("CMBX10", 10, 241, 180, "abs"), ("CMMI10", 10, 258, 180, "xyz"),
+    ])  # fmt: skip
+    assert found == "$$\nabcdefgh=\\mathbf{A}\\mathbf{v}+\\mathbf{abs}xyz\n$$"
+
+
 def line(*words: tuple[float, str]) -> list[Glyphs]:
     """Words at their places in a line: what stands between @s is italic, between #s bold, and ^ and _ lead a script."""
     glyphs: list[Glyphs] = []

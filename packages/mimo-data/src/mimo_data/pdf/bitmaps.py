@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -65,10 +65,8 @@ class Bitmaps:
 
     name: str
     """Of the font it is, such as "CMMI10"; "" when none fits."""
-    characters: Mapping[str, str]
-    """What is drawn, by the character that MuPDF reads."""
-    ems: Mapping[str, float]
-    """Widths in ems, by the same."""
+    characters: Mapping[str, Sequence[tuple[str, float]]]
+    """What may be drawn and its width in ems, by the character that MuPDF reads."""
     is_known: bool = True
     """Whether the file says which characters these are."""
 
@@ -89,20 +87,24 @@ def find_bitmaps(encoding: str, widths: Mapping[int, float], points: float) -> B
     names = _names(encoding)
     if len(names) > 1 and all(names.get(place) == f"a{place}" for place in range(len(names))):
         # An old Ghostscript numbers characters in the order in which the file needs them.
-        return Bitmaps("", {}, {}, is_known=False)
+        return Bitmaps("", {}, is_known=False)
     codes = {place: _code(place, name) for place, name in names.items()}
     by_code = {codes.get(place, place): width for place, width in widths.items() if width > 0}
     name, metrics = _nearest(by_code, points)
-    # MuPDF gives the place of a character whose name it does not know, and takes the name `4` for a number.
-    read = {
-        chr(int(name) if _is_digit(place, name) else place): chr(codes[place])
-        for place, name in names.items()
-        if _is_digit(place, name) or (len(name) == 1 and not name.isalnum() and codes[place] < 128)
-    }
-    plain = {chr(code): read.get(chr(code), chr(code)) for code in range(128)}
     table = next((table for start, table in _ENCODINGS.items() if name.startswith(start)), _WORDS)
-    characters = {text: table[ord(code)] if name else code for text, code in plain.items()}
-    return Bitmaps(name, characters, {text: metrics[ord(code)] / 1000 for text, code in plain.items()})
+    characters: dict[str, list[tuple[str, float]]] = {}
+    for place, code in (codes or {place: place for place in widths}).items():
+        if code < 128:
+            read = _as_read(place, names.get(place, ""), code)
+            characters.setdefault(read, []).append((table[code] if name else chr(code), metrics[code] / 1000))
+    return Bitmaps(name, characters)
+
+
+def _as_read(place: int, name: str, code: int) -> str:
+    """What MuPDF gives for a character: its place if it does not know its name; the name `4` it takes for a number."""
+    if name in tuple("123456789") and place == ord(name):
+        return chr(int(name))
+    return chr(place) if len(name) == 1 and not name.isalnum() else chr(code)
 
 
 def read_bitmaps(content: dict[str, Any], fonts: Mapping[str, Bitmaps]) -> None:
@@ -111,15 +113,7 @@ def read_bitmaps(content: dict[str, Any], fonts: Mapping[str, Bitmaps]) -> None:
     Spans have their text, too, as in the dictionary without characters.
     """
     spans = [span for line in _lines(content) for span in line["spans"] if span["font"] in fonts]
-    sums: dict[tuple[str, float], list[float]] = {}
-    for span in spans:
-        font = fonts[span["font"]]
-        both = sums.setdefault((span["font"], span["size"]), [0.0, 0.0])
-        for char in span["chars"]:
-            if not char["synthetic"] and font.ems.get(char["c"]):
-                both[0] += char["bbox"][2] - char["bbox"][0]
-                both[1] += font.ems[char["c"]]
-    sizes = {key: drawn / ems for key, (drawn, ems) in sums.items() if ems}
+    sizes = _sizes(spans, fonts)
     common = sorted(sizes.values())[len(sizes) // 2] if sizes else 0.0
     is_off = False
     for span in spans:
@@ -131,12 +125,33 @@ def read_bitmaps(content: dict[str, Any], fonts: Mapping[str, Bitmaps]) -> None:
         span["font"] = font.name or span["font"]
         for char in span["chars"]:
             if not char["synthetic"]:
-                char["c"] = font.characters.get(char["c"], char["c"]) if font.is_known else _UNKNOWN
+                char["c"] = _drawn(char, font, size)
     if is_off:
         content["blocks"] = [{"lines": [line]} for line in _joined(content)]
     for line in _lines(content):
         for span in line["spans"]:
             span["text"] = "".join([char["c"] for char in span["chars"]])
+
+
+def _sizes(spans: Sequence[dict[str, Any]], fonts: Mapping[str, Bitmaps]) -> dict[tuple[str, float], float]:
+    """Sizes in points, by font and the size that MuPDF gives."""
+    sums: dict[tuple[str, float], list[float]] = {}
+    for span in spans:
+        both = sums.setdefault((span["font"], span["size"]), [0.0, 0.0])
+        for char in span["chars"]:
+            choices = fonts[span["font"]].characters.get(char["c"], ())
+            if len(choices) == 1 and not char["synthetic"]:
+                both[0] += char["bbox"][2] - char["bbox"][0]
+                both[1] += choices[0][1]
+    return {key: drawn / ems for key, (drawn, ems) in sums.items() if ems}
+
+
+def _drawn(char: dict[str, Any], font: Bitmaps, size: float) -> str:
+    if not font.is_known:
+        return _UNKNOWN
+    choices = font.characters.get(char["c"], ())
+    width = (char["bbox"][2] - char["bbox"][0]) / size
+    return min(choices, key=lambda choice: abs(choice[1] - width))[0] if choices else str(char["c"])
 
 
 def _lines(content: dict[str, Any]) -> Iterator[dict[str, Any]]:

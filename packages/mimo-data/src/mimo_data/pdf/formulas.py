@@ -33,6 +33,8 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
 _TEXT = r"\text{"
+# Two letters are a product.
+_BOLD_WORD = re.compile(r"(?:\\mathbf\{[A-Za-z]\}){3,}")
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
 
 
@@ -40,7 +42,8 @@ def formula(glyphs: Sequence[Glyph], rules: Sequence[Rule]) -> str:
     """LaTeX of one line of a formula; what is too long to be one comes out as its glyphs in a row."""
     if len(glyphs) > _MAX_GLYPHS:
         return join([latex_of(glyph.text, glyph.font) for glyph in glyphs])
-    return with_moduli(_row(boxes_of(glyphs), list(rules), 0))
+    latex = with_moduli(_row(boxes_of(glyphs), list(rules), 0))
+    return _BOLD_WORD.sub(lambda word: rf"\mathbf{{{''.join(re.findall(r'{(.)}', word[0]))}}}", latex)
 
 
 def _row(boxes: list[Box], rules: list[Rule], depth: int) -> str:
