@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.blocks import Block, column_blocks
+from mimo_data.pdf.figures import without_figures
 from mimo_data.pdf.furniture import Survey, lone_margins, ruled_margins, survey
 from mimo_data.pdf.grids import find_grids, with_grids_whole
 from mimo_data.pdf.layout import columns, is_bar_of, rows
@@ -77,6 +78,7 @@ def _page(
     layer = reader.layer(number)
     margin = min((piece.x0 for piece in layer.pieces), default=0.0)
     _drop_furniture(layer, number, seen)
+    layer.pieces = without_figures(layer)
     short, long = _rules(layer)
     italic_letters = not any(g.font.is_math for piece in layer.pieces for g in piece.glyphs)
     blocks: list[Block] = []

@@ -29,7 +29,7 @@ def routing(layer: Layer, text: str) -> Routing:
     num_letters = sum(character.isalnum() for character in text)
     if num_letters < 100 and layer.image_share > 0.3:
         return Routing(1.0, "scanned")
-    if num_letters < 50 and layer.num_paths > 300:
+    if num_letters < 50 and len(layer.shapes) > 300:
         return Routing(0.8, "drawn")
     num_glyphs = sum(len(piece.glyphs) for piece in layer.pieces)
     garbled = min(1.0, 5 * _garbled_share(layer, text, num_glyphs))

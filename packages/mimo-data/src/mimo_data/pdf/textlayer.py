@@ -55,6 +55,8 @@ _ROOT = 400
 """Ems: how wide KaTeX draws a root, to show as much of it as it needs."""
 
 
+Area: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 Reaches: TypeAlias = dict[tuple[str, float, float], tuple[float, float]]
 """Top and bottom of characters, by character and origin."""
 
@@ -151,13 +153,15 @@ class Layer:
     """Horizontal rules."""
     posts: list[Rule] = field(default_factory=list)
     """Vertical rules."""
+    shapes: list[Area] = field(default_factory=list)
+    """Every path, rules among them."""
+    images: list[Area] = field(default_factory=list)
     image_share: float = 0.0
     """Share of the page that images cover."""
     hidden_share: float = 0.0
     """Share of the drawn text that is invisible, as a scan's recognised text is."""
     num_unknown: int = 0
     """Glyphs whose font does not say which character they are."""
-    num_paths: int = 0
 
 
 class Reader:
@@ -554,9 +558,10 @@ def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
     for kind, box in log[:_MAX_PATHS]:
         x0, y0, x1, y1 = turn.box(box)
         if kind == "fill-image":
+            layer.images.append((x0, y0, x1, y1))
             area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
         elif kind.endswith("path"):
-            layer.num_paths += 1
+            layer.shapes.append((x0, y0, x1, y1))
             if y1 - y0 < 1.6 and x1 - x0 > 2.5:
                 layer.rows.append(Rule(x0, y0, x1, y1))
             elif x1 - x0 < 1.6 and y1 - y0 > 5:
