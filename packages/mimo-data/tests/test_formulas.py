@@ -708,3 +708,21 @@ def test_primes_that_became_quotation_marks_are_primes():
     assert written("$f’(x) = g’’_1$ and <b>Ada’s</b>", head="<script src='MathJax.js'></script>") == (
         "$f'(x) = g''_1$ and **Ada’s**"
     )
+    assert written("the range $[l’, r’]$", head="<script src='MathJax.js'></script>") == "the range $[l', r']$"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        (r"$|x|<em>{1}+\left|y</em>{1}\right|$", r"$|x|_{1}+\left|y_{1}\right|$"),
+        (r"$b'<em>i=b</em>{p_i}$ and <em>so</em> on", r"$b'_i=b_{p_i}$ and *so* on"),
+        (r"$n<em>m</em>k$ and $n<em>(m+1)</em>k$", r"$n*m*k$ and $n*(m+1)*k$"),
+        (r"sum $n<em>m$, not $n</em>m!$", r"sum $n*m$, not $n*m!$"),
+        (r"\(\mathbf{x}<em>{i}\) or \(\mathbf{x}</em>{j}\)", r"$\mathbf{x}_{i}$ or $\mathbf{x}_{j}$"),
+        (r"<em>where $x_1$ is</em> it", r"where $x_1$ is it"),
+        (r"\begin{equation}{a}<em>{1}+b</em>{1}\end{equation}", r"$$\begin{equation}{a}_{1}+b_{1}\end{equation}$$"),
+    ],
+)
+def test_signs_in_a_formula_that_markdown_took_for_emphasis_are_signs(markup, text):
+    found = written(markup, head="<script src='MathJax.js'></script>")
+    assert found.replace("$$\n", "$$").replace("\n$$", "$$") == text
