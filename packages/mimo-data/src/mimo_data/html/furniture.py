@@ -76,6 +76,7 @@ _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "s
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
 _DECLARING_TAGS = HEADING_TAGS | {"dt"}
+_TITLES = HEADING_TAGS | {"summary"}
 _MAX_TITLE_BLOCK_CHARACTERS = 500
 _MAX_SHARE_OF_LINKS = 0.2
 # A longer button was never closed and swallows the page.
@@ -295,7 +296,7 @@ def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
     # The words of an id may come from the text.
     return (
         says_small_part(element.get("class") or "")
-        and element.tag not in HEADING_TAGS
+        and element.tag not in _TITLES
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)
         and next(element.iter("h1", "h2", "h3"), None) is None
