@@ -606,6 +606,13 @@ def test_whose_a_post_is_and_what_one_may_do_with_it_goes(names):
     assert "words" not in body(f"<main><article>{TEXT}<div class='{names}'>{lines}</div></article></main>")
 
 
+def test_a_theme_s_hidden_help_goes_with_its_code():
+    panel = "<div class='tools-col' q-class='show:isShow'><p>缺失模块。</p><pre>jsonContent:\n  meta: false</pre></div>"
+    markdown = body(f"<div class='left-col'>{panel}</div><div class='mid-col'><article>{TEXT}</article></div>")
+    assert "jsonContent" not in markdown
+    assert f"5. {PROSE}" in markdown
+
+
 def test_footnotes_stay_below_the_text():
     notes = "<div class='footnotes'><ol><li><p>Before version 2 it was another operator.</p></li></ol></div>"
     assert "another operator" in body(f"<main><div><h1>Title</h1>{TEXT * 4}</div>{notes}</main>")

@@ -52,6 +52,8 @@ _MAX_SHARE_OF_CONSENT = 0.99
 _MAX_SHARE_OF_MARKED = 0.2
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
+# Yilia's, hidden: all tags, and how to install what the site lacks, in code.
+_PANELS = etree.XPath("descendant::div[@class='tools-col']")
 # Not shown in the line where it stands, a line of its own, or nothing that its author wrote.
 _UNSEEN = re.compile(
     r"sr-only|screen-?reader|visually-?hidden|tool-?tip[-_]*(?:text|content|body|inner|box)|headerlink|hidden|popover|noprint|\bnav|"
@@ -85,6 +87,8 @@ _MAX_BUTTON_CHARACTERS = 1000
 
 def remove_silent(body: html.HtmlElement) -> None:
     """Removes scripts, controls and embedded media."""
+    for panel in _PANELS(body):
+        panel.drop_tree()
     for button in body.iter("button"):
         length = 0
         for piece in button.itertext():

@@ -47,7 +47,7 @@ _AUTHOR_BOX = _a_part(
 _FURNITURE_NAME = re.compile(
     r"(?:page|site|div|global|main)?[-_]?(?:foot|bottom)(?:[-_]?(?:bar|nav|info|menu|links?|box|copyright))?|metadata|widget|avatar|user-?info|post-?meta|entry-?meta|rating|votes?|voting|"
     r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
-    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|tools-col|post-copyright|postprofile|poster|memberinfo|"
+    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|post-copyright|postprofile|poster|memberinfo|"
     r"page-?metadata|book-header|js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
