@@ -175,6 +175,9 @@ DISPLAY = {
     "dollars": "$$x^2$$",
     "Codeforces": "$$$$$$x^2$$$$$$",
     "distill": "<d-math block>x^2</d-math>",
+    "mdnice": (
+        "<section role='presentation' data-formula='x^2' data-formula-type='block-equation'><svg><g/></svg></section>"
+    ),
 }
 
 
