@@ -600,6 +600,18 @@ def test_footnotes_that_are_only_links_stay():
     assert "4. https://one.org/3" in markdown
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<div class='postDesc'>posted @ <span>2020-01-01 10:00</span> <a href='/a'>Ada</a> 阅读(12) 评论(0)</div>",
+        "<div class='ContentItem-time'>编辑于 2020-01-01 10:00</div>",
+    ],
+    ids=["cnblogs", "Zhihu"],
+)
+def test_when_a_text_was_written_and_how_often_read_is_not_said_below_it(line):
+    assert "2020" not in body(f"<div class='post'>{TEXT}{line}</div>")
+
+
 @pytest.mark.parametrize("names", ["post-copyright", "license-box my-3", "article-licensing box"])
 def test_whose_a_post_is_and_what_one_may_do_with_it_goes(names):
     lines = "".join(f"<div><h6>{title}</h6><p>{'words ' * 15}</p></div>" for title in ("作者", "发布于", "许可协议"))
