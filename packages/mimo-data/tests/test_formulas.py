@@ -75,6 +75,9 @@ INLINE = {
         "<g data-mml-node='mn' transform='translate(605,363)'><use xlink:href='#MJX-1-TEX-N-32'></use></g>"
         "</g></g></g></svg></mjx-container>"
     ),
+    "MathJax 3 before a script": (
+        "<mjx-container><mjx-math data-latex='x^2'></mjx-math></mjx-container><script type='math/tex'>x^2</script>"
+    ),
     "MathJax 4": "<mjx-container><mjx-math data-latex='x^2'><mjx-mi>x</mjx-mi></mjx-math></mjx-container>",
     "KaTeX": (
         f"<span class='katex'><span class='katex-mathml'>{MATHML}</span><span class='katex-html'>x2</span></span>"

@@ -198,6 +198,9 @@ def _find_mathml(element: etree._Element) -> str | None:
 
 
 def _mathjax3(element: etree._Element) -> Formula:
+    # Drawn while the site was made, with MathJax 2's script left in place.
+    if not (element.tail or "").strip() and _is_before_its_script(element):
+        return Formula("", False)
     display = element.get("display") in ("true", "block")
     source = _find_mathml(element)
     if source is None:
