@@ -238,6 +238,28 @@ LAYOUTS = {
         "<div class='line-numbers'><a>1</a><a>2</a></div>"
         f"<div class='blob-content'><pre><code class='language-python'>{CODE}</code></pre></div>"
     ),
+    "WeChat": (
+        "<section class='code-snippet__fix'><ul class='code-snippet__line-index'><li></li><li></li></ul>"
+        "<pre class='code-snippet__js' data-lang='python'>"
+        + "".join(f"<code><span class='code-snippet_outer'>{line or '<br>'}</span></code>" for line in LINES)
+        + "</pre></section>"
+    ),
+    "51CTO": (
+        f"<pre class='prettyprint language-python'><code class='has-numbering'>{CODE}</code><div class='hljs-cto'>"
+        "<button>登录后复制</button></div><ul class='pre-numbering'><li>1.</li><li>2.</li></ul></pre>"
+    ),
+    "Typora": (
+        "<pre class='md-fences' lang='python'><div class='CodeMirror'><div class='CodeMirror-measure'><pre>xxxxx</pre>"
+        "</div><div class='CodeMirror-code'>"
+        + "".join(f"<pre class='CodeMirror-line'><span>{line or '&#8203;'}</span></pre>" for line in LINES)
+        + "</div></div></pre>"
+    ),
+    "Runoob": f"<div class='example_code' lang='python'>{BREAKS}</div>",
+    "Butterfly": (
+        "<figure class='highlight python'><div class='highlight-tools'><i></i><div class='code-lang'>Python</div></div>"
+        f"<table><tr><td class='gutter'><pre>1<br>2</pre></td><td class='code'><pre>{CODE}</pre></td></tr></table>"
+        "</figure>"
+    ),
     "breaks": f"<code class='block language-python'>{BREAKS}</code>",
     "forum box": f"<div class='codebox' data-lang='python'>{BREAKS}</div>",
 }
@@ -318,6 +340,7 @@ def test_a_label_above_a_block_that_is_its_language_goes(label):
         "<div class='bbCodeBlock'><div class='bbCodeBlock-title'>Python:</div><div><pre>CODE</pre></div></div>",
         "<div class='codebox'><h4>Code:</h4><div class='scrollbox'><pre>CODE</pre></div></div>",
         "<div class='cnblogs_code'><div class='toolbar'><a>复制代码</a></div><pre>CODE</pre></div>",
+        "<div class='cnblogs_code'><pre>CODE</pre><span class='cnblogs_code_collapse'>View Code</span></div>",
         "<div><div class='prompt input_prompt'>In&nbsp;[12]:</div><div><div><pre>CODE</pre></div></div></div>",
     ],
 )

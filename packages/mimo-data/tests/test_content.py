@@ -37,6 +37,10 @@ def test_a_list_of_links_inside_of_the_text_is_text_and_one_at_its_end_is_not():
         ("<h2>Practice Problems</h2>", True),
         ("<div><h2>See also</h2><span>[edit]</span></div>", True),
         ("<h2>The archive</h2>", False),
+        ("<h2>参考资料</h2>", True),
+        ("<p>参考链接：</p>", True),
+        ("<p>This is what we read elsewhere:</p>", False),
+        ("<p>The other parts.</p><pre>def area(radius):\n    return 3 * radius ** 2</pre><p>Read before:</p>", True),
         ("<h2>Other parts</h2><pre>def area(radius):\n    return 3 * radius ** 2</pre><h2>Twists</h2>", True),
     ],
 )
@@ -516,6 +520,11 @@ def test_an_answer_to_be_opened_is_text_and_a_menu_to_be_opened_is_not():
     assert "Version two" not in markdown
 
 
+def test_the_title_of_an_answer_is_none_of_a_button_by_its_name():
+    answer = "<details class='toggle'><summary class='toggle-button'>点击查看题面</summary><p>It is 3.</p></details>"
+    assert "点击查看题面\n\nIt is 3." in body(f"<main>{TEXT}{answer}{TEXT}</main>")
+
+
 def test_what_opens_the_code_of_a_notebook_says_nothing():
     summary = (
         "<summary aria-label='Toggle hidden content'><p>Show code cell source</p><p>Hide code cell source</p></summary>"
@@ -583,6 +592,37 @@ def test_examples_and_references_that_docutils_sets_beside_the_text_stay():
     markdown = body(f"<main>{TEXT}{topic}<aside class='links'><p><a href='/2'>Elsewhere</a></p></aside></main>")
     assert "References:\n\n- Key, B. Why fish." in markdown
     assert "Elsewhere" not in markdown
+
+
+def test_footnotes_that_are_only_links_stay():
+    notes = "".join(f"<li><a href='https://one.org/{n}'>https://one.org/{n}</a></li>" for n in range(4))
+    markdown = body(f"<main>{TEXT * 2}<section class='footnotes'><ol>{notes}</ol></section></main>")
+    assert "4. https://one.org/3" in markdown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<div class='postDesc'>posted @ <span>2020-01-01 10:00</span> <a href='/a'>Ada</a> 阅读(12) 评论(0)</div>",
+        "<div class='ContentItem-time'>编辑于 2020-01-01 10:00</div>",
+    ],
+    ids=["cnblogs", "Zhihu"],
+)
+def test_when_a_text_was_written_and_how_often_read_is_not_said_below_it(line):
+    assert "2020" not in body(f"<div class='post'>{TEXT}{line}</div>")
+
+
+@pytest.mark.parametrize("names", ["post-copyright", "license-box my-3", "article-licensing box"])
+def test_whose_a_post_is_and_what_one_may_do_with_it_goes(names):
+    lines = "".join(f"<div><h6>{title}</h6><p>{'words ' * 15}</p></div>" for title in ("作者", "发布于", "许可协议"))
+    assert "words" not in body(f"<main><article>{TEXT}<div class='{names}'>{lines}</div></article></main>")
+
+
+def test_a_theme_s_hidden_help_goes_with_its_code():
+    panel = "<div class='tools-col' q-class='show:isShow'><p>缺失模块。</p><pre>jsonContent:\n  meta: false</pre></div>"
+    markdown = body(f"<div class='left-col'>{panel}</div><div class='mid-col'><article>{TEXT}</article></div>")
+    assert "jsonContent" not in markdown
+    assert f"5. {PROSE}" in markdown
 
 
 def test_footnotes_stay_below_the_text():

@@ -75,6 +75,9 @@ INLINE = {
         "<g data-mml-node='mn' transform='translate(605,363)'><use xlink:href='#MJX-1-TEX-N-32'></use></g>"
         "</g></g></g></svg></mjx-container>"
     ),
+    "MathJax 3 before a script": (
+        "<mjx-container><mjx-math data-latex='x^2'></mjx-math></mjx-container><script type='math/tex'>x^2</script>"
+    ),
     "MathJax 4": "<mjx-container><mjx-math data-latex='x^2'><mjx-mi>x</mjx-mi></mjx-math></mjx-container>",
     "KaTeX": (
         f"<span class='katex'><span class='katex-mathml'>{MATHML}</span><span class='katex-html'>x2</span></span>"
@@ -175,6 +178,9 @@ DISPLAY = {
     "dollars": "$$x^2$$",
     "Codeforces": "$$$$$$x^2$$$$$$",
     "distill": "<d-math block>x^2</d-math>",
+    "mdnice": (
+        "<section role='presentation' data-formula='x^2' data-formula-type='block-equation'><svg><g/></svg></section>"
+    ),
 }
 
 
@@ -708,3 +714,21 @@ def test_primes_that_became_quotation_marks_are_primes():
     assert written("$f’(x) = g’’_1$ and <b>Ada’s</b>", head="<script src='MathJax.js'></script>") == (
         "$f'(x) = g''_1$ and **Ada’s**"
     )
+    assert written("the range $[l’, r’]$", head="<script src='MathJax.js'></script>") == "the range $[l', r']$"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        (r"$|x|<em>{1}+\left|y</em>{1}\right|$", r"$|x|_{1}+\left|y_{1}\right|$"),
+        (r"$b'<em>i=b</em>{p_i}$ and <em>so</em> on", r"$b'_i=b_{p_i}$ and *so* on"),
+        (r"$n<em>m</em>k$ and $n<em>(m+1)</em>k$", r"$n*m*k$ and $n*(m+1)*k$"),
+        (r"sum $n<em>m$, not $n</em>m!$", r"sum $n*m$, not $n*m!$"),
+        (r"\(\mathbf{x}<em>{i}\) or \(\mathbf{x}</em>{j}\)", r"$\mathbf{x}_{i}$ or $\mathbf{x}_{j}$"),
+        (r"<em>where $x_1$ is</em> it", r"where $x_1$ is it"),
+        (r"\begin{equation}{a}<em>{1}+b</em>{1}\end{equation}", r"$$\begin{equation}{a}_{1}+b_{1}\end{equation}$$"),
+    ],
+)
+def test_signs_in_a_formula_that_markdown_took_for_emphasis_are_signs(markup, text):
+    found = written(markup, head="<script src='MathJax.js'></script>")
+    assert found.replace("$$\n", "$$").replace("\n$$", "$$") == text

@@ -67,6 +67,19 @@ def test_a_page_may_leave_out_the_tags_of_its_head_and_body(head, tag):
     assert extract_html(f"{head}<{tag}>The first words.</{tag}><{tag}>And more.") == "The first words.\n\nAnd more."
 
 
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<html><head><title>One</title></head></html><body>{0}{0}</body></html>",
+        "<html><body><div>{0}<html><body><p>in a frame</p></body></html>{0}</div></body></html>",
+        "<html><body>{0}</body>{0}</html>",
+    ],
+    ids=["behind the head", "behind a page in the page", "behind the body"],
+)
+def test_a_page_goes_on_behind_the_tag_that_ends_it(markup):
+    assert extract_html(markup.format(FILLER)).count("Some sentences of prose") == 2
+
+
 def test_a_sidebar_that_is_the_page_is_kept():
     assert "Some sentences" in extract_html(f"<body><div class='sidebar'>{FILLER * 5}</div><p>x</p></body>")
 

@@ -29,7 +29,7 @@ from mimo_data.html.messages import is_message, split_message
 _CODE_BOX = re.compile(
     r"(?:^|\s)(?:code|codebox|code-?block|codeblock|phpcode|bbcode_code|bbCodeCode|programlisting|source-?code|syntaxhighlighter|"
     r"codecontent|code-content|cm-content|prettyprint|CodeMirror-code|highlight-source-\S+|fragment|memproto|view-lines|"
-    r"dp-highlighter|blockcode|w3-code|lstlisting|ltx_listing|ace_text-layer)"
+    r"dp-highlighter|blockcode|w3-code|example_code|lstlisting|ltx_listing|ace_text-layer)"
     r"(?:$|\s)",
     re.IGNORECASE,
 )

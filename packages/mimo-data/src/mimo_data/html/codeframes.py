@@ -43,7 +43,7 @@ def tidy_frames(root: etree._Element) -> None:
             table.tag = "pre"
     for span in list(root.iter("span")):
         names = span.get("class")
-        if names in ("lang", "language-name") and _is_frame(span.getparent()):
+        if names == "cnblogs_code_collapse" or (names in ("lang", "language-name") and _is_frame(span.getparent())):
             span.drop_tree()
         # MediaWiki's highlighter inside a line.
         elif names and names.startswith("mw-geshi"):
@@ -54,8 +54,25 @@ def tidy_frames(root: etree._Element) -> None:
             continue
         if names.startswith("enlighter-default"):
             _keep_source(element)
-        elif names_gutter(names) and re.fullmatch(r"[\s\d]+", "".join(element.itertext())):
+        elif names == "CodeMirror-measure" or (
+            names_gutter(names) and re.fullmatch(r"[\s\d.]+", "".join(element.itertext()))
+        ):
             element.drop_tree()
+    for pre in root.iter("pre"):
+        _end_lines(pre)
+
+
+def _end_lines(pre: etree._Element) -> None:
+    """WeChat's listings have a `code` for each line, and nothing between them."""
+    if len(pre) < 2 or (pre.text or "").strip() or any(line.tag != "code" for line in pre):
+        return
+    if any(line.tail for line in pre[:-1]):
+        return
+    for line in pre:
+        # An empty one holds a `br`.
+        if not "".join(line.itertext()).strip():
+            line.clear()
+        line.tail = "\n"
 
 
 def _is_frame(element: etree._Element | None) -> bool:
@@ -90,7 +107,7 @@ def remove_label(block: etree._Element) -> None:
     for _ in range(_MAX_LEVELS):
         before, parent = element.getprevious(), element.getparent()
         if before is not None:
-            if not (before.tail or "").strip() and _is_label(before):
+            if not (before.tail or "").strip() and _is_label(before, block.get("language") or ""):
                 before.drop_tree()
             return
         if parent is None or (parent.text or "").strip():
@@ -98,7 +115,7 @@ def remove_label(block: etree._Element) -> None:
         element = parent
 
 
-def _is_label(element: etree._Element) -> bool:
+def _is_label(element: etree._Element, language: str) -> bool:
     text = ""
     for piece in element.itertext():
         text += piece
@@ -106,4 +123,7 @@ def _is_label(element: etree._Element) -> bool:
             return False
     if not _LABEL_NAMES.isdisjoint((element.get("class") or "").split()):
         return True
-    return _LABEL.fullmatch(_BUTTON.sub("", text).strip()) is not None
+    text = _BUTTON.sub("", text).strip()
+    # The bar that Butterfly and others set above a listing.
+    is_language = element.tag in ("div", "span") and text.lower() == language
+    return (bool(text) and is_language) or _LABEL.fullmatch(text) is not None

@@ -43,9 +43,10 @@ _ALWAYS_TEXT = re.compile(r"footnotes|fullcommenttop")
 # Titles of lists of links that belong to the text.
 _OF_THE_TEXT = re.compile(
     r"\W*(?:references?|see also|external links|further reading|bibliography|literature|sources|resources|exercises|"
-    r".{0,20}(?:problems|tasks|contests))\W*",
+    r".{0,20}(?:problems|tasks|contests)|(?:参考|參考|引用|引文)(?:资料|資料|文献|文獻|链接|連結|文章)?)\W*",
     re.IGNORECASE,
 )
+_ENDS_IN_COLON = re.compile(r"[:：]\s*$")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -217,10 +218,10 @@ def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
     before = 0
     while stack:
         element = stack.pop()
-        if _is_link_list(element, outline):
-            lists.append((element, before))
+        if len(element) == 0 or "footnotes" in (element.get("class") or ""):
             before += outline.good(element)
-        elif len(element) == 0:
+        elif _is_link_list(element, outline):
+            lists.append((element, before))
             before += outline.good(element)
         else:
             before += len((element.text or "").strip())
@@ -237,12 +238,17 @@ def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
 
 
 def _is_titled(element: html.HtmlElement, outline: Outline) -> bool:
-    """Right below a heading that says which works or tasks it lists; among formulas and code, below any."""
+    """Right below a title that says which works or tasks it lists; among formulas and code, below any.
+
+    A title is a heading, or a paragraph that ends in a colon.
+    """
     before = element.getprevious() if element.tag in ("ul", "ol", "dl") else None
     if before is None:
         return False
     # MediaWiki's headings stand in a box of their own.
     heading = next((part for part in (before, *before) if part.tag in HEADING_TAGS), None)
+    if heading is None and before.tag == "p" and not outline.links(before):
+        heading = before if _ENDS_IN_COLON.search(before.text_content()) else None
     if heading is None or 2 * outline.text(heading) < outline.text(before):
         return False
     return not outline.is_plain or _OF_THE_TEXT.fullmatch(" ".join(heading.text_content().split())) is not None

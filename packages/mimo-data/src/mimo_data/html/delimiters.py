@@ -22,6 +22,15 @@ PROTECTED = "\x02"
 DOLLAR = "\x01"
 """A dollar that is none of the delimiters."""
 
+EMPHASIS = "\x03"
+"""A mark of emphasis; in a formula an underscore or a star, which Markdown took for one: `$a<em>i, b</em>i$`."""
+
+SPLIT_EMPHASIS = "\x04"
+"""The same around text that holds delimiters, where a mark may stand in a formula: `$a<em>i$, $b</em>i$`."""
+
+IN_TEXT = str.maketrans({EMPHASIS: "*", SPLIT_EMPHASIS: None})
+_EMPHASIZED = re.compile("(\\w?)[\x03\x04]([^\x03\x04]*)(?:[\x03\x04](?=(.?)))?", re.DOTALL)
+_SUBSCRIPT = re.compile(r"[\w{\\]")
 
 _ENGINES = ("MathJax", "mathjax", "katex", "KaTeX", "math/tex")
 _ASCIIMATH = (
@@ -101,7 +110,7 @@ _PROSE = re.compile(r"[A-Za-z]{3,}[,;]?\s+[A-Za-z]{2,}[,;.]?\s|[a-z]{3,}\s+[a-z]
 _AMOUNT = re.compile(
     r"\d[\d,.]*(?:\s*[-–—]+\s*$|\s*(?:k|K|m|M|bn|B|USD|million|billion|thousand|per|a|an|or|and|to|for|in|on|the)\b|\s+[a-z]{2})"
 )
-_PLAIN = re.compile(r"[\w\s,.()\[\]|+\-*/'!:;−–]+")
+_PLAIN = re.compile(r"[\w\s,.()\[\]|+\-*/'’!:;−–]+")
 
 
 def write_formulas(text: str, notation: Notation) -> str:
@@ -178,17 +187,32 @@ def _formula(text: str, sign: re.Match[str], notation: Notation, unclosed: set[s
     after = end + len(closing)
     if not content or PROTECTED in content:
         return opening.replace("$", DOLLAR), start
+    is_mathematical = notation.rendered or _MATHS.search(content.translate(IN_TEXT)) is not None
+    content = _EMPHASIZED.sub(_as_written, content)
     if own is not None:
         return (_display(content, text[start:end]) if own[1] else _inline(content)), after
     if lower.startswith("\\begin"):
-        return f"$${text[sign.start() : after]}$$", after
+        return f"$${_EMPHASIZED.sub(_as_written, text[sign.start() : after])}$$", after
     if lower.startswith("["):
         return (_inline(content) if lower in ("[itex]", "[latex]", "[imath]") else f"$${content}$$"), after
-    if not (notation.rendered or _MATHS.search(content)):
+    if not is_mathematical:
         return opening.replace("$", DOLLAR), start
     if opening in ("\\(", "$$$"):
         return _inline(content), after
     return _display(without_split(content), text[start:end]), after
+
+
+def _as_written(marked: re.Match[str]) -> str:
+    """A formula's part in marks of emphasis as its author wrote it: `a_{i}+b_{i}`, `n*m*k`, `n*(m+1)*k`."""
+    before, inside, following = marked.groups()
+    # Behind a letter an underscore is none for Markdown.
+    is_lowered = inside.startswith("{") or (not before and _SUBSCRIPT.match(inside) is not None)
+    if following is None:
+        # At its end the other mark is around what follows the formula.
+        sign = "_" if is_lowered else "*" if inside else ""
+        return before + sign + inside
+    sign = "_" if is_lowered and _SUBSCRIPT.match(following) and not inside.isalnum() else "*"
+    return before + sign + inside + sign
 
 
 def _display(content: str, raw: str) -> str:
@@ -214,9 +238,10 @@ def _dollars(text: str, sign: re.Match[str], notation: Notation) -> tuple[str, i
     content = text[start : closing.start()]
     following = text[closing.end() : closing.end() + 1]
     if sign[0] != "$":
+        content = _EMPHASIZED.sub(_as_written, content)
         return _inline(_WORDPRESS_OPTIONS.sub("", content).strip()), closing.end()
-    if is_mathematics(content, following, rendered=notation.rendered):
-        return _inline(content.strip()), closing.end()
+    if is_mathematics(content.translate(IN_TEXT), following, rendered=notation.rendered):
+        return _inline(_EMPHASIZED.sub(_as_written, content).strip()), closing.end()
     return DOLLAR, start
 
 

@@ -135,8 +135,11 @@ def _attribute(element: etree._Element, name: str) -> Formula | None:
     if not value:
         return None
     names = (element.get("class") or "").split()
+    # mdnice, in which articles of WeChat are written.
+    kind = element.get("data-formula-type") or ""
     display = (
         element.tag == "div"
+        or "block" in kind
         or "display" in names
         or "block" in names
         or element.get("data-display") in ("true", "block")
@@ -144,7 +147,7 @@ def _attribute(element: etree._Element, name: str) -> Formula | None:
     if name == "data-mathml":
         source = _parsed_mathml(value)
         return None if source is None else Formula(source, display)
-    return Formula(value, display) if _TEX.search(value) else None
+    return Formula(value, display) if kind or _TEX.search(value) else None
 
 
 def _script(element: etree._Element) -> Formula | None:
@@ -195,6 +198,9 @@ def _find_mathml(element: etree._Element) -> str | None:
 
 
 def _mathjax3(element: etree._Element) -> Formula:
+    # Drawn while the site was made, with MathJax 2's script left in place.
+    if not (element.tail or "").strip() and _is_before_its_script(element):
+        return Formula("", False)
     display = element.get("display") in ("true", "block")
     source = _find_mathml(element)
     if source is None:

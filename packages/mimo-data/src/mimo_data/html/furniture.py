@@ -52,6 +52,8 @@ _MAX_SHARE_OF_CONSENT = 0.99
 _MAX_SHARE_OF_MARKED = 0.2
 # Names that forums also give to whole posts: with code inside, it is a post.
 _SOFT = re.compile(r"popup|modal|dropdown|actions|overlay|poster|reply", re.IGNORECASE)
+# Yilia's, hidden: all tags, and how to install what the site lacks, in code.
+_PANELS = etree.XPath("descendant::div[@class='tools-col']")
 # Not shown in the line where it stands, a line of its own, or nothing that its author wrote.
 _UNSEEN = re.compile(
     r"sr-only|screen-?reader|visually-?hidden|tool-?tip[-_]*(?:text|content|body|inner|box)|headerlink|hidden|popover|noprint|\bnav|"
@@ -76,6 +78,7 @@ _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "s
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
 _DECLARING_TAGS = HEADING_TAGS | {"dt"}
+_TITLES = HEADING_TAGS | {"summary"}
 _MAX_TITLE_BLOCK_CHARACTERS = 500
 _MAX_SHARE_OF_LINKS = 0.2
 # A longer button was never closed and swallows the page.
@@ -84,6 +87,8 @@ _MAX_BUTTON_CHARACTERS = 1000
 
 def remove_silent(body: html.HtmlElement) -> None:
     """Removes scripts, controls and embedded media."""
+    for panel in _PANELS(body):
+        panel.drop_tree()
     for button in body.iter("button"):
         length = 0
         for piece in button.itertext():
@@ -295,7 +300,7 @@ def _is_small(element: html.HtmlElement, outline: Outline) -> bool:
     # The words of an id may come from the text.
     return (
         says_small_part(element.get("class") or "")
-        and element.tag not in HEADING_TAGS
+        and element.tag not in _TITLES
         and outline.text(element) <= _MAX_SMALL_CHARACTERS
         and not outline.marked(element)
         and next(element.iter("h1", "h2", "h3"), None) is None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from lxml import etree
 
 from mimo_data.html.codeblocks import CODE_TAG
-from mimo_data.html.delimiters import DOLLAR, PROTECTED, Notation, write_formulas
+from mimo_data.html.delimiters import DOLLAR, EMPHASIS, IN_TEXT, PROTECTED, SPLIT_EMPHASIS, Notation, write_formulas
 from mimo_data.html.formulas import FORMULA_TAG
 
 _BLOCKS = frozenset([
@@ -36,7 +36,8 @@ _DISPLAY = re.compile(r"\$\$([^$]+)\$\$")
 _RAW_DELIMITER = re.compile(r"\\[()\[\]]|\$")
 # What Sphinx's and rustdoc's style sheets set between a name and its type or mark.
 _WRITTEN_BEFORE = {"classifier": " : ", **dict.fromkeys(("stab portability", "stab unstable", "stab deprecated"), " ")}
-_FORGED = str.maketrans("", "", DOLLAR + PROTECTED)
+_FORGED = str.maketrans("", "", DOLLAR + PROTECTED + EMPHASIS + SPLIT_EMPHASIS)
+_ANY_FORGED = re.compile(f"[{DOLLAR}{PROTECTED}{EMPHASIS}{SPLIT_EMPHASIS}]")
 # A list, a quotation or a table counts for more than one level: each takes several calls.
 _MAX_DEPTH = 240
 
@@ -98,7 +99,7 @@ class _Writer:
             if self._inline:
                 self._inline.append("\n" if self._inline[-1] == "\n" else " ")
             return
-        if PROTECTED in text or DOLLAR in text:
+        if _ANY_FORGED.search(text):
             text = text.translate(_FORGED)
         if ("\\" in text or "$$" in text) and _RAW_DISPLAY.search(text):
             # The author's line breaks inside a formula stay: `\\\\` ends a row there, `%` a line.
@@ -120,7 +121,7 @@ class _Writer:
         protected, self._protected = self._protected, []
         if not text:
             return
-        text = write_formulas(text, self._page.notation)
+        text = write_formulas(text, self._page.notation).translate(IN_TEXT)
         if "$" in text:
             self._page.has_formulas = True
             if text.startswith("$$") and text.endswith("$$") and text.count("$$") == 2 and "\n" not in text:
@@ -290,7 +291,7 @@ class _Writer:
         self._emphasis(element, depth, "**")
 
     def _italic(self, element: etree._Element, depth: int) -> None:
-        self._emphasis(element, depth, "*")
+        self._emphasis(element, depth, EMPHASIS)
 
     def _emphasis(self, element: etree._Element, depth: int, mark: str) -> None:
         if len(element) and next(element.iter(*_BLOCKS, CODE_TAG, "br"), None) is not None:
@@ -302,10 +303,12 @@ class _Writer:
         text = "".join(self._inline)
         self._inline = outer
         body = text.strip()
-        # Raw delimiters in the text may span this element: a mark inside a formula would change it.
-        if not body or _RAW_DELIMITER.search(body) or not re.search(r"\w", body):
+        if not body or not re.search(r"\w", body):
             self._inline.append(text)
             return
+        # Raw delimiters in the text may span this element: a mark inside a formula would change it.
+        if _RAW_DELIMITER.search(body):
+            mark = SPLIT_EMPHASIS if mark == EMPHASIS else ""
         lead, trail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
         self._inline.append(f"{lead}{mark}{body}{mark}{trail}")
 

@@ -34,7 +34,7 @@ _FURNITURE_PART = re.compile(
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
 _STRONG_PART = re.compile(
     r"(?:^|[_-])(?:related|newsletter|recommend(?:ed|ations?)?|outbrain|taboola|shar(?:e|ing)|social|trending|"
-    r"message-?options|jb-print-docs-body|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?next|more-?(?:from|stories|articles|news))"
+    r"message-?options|jb-print-docs-body|license-box|article-licensing|blog_post_info_block|article_bottom|after-?post|before-?post|footer|advert(?:isement|s|ising)?|promo|promotion|upsell|also-?like|read-?next|more-?(?:from|stories|articles|news))"
     r"(?:$|[_-]|s$|articles|stories|posts|links|content)",
     re.IGNORECASE,
 )
@@ -47,7 +47,7 @@ _AUTHOR_BOX = _a_part(
 _FURNITURE_NAME = re.compile(
     r"(?:page|site|div|global|main)?[-_]?(?:foot|bottom)(?:[-_]?(?:bar|nav|info|menu|links?|box|copyright))?|metadata|widget|avatar|user-?info|post-?meta|entry-?meta|rating|votes?|voting|"
     r"js-vote-count|hot-network-questions|latest|top-?bar|banner|cta|announcement|copyright|legal|disclaimer|actions|"
-    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|postprofile|poster|memberinfo|"
+    r"message-?actionbar|reactions?|likes?|permalink|badges?|reputation|user-?details|post-copyright|(?-i:post-Desc)|postprofile|poster|memberinfo|"
     r"page-?metadata|book-header|js-post-menu|respond|overlay|jump-?link|ad|hidden|notices",
     re.IGNORECASE,
 )
@@ -61,7 +61,7 @@ _TEASER = _a_part("teasers?")
 _SMALL_PART = _a_part(
     r"btns?|buttons?|cta|credits?|attributions?|disclaimer|copyright|read-?more|more-?link|rating|"
     r"post-?metadata|(?:post|article|entry|story|blog)[_-]{0,2}(?:info|meta)(?:[_-](?:box|block|bar|wrap(?:per)?))?|"
-    r"(?:post|article|entry|story|news|meta)[_-]{0,2}(?:date|time)|time-?stamp|"
+    r"(?:post|article|entry|story|news|meta|content-?item)[_-]{0,2}(?:date|time)|time-?stamp|"
     r"(?:ips)?edited|last-?mod(?:ified)?|date-?(?:line|time|published|modified|created)|(?:last-?)?updated(?:-?(?:at|on|date))?|publish(?:ed)?(?:-?date)?"
 )
 _STATE = re.compile(

@@ -22,6 +22,9 @@ _SILENT_AND_PLAIN = ("style", "link", "meta", "iframe", "select", "canvas", "aud
 # The first other one begins the body.
 _HEAD_TAGS = frozenset(["base", "link", "meta", "noscript", "object", "script", "style", "template", "title"])
 
+# The parser reads nothing behind the one, and ends the body with the other. Themes have them in the middle: a head
+# that is a document of its own, a page in the page.
+_END_OF_DOCUMENT = re.compile(rb"</(?:html|body)\s*>", re.IGNORECASE)
 # Of libxml2, whatever it is allowed.
 _MAX_DEPTH = 2048
 _NESTING = [
@@ -145,7 +148,7 @@ def _tree(source: bytes) -> html.HtmlElement | None:
     # One class for all elements: lxml's own choice by tag is a call to Python for each.
     parser.set_element_class_lookup(etree.ElementDefaultClassLookup(element=html.HtmlElement))
     try:
-        root = html.document_fromstring(source, parser=parser)
+        root = html.document_fromstring(_END_OF_DOCUMENT.sub(b"", source), parser=parser)
     except (etree.ParserError, ValueError):
         return None
     _end_head(root)
