@@ -300,13 +300,15 @@ def test_words_of_such_headings_in_a_line_of_the_text_lead_nowhere(line):
         "<div><a href='/e'>Edit this page</a></div>",
         "<p><a href='/e'>Edit on GitHub</a></p>",
         "<div>[<a href='/s'>View source</a>]</div>",
+        "<details><summary>Expand source code</summary><pre>y</pre></details>",
         "<p>Returns both. <a class='docs-sourcelink' href='/s'>source</a></p>",
     ],
 )
 def test_what_is_said_of_the_page_itself_goes_alone(line):
     markdown = body(f"<main><section>{line}<h1>Title</h1><p>First.</p></section><pre>x</pre>{TEXT}</main>")
     assert "# Title\n\nFirst." in markdown
-    assert not re.search(r"helpful|modified|Edit|source", markdown)
+    among_text = body(f"<main>{TEXT}{line}<pre>x</pre>{TEXT}</main>")
+    assert not re.search(r"helpful|modified|Edit|source", markdown + among_text)
 
 
 def test_buttons_to_share_a_page_go_alone():
@@ -462,10 +464,11 @@ def test_a_page_about_one_function_keeps_how_it_is_called_and_its_first_line():
     assert markdown.startswith("# m.f\n\nm.f(*x*)\n\nHalves x.\n\n0.")
 
 
-def test_what_stands_in_a_section_between_the_title_and_the_code_stays():
+@pytest.mark.parametrize("title", ["<h1>start method</h1>", "<div><h1>start method</h1></div>"])
+def test_what_stands_in_a_section_between_the_title_and_the_code_stays(title):
     source = "<section class='source' id='source'><h2>Implementation</h2><pre>{}</pre></section>"
     lines = "\n".join(f"step({number})" for number in range(60))
-    markdown = body(f"<div><h1>start method</h1><section>void start()</section>{source.format(lines)}</div>")
+    markdown = body(f"<div>{title}<section>void start()</section>{source.format(lines)}</div>")
     assert "# start method\n\nvoid start()\n\n## Implementation" in markdown
 
 

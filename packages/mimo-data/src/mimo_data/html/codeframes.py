@@ -4,6 +4,7 @@ copies of the listing that a script made.
 
 from __future__ import annotations
 
+import json
 import re
 
 from lxml import etree
@@ -41,6 +42,9 @@ def tidy_frames(root: etree._Element) -> None:
         if table.get("class") == "lstframe":
             etree.strip_tags(table, "tbody", "tr", "td")
             table.tag = "pre"
+    for box in list(root.iter("div")):
+        if box.get("class") == "redoc-json":
+            _print_tree(box)
     for span in list(root.iter("span")):
         names = span.get("class")
         if names in ("lang", "language-name") and _is_frame(span.getparent()):
@@ -56,6 +60,18 @@ def tidy_frames(root: etree._Element) -> None:
             _keep_source(element)
         elif names_gutter(names) and re.fullmatch(r"[\s\d]+", "".join(element.itertext())):
             element.drop_tree()
+
+
+def _print_tree(box: etree._Element) -> None:
+    """Redoc's samples are lists in lists, whose style sheet indents them."""
+    try:
+        sample = json.loads("".join(box.itertext()))
+    except (ValueError, RecursionError):
+        return
+    tail = box.tail
+    box.clear()
+    box.tag, box.text, box.tail = "pre", json.dumps(sample, indent=2, ensure_ascii=False), tail
+    box.set("class", "language-json")
 
 
 def _is_frame(element: etree._Element | None) -> bool:
@@ -85,12 +101,13 @@ def is_count(element: etree._Element) -> bool:
 
 
 def remove_label(block: etree._Element) -> None:
-    """Removes what stands right above a code block and only says that there is one, or which cell of a notebook."""
+    """Removes what stands right above a code block and only says that there is one, or its language, or which cell of a
+    notebook."""
     element = block
     for _ in range(_MAX_LEVELS):
         before, parent = element.getprevious(), element.getparent()
         if before is not None:
-            if not (before.tail or "").strip() and _is_label(before):
+            if not (before.tail or "").strip() and _is_label(before, block.get("language") or ""):
                 before.drop_tree()
             return
         if parent is None or (parent.text or "").strip():
@@ -98,7 +115,7 @@ def remove_label(block: etree._Element) -> None:
         element = parent
 
 
-def _is_label(element: etree._Element) -> bool:
+def _is_label(element: etree._Element, language: str) -> bool:
     text = ""
     for piece in element.itertext():
         text += piece
@@ -106,4 +123,7 @@ def _is_label(element: etree._Element) -> bool:
             return False
     if not _LABEL_NAMES.isdisjoint((element.get("class") or "").split()):
         return True
-    return _LABEL.fullmatch(_BUTTON.sub("", text).strip()) is not None
+    text = _BUTTON.sub("", text).strip()
+    if language and text.lower() == language:
+        return element.tag in ("p", "div", "span")
+    return _LABEL.fullmatch(text) is not None

@@ -167,16 +167,20 @@ def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement
     titles = ("h1",) if outline.elements[0].find(".//h1") is not None else ("h2", "h3", "h4")
     above: list[html.HtmlElement] = []
     is_text_below_title = _is_section(element) or not outline.is_plain
-    is_titled = False
+    is_titled = is_titled_in_box = False
     for sibling in reversed(list(element.itersiblings(preceding=True))):
-        is_text = is_titled and is_text_below_title and sibling.tag in _TEXT_TAGS and outline.text(sibling)
+        # Dartdoc's title stands in a box of its own above what declares and describes a method.
+        is_below = is_titled or (is_titled_in_box and sibling.tag == "section")
+        is_text = is_below and is_text_below_title and sibling.tag in _TEXT_TAGS and outline.text(sibling)
         if sibling.tag in titles or is_text or (sibling.tag == "header" and not outline.is_plain):
             above.append(sibling)
             is_titled = True
         else:
-            above += (
+            parts = [
                 part for part in _lines(sibling) if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS
-            )
+            ]
+            is_titled_in_box |= any(part.tag in titles for part in parts)
+            above += parts
     return above
 
 

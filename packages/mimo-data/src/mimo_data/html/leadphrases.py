@@ -103,7 +103,7 @@ _SHARING_PHRASES = (
 # Of the page itself; goes alone, too.
 _PAGE_PHRASES = (
     r"(?:was|is) this (?:page|article|tutorial|topic|answer|section|post|guide|information) (?:helpful|useful)\b.*",
-    r"(?:edit|improve) this (?:page|doc|article)\b.{0,40}|(?:view|show)(?: page)? source",
+    r"(?:edit|improve) this (?:page|doc|article)\b.{0,40}|(?:view|show|expand)(?: page)? source(?: code)?",
     r"(?:edit|view)(?: this page)? (?:on|in) (?:github|gitlab|bitbucket)|last modified .{0,40}\b(?:19|20)\d\d\b.*",
 )
 _LATIN, _OTHER, _ALONE = (
