@@ -95,6 +95,12 @@ def test_the_title_of_a_table_of_contents_goes():
     assert "Contents" not in body(f"<main><h1>Title</h1><h2 class='toc-title'>Contents</h2>{TEXT}</main>")
 
 
+@pytest.mark.parametrize("mark", ["#", " #", "¶", "§", "\u200b"])
+def test_the_mark_that_links_to_a_heading_goes_and_what_belongs_to_a_name_stays(mark):
+    markdown = body(f"<main>{TEXT}<h2>Strings<a href='#s'>{mark}</a></h2><h2>Strings in C#</h2>{TEXT}</main>")
+    assert "## Strings\n\n## Strings in C#\n\n" in markdown
+
+
 def test_the_titles_of_tabs_in_a_row_of_their_own_go():
     tabs = "<input type='radio' id='t1'><input type='radio' id='t2'>"
     row = "<div><label for='t1'>npm</label><label for='t2'>Yarn</label></div>"
