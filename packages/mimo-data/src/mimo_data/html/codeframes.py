@@ -42,9 +42,6 @@ def tidy_frames(root: etree._Element) -> None:
         if table.get("class") == "lstframe":
             etree.strip_tags(table, "tbody", "tr", "td")
             table.tag = "pre"
-    for box in list(root.iter("div")):
-        if box.get("class") == "redoc-json":
-            _print_tree(box)
     for span in list(root.iter("span")):
         names = span.get("class")
         if names in ("lang", "language-name") and _is_frame(span.getparent()):
@@ -58,6 +55,8 @@ def tidy_frames(root: etree._Element) -> None:
             continue
         if names.startswith("enlighter-default"):
             _keep_source(element)
+        elif names == "redoc-json":
+            _print_tree(element)
         elif names_gutter(names) and re.fullmatch(r"[\s\d]+", "".join(element.itertext())):
             element.drop_tree()
 
