@@ -656,6 +656,11 @@ def test_what_generators_write_before_the_longest_part_of_a_page_stays():
     )
 
 
+def test_examples_of_a_specification_stay_though_they_are_asides():
+    example = "<aside class='example' title='Sizes'><p>Given these:</p><pre>[1, 2]</pre></aside>"
+    assert "Given these:\n\n```\n[1, 2]\n```" in body(f"<div>{TEXT}{example}{TEXT}{'<pre>x</pre>' * 9}</div>")
+
+
 def test_examples_and_references_that_docutils_sets_beside_the_text_stay():
     references = "<ul><li>Key, B. Why fish.</li></ul>"
     topic = f"<aside class='topic'><p class='topic-title'>References:</p>{references}</aside>"

@@ -75,6 +75,7 @@ _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
+_ASIDES_OF_THE_TEXT = frozenset(["topic", "example"])
 _DECLARING_TAGS = HEADING_TAGS | {"dt"}
 _MAX_TITLE_BLOCK_CHARACTERS = 500
 _MAX_SHARE_OF_LINKS = 0.2
@@ -205,8 +206,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         # Jupyter Book's "Show code cell source".
         return True
     if tag == "aside":
-        # docutils' topics: examples, references.
-        if says_content(names) or "topic" in names.split() or _is_titled_box(element):
+        # docutils' topics, and examples of the W3C's specifications.
+        if says_content(names) or not _ASIDES_OF_THE_TEXT.isdisjoint(names.split()) or _is_titled_box(element):
             return False
         if not _is_note(element, outline):
             return True
