@@ -323,7 +323,11 @@ def test_a_gist_says_its_language_and_not_where_it_is_from():
 
 @pytest.mark.parametrize(
     "label",
-    ["<span class='lang'>python</span>", "<div class='example-header'><span class='language-name'>python</span></div>"],
+    [
+        "<span class='lang'>python</span>",
+        "<div class='example-header'><span class='language-name'>python</span></div>",
+        "<p class='aside-title'>Python</p>",
+    ],
 )
 def test_a_label_above_a_block_that_is_its_language_goes(label):
     block = f"<div class='language-python vp-adaptive-theme'>{label}<pre>{CODE}</pre></div>"
@@ -346,6 +350,13 @@ def test_a_label_above_a_block_that_is_its_language_goes(label):
 )
 def test_that_a_block_is_code_is_not_said_again(block):
     assert part_of(page(block.replace("CODE", "x = 1"))) == "```\nx = 1\n```"
+
+
+def test_a_sample_that_redoc_draws_as_a_tree_is_json_again():
+    inner = "<ul class='array'><li><div>1<span>,</span></div></li><li><div>2</div></li></ul>"
+    tree = f"<ul class='obj'><li><div><span>\"sizes\"</span>: [<span class='ellipsis'></span>{inner}]</div></li></ul>"
+    markdown = part_of(page(f"<div class='redoc-json'><code><button></button>{{{tree}}}</code></div>"))
+    assert markdown == '```json\n{\n  "sizes": [\n    1,\n    2\n  ]\n}\n```'
 
 
 def test_what_introduces_code_stays():

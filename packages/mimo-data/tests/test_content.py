@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from lxml import html
@@ -49,6 +50,13 @@ def test_a_list_of_links_at_the_end_is_text_below_a_title_that_says_so_or_among_
     assert ("Number three" in body(f"<main>{TEXT}{TEXT}{title}<ul>{links}</ul></main>")) == kept
 
 
+@pytest.mark.parametrize("code", ["<pre>x</pre>", ""])
+def test_a_section_of_links_that_has_a_title_of_its_own_is_text_like_a_list_below_one(code):
+    links = "".join(f"<dt>{name}</dt><dd><a href='/{name}'>The book of {name}</a></dd>" for name in ("A", "B", "C"))
+    section = f"<section><h3>6.1. Normative References</h3><dl>{links}</dl></section>"
+    assert "The book of B" in body(f"<main>{TEXT}{code}{section}</main>")
+
+
 @pytest.mark.parametrize(
     "line", ["2 cups of <a href='/{0}'>sugar of the {0} kind</a>", "Key, B. <a href='/{0}'>Why {0}</a>"]
 )
@@ -79,8 +87,22 @@ def test_a_heading_is_no_menu_for_what_it_is_to_one(name):
     )
 
 
+def test_a_table_of_contents_that_says_what_each_part_does_stays():
+    entry = (
+        "<dt class='table-of-contents__entry'><a href='#b'>buy()</a> : Order</dt><dd>Pays for what is in the cart.</dd>"
+    )
+    markdown = body(f"<main><h1>Cart</h1><dl class='table-of-contents'>{entry * 3}</dl>{TEXT}</main>")
+    assert "Pays for what is in the cart." in markdown
+
+
 def test_the_title_of_a_table_of_contents_goes():
     assert "Contents" not in body(f"<main><h1>Title</h1><h2 class='toc-title'>Contents</h2>{TEXT}</main>")
+
+
+@pytest.mark.parametrize("mark", ["#", " #", "¶", "§", "\u200b"])
+def test_the_mark_that_links_to_a_heading_goes_and_what_belongs_to_a_name_stays(mark):
+    markdown = body(f"<main>{TEXT}<h2>Strings<a href='#s'>{mark}</a></h2><h2>Strings in C#</h2>{TEXT}</main>")
+    assert "## Strings\n\n## Strings in C#\n\n" in markdown
 
 
 def test_the_titles_of_tabs_in_a_row_of_their_own_go():
@@ -280,6 +302,25 @@ def test_words_of_such_headings_in_a_line_of_the_text_lead_nowhere(line):
     assert line in body(f"<main><h1>Title</h1><div><h2>{line}</h2>{TEXT}</div><div><p>{line}</p>{TEXT}</div></main>")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<p>Was this page helpful?</p>",
+        "<p>Last modified January 3, 2023: Fix links (8c0f3b4)</p>",
+        "<div><a href='/e'>Edit this page</a></div>",
+        "<p><a href='/e'>Edit on GitHub</a></p>",
+        "<div>[<a href='/s'>View source</a>]</div>",
+        "<details><summary>Expand source code</summary><pre>y</pre></details>",
+        "<p>Returns both. <a class='docs-sourcelink' href='/s'>source</a></p>",
+    ],
+)
+def test_what_is_said_of_the_page_itself_goes_alone(line):
+    markdown = body(f"<main><section>{line}<h1>Title</h1><p>First.</p></section><pre>x</pre>{TEXT}</main>")
+    assert "# Title\n\nFirst." in markdown
+    among_text = body(f"<main>{TEXT}{line}<pre>x</pre>{TEXT}</main>")
+    assert not re.search(r"helpful|modified|Edit|source", markdown + among_text)
+
+
 def test_buttons_to_share_a_page_go_alone():
     buttons = "<div>Condividi</div><div><a href='https://facebook.com'>Facebook</a></div>"
     markdown = body(
@@ -417,9 +458,47 @@ def test_how_a_function_is_called_stays_and_a_person_s_signature_goes():
     assert "abacus" not in body(f"<main>{TEXT}<div class='signature'>Sent from my abacus</div></main>")
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "<div><div class='signature' id='pair'>def pair(a, b)</div><p>Puts both together.</p></div>",
+        "<h4 class='name' id='pair'>def pair<span class='signature'>(a, b)</span></h4><p>Puts both together.</p>",
+    ],
+)
+def test_a_signature_that_begins_an_entry_or_stands_in_its_title_is_how_something_is_called(entry):
+    assert re.search(r"def pair\s?\(a, b\)\n\nPuts both together\.", body(f"<main>{TEXT}{entry}</main>"))
+
+
 def test_a_page_about_one_function_keeps_how_it_is_called_and_its_first_line():
     markdown = body(f"<main><h1>m.f</h1><dl class='py function'>{SIGNATURE}<dd><p>Halves x.</p>{TEXT}</dd></dl></main>")
     assert markdown.startswith("# m.f\n\nm.f(*x*)\n\nHalves x.\n\n0.")
+
+
+@pytest.mark.parametrize("title", ["<h1>start method</h1>", "<div><h1>start method</h1></div>"])
+def test_what_stands_in_a_section_between_the_title_and_the_code_stays(title):
+    source = "<section class='source' id='source'><h2>Implementation</h2><pre>{}</pre></section>"
+    lines = "\n".join(f"step({number})" for number in range(60))
+    markdown = body(f"<div>{title}<section>void start()</section>{source.format(lines)}</div>")
+    assert "# start method\n\nvoid start()\n\n## Implementation" in markdown
+
+
+def test_a_header_beside_the_article_in_a_section_begins_its_text():
+    header = "<header><h2>Blur</h2><div class='class-description'><p>Makes things soft.</p></div></header>"
+    page = f"<h1>Class: Blur</h1><section>{header}<article><pre>new Blur()</pre>{TEXT}</article></section>"
+    markdown = body(f"<div>{page}</div>")
+    assert markdown.startswith("# Class: Blur\n\n## Blur\n\nMakes things soft.")
+
+
+def test_a_header_called_a_preamble_is_the_title_wherever_it_stands():
+    markdown = body(f"<header class='odoc-preamble'><h1>Module Tree</h1></header><div>{TEXT}</div>")
+    assert markdown.startswith("# Module Tree\n\n0.")
+
+
+def test_the_title_that_the_page_names_first_stays_above_its_main_part():
+    page = "<html><head><title>Storage - Docs</title></head><body><div><h1>{}</h1></div><main>{}</main></body></html>"
+    code = f"{TEXT}<pre>open()</pre>"
+    assert extract_html(page.format("Storage", code)).startswith("# Storage\n\n0.")
+    assert extract_html(page.format("Docs", code)).startswith("0.")
 
 
 def test_code_above_the_element_with_most_of_the_text_stays():
@@ -584,6 +663,11 @@ def test_what_generators_write_before_the_longest_part_of_a_page_stays():
     assert "# Deprecated\n\nFor any of these:\n\n- Unsafe.\n\n```\nx\n```" in body(
         f"<main>{above}<div>{members}</div></main>"
     )
+
+
+def test_examples_of_a_specification_stay_though_they_are_asides():
+    example = "<aside class='example' title='Sizes'><p>Given these:</p><pre>[1, 2]</pre></aside>"
+    assert "Given these:\n\n```\n[1, 2]\n```" in body(f"<div>{TEXT}{example}{TEXT}{'<pre>x</pre>' * 9}</div>")
 
 
 def test_examples_and_references_that_docutils_sets_beside_the_text_stay():

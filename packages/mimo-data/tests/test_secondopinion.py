@@ -49,6 +49,12 @@ def test_what_the_own_rules_keep_stands_however_much_there_is_besides_when_it_is
     assert markdown == f"# Title\n\n{(SENTENCES * 3).strip()}"
 
 
+def test_a_short_main_part_with_the_title_stands_when_there_is_little_besides():
+    menu = "<div><p>Select the version and the theme that you like, and then go on.</p></div>"
+    main = "<main><h1>connect</h1><p>suspend fun connect(block: Block)</p></main>"
+    assert extract_html(f"<html><body>{menu}{main}</body>") == "# connect\n\nsuspend fun connect(block: Block)"
+
+
 def test_only_what_trafilatura_leaves_out_goes():
     page = (
         f"<body><nav><a href='/'>Home</a></nav>"

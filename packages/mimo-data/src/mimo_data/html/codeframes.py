@@ -4,6 +4,7 @@ copies of the listing that a script made.
 
 from __future__ import annotations
 
+import json
 import re
 
 from lxml import etree
@@ -54,6 +55,8 @@ def tidy_frames(root: etree._Element) -> None:
             continue
         if names.startswith("enlighter-default"):
             _keep_source(element)
+        elif names == "redoc-json":
+            _print_tree(element)
         elif names == "CodeMirror-measure" or (
             names_gutter(names) and re.fullmatch(r"[\s\d.]+", "".join(element.itertext()))
         ):
@@ -73,6 +76,18 @@ def _end_lines(pre: etree._Element) -> None:
         if not "".join(line.itertext()).strip():
             line.clear()
         line.tail = "\n"
+
+
+def _print_tree(box: etree._Element) -> None:
+    """Redoc's samples are lists in lists, whose style sheet indents them."""
+    try:
+        sample = json.loads("".join(box.itertext()))
+    except (ValueError, RecursionError):
+        return
+    tail = box.tail
+    box.clear()
+    box.tag, box.text, box.tail = "pre", json.dumps(sample, indent=2, ensure_ascii=False), tail
+    box.set("class", "language-json")
 
 
 def _is_frame(element: etree._Element | None) -> bool:
@@ -102,7 +117,8 @@ def is_count(element: etree._Element) -> bool:
 
 
 def remove_label(block: etree._Element) -> None:
-    """Removes what stands right above a code block and only says that there is one, or which cell of a notebook."""
+    """Removes what stands right above a code block and only says that there is one, or its language, or which cell of a
+    notebook."""
     element = block
     for _ in range(_MAX_LEVELS):
         before, parent = element.getprevious(), element.getparent()
@@ -125,5 +141,6 @@ def _is_label(element: etree._Element, language: str) -> bool:
         return True
     text = _BUTTON.sub("", text).strip()
     # The bar that Butterfly and others set above a listing.
-    is_language = element.tag in ("div", "span") and text.lower() == language
-    return (bool(text) and is_language) or _LABEL.fullmatch(text) is not None
+    if language and text.lower() == language:
+        return element.tag in ("p", "div", "span")
+    return _LABEL.fullmatch(text) is not None

@@ -32,7 +32,9 @@ _LIST_TAGS = frozenset([
 _NOT_ENTERED = ("p", CODE_TAG, FORMULA_TAG, "ul", "ol", "dd", "tr", "tbody")
 # Between a title and the longest part of what it stands above. On a page without formulas and code, above what is no
 # section of a text, these may also say who wrote it.
-_TEXT_TAGS = frozenset(["p", "ul", "ol", "dl", "table", "blockquote", CODE_TAG, FORMULA_TAG])
+_TEXT_TAGS = frozenset(["p", "ul", "ol", "dl", "table", "blockquote", "section", CODE_TAG, FORMULA_TAG])
+# Less than this around the main part is no text that the page forgot to put into it.
+_MIN_CHARACTERS_OF_A_TEXT = 1000
 # A shorter paragraph above the content is a notice.
 _MIN_LEAD_CHARACTERS = 80
 _MAX_LEVELS = 3
@@ -42,8 +44,9 @@ _MIN_PROSE_AROUND = 0.1
 _ALWAYS_TEXT = re.compile(r"footnotes|fullcommenttop")
 # Titles of lists of links that belong to the text.
 _OF_THE_TEXT = re.compile(
-    r"\W*(?:references?|see also|external links|further reading|bibliography|literature|sources|resources|exercises|"
-    r".{0,20}(?:problems|tasks|contests)|(?:参考|參考|引用|引文)(?:资料|資料|文献|文獻|链接|連結|文章)?)\W*",
+    r"[\W\d]*(?:(?:normative |informative )?references?|see also|external links|further reading|bibliography|"
+    r"literature|sources|resources|exercises|.{0,20}(?:problems|tasks|contests)|"
+    r"(?:参考|參考|引用|引文)(?:资料|資料|文献|文獻|链接|連結|文章)?)\W*",
     re.IGNORECASE,
 )
 _ENDS_IN_COLON = re.compile(r"[:：]\s*$")
@@ -84,8 +87,11 @@ def main_content(
     remove_led_away(outline)
     main = _named_main(outline)
     parts = [*_lead(main, outline), *_descend(main, outline)]
+    if not outline.is_plain:
+        parts = [*_title_elsewhere(parts, body), *parts]
     kept = sum(outline.good(part) - _remove_link_lists(part, outline) for part in parts)
-    return _joined(parts), kept / whole if whole else 1.0
+    is_all = main.tag != "body" and main.find(".//h1") is not None and whole - kept < _MIN_CHARACTERS_OF_A_TEXT
+    return _joined(parts), 1.0 if is_all or not whole else kept / whole
 
 
 def unlinked_text(element: html.HtmlElement) -> int:
@@ -163,17 +169,33 @@ def _above(element: html.HtmlElement, outline: Outline) -> list[html.HtmlElement
     titles = ("h1",) if outline.elements[0].find(".//h1") is not None else ("h2", "h3", "h4")
     above: list[html.HtmlElement] = []
     is_text_below_title = _is_section(element) or not outline.is_plain
-    is_titled = False
+    is_titled = is_titled_in_box = False
     for sibling in reversed(list(element.itersiblings(preceding=True))):
-        is_text = is_titled and is_text_below_title and sibling.tag in _TEXT_TAGS and outline.text(sibling)
-        if sibling.tag in titles or is_text:
+        # Dartdoc's title stands in a box of its own above what declares and describes a method.
+        is_below = is_titled or (is_titled_in_box and sibling.tag == "section")
+        is_text = is_below and is_text_below_title and sibling.tag in _TEXT_TAGS and outline.text(sibling)
+        if sibling.tag in titles or is_text or (sibling.tag == "header" and not outline.is_plain):
             above.append(sibling)
             is_titled = True
         else:
-            above += (
+            parts = [
                 part for part in _lines(sibling) if part.tag in titles or outline.good(part) > _MIN_LEAD_CHARACTERS
-            )
+            ]
+            is_titled_in_box |= any(part.tag in titles for part in parts)
+            above += parts
     return above
+
+
+def _title_elsewhere(parts: list[html.HtmlElement], body: html.HtmlElement) -> list[html.HtmlElement]:
+    """The heading outside of the content that the page's title begins with, where the content has none of its level."""
+    if any(next(part.iter("h1"), None) is not None for part in parts):
+        return []
+    named = " ".join((body.getroottree().findtext(".//title") or "").split())
+    for heading in body.iter("h1"):
+        text = " ".join("".join(heading.itertext()).split())
+        if text and named.startswith(text):
+            return [heading]
+    return []
 
 
 def _lines(element: html.HtmlElement) -> Iterator[html.HtmlElement]:
@@ -187,7 +209,10 @@ def _lead(main: html.HtmlElement, outline: Outline) -> list[html.HtmlElement]:
     element = main
     for _ in range(_MAX_LEVELS):
         parent = element.getparent()
-        if parent is None or parent.tag in ("body", "html") or element.tag in ("article", "main", "body"):
+        if parent is None or parent.tag in ("body", "html") or element.tag in ("main", "body"):
+            break
+        # JSDoc's text begins in a `header` beside its `article`.
+        if element.tag == "article" and parent.tag != "section":
             break
         above = [*_above(element, outline), *above]
         element = parent
@@ -238,11 +263,13 @@ def _remove_link_lists(root: html.HtmlElement, outline: Outline) -> int:
 
 
 def _is_titled(element: html.HtmlElement, outline: Outline) -> bool:
-    """Right below a title that says which works or tasks it lists; among formulas and code, below any.
+    """Below a title of its own that says which works or tasks it lists; among formulas and code, below any.
 
     A title is a heading, or a paragraph that ends in a colon.
     """
-    before = element.getprevious() if element.tag in ("ul", "ol", "dl") else None
+    before = next(iter(element), None) if element.tag == "section" else None
+    if element.tag in ("ul", "ol", "dl"):
+        before = element.getprevious()
     if before is None:
         return False
     # MediaWiki's headings stand in a box of their own.

@@ -77,6 +77,7 @@ _TELLING = frozenset(["role", "hidden", "popover", "aria-hidden", "style"])
 _TITLED_TAGS = frozenset(["section", "h1", "h2", "h3", "h4", "h5", "h6", "a", "span", "dt", "dl"])
 # The others are judged by their attributes only.
 _JUDGED_TAGS = frozenset(["header", "aside", "figcaption", "form", "time"])
+_ASIDES_OF_THE_TEXT = frozenset(["topic", "example"])
 _DECLARING_TAGS = HEADING_TAGS | {"dt"}
 _TITLES = HEADING_TAGS | {"summary"}
 _MAX_TITLE_BLOCK_CHARACTERS = 500
@@ -200,6 +201,9 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         names = f"{names} {element.get('id')}"
     if tag in HEADING_TAGS:
         names = _OF_A_HEADING.sub("", names)
+    if tag in ("dl", "dt", "dd") and 2 * outline.links(element) <= outline.text(element):
+        # phpDocumentor's tables of contents say what each part does.
+        names = names.replace("table-of-contents", "")
     if tag == "details" and 2 * outline.links(element) <= outline.text(element):
         # Sphinx's answers and hints, to be opened by the reader.
         names = names.replace("dropdown", "")
@@ -207,8 +211,8 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         # Jupyter Book's "Show code cell source".
         return True
     if tag == "aside":
-        # docutils' topics: examples, references.
-        if says_content(names) or "topic" in names.split() or _is_titled_box(element):
+        # docutils' topics, and examples of the W3C's specifications.
+        if says_content(names) or not _ASIDES_OF_THE_TEXT.isdisjoint(names.split()) or _is_titled_box(element):
             return False
         if not _is_note(element, outline):
             return True
@@ -221,7 +225,7 @@ def _is_furniture(element: html.HtmlElement, outline: Outline) -> bool:
         return False
     return (
         (Named.FURNITURE in said and not _is_title(element, outline) and not _is_titled_box(element))
-        or (Named.SIGNATURE in said and tag not in _DECLARING_TAGS)
+        or (Named.SIGNATURE in said and not _is_declaration(element))
         or (Named.TAGS in said and _is_filing(element, outline))
         or (Named.SMALL_PART in said and _is_small(element, outline))
         or ((tag == "figcaption" or Named.CAPTION in said) and _is_caption(element, outline))
@@ -259,13 +263,16 @@ def _holds_comments(section: html.HtmlElement) -> bool:
 
 def _is_title_block(header: html.HtmlElement, outline: Outline) -> bool:
     """Of the page's text, not of the site: a title in it, no links to speak of, and not at the top of the page."""
+    if "preamble" in (header.get("class") or ""):
+        return True
     parent = header.getparent()
+    titles = ("h1", "h2") if parent is not None and parent.tag == "section" else ("h1",)
     return (
         parent is not None
         and parent.tag != "body"
         and outline.text(header) <= _MAX_TITLE_BLOCK_CHARACTERS
         and outline.links(header) <= _MAX_SHARE_OF_LINKS * outline.text(header)
-        and next(header.iter("h1"), None) is not None
+        and next(header.iter(*titles), None) is not None
         and next(header.iter("nav", "form", "ul", "input"), None) is None
     )
 
@@ -274,6 +281,17 @@ def _is_title(element: html.HtmlElement, outline: Outline) -> bool:
     """What a heading says, in a link back to the table of contents."""
     parent = element.getparent()
     return parent is not None and parent.tag in HEADING_TAGS and 2 * outline.text(element) > outline.text(parent)
+
+
+def _is_declaration(signature: html.HtmlElement) -> bool:
+    """How something is called: a heading, or in one, or the first of an entry; a person's signature ends a post."""
+    parent = signature.getparent()
+    return (
+        signature.tag in _DECLARING_TAGS
+        or parent is None
+        or parent.tag in _DECLARING_TAGS
+        or (signature.getprevious() is None and not (parent.text or "").strip())
+    )
 
 
 def _is_titled_box(element: html.HtmlElement) -> bool:

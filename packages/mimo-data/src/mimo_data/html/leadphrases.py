@@ -100,9 +100,19 @@ _SHARING_PHRASES = (
     r"(?:分享|转发)(?:到|至|给|本文|按钮)?(?:微信|微博|朋友圈|QQ空间|QQ好友|[:： /])*",
     r"(?:(?:この(?:記事|ニュース|ページ)|投稿)を|SNSで)?シェア(?:する|しよう)?|この(?:記事|ニュース|ページ)を共有(?:する)?",
 )
-_LATIN, _OTHER, _SHARING = (
+# Of the page itself; goes alone, too.
+_PAGE_PHRASES = (
+    r"(?:was|is) this (?:page|article|tutorial|topic|answer|section|post|guide|information) (?:helpful|useful)\b.*",
+    r"(?:edit|improve) this (?:page|doc|article)\b.{0,40}|(?:view|show|expand)(?: page)? source(?: code)?",
+    r"(?:edit|view)(?: this page)? (?:on|in) (?:github|gitlab|bitbucket)|last modified .{0,40}\b(?:19|20)\d\d\b.*",
+)
+_LATIN, _OTHER, _ALONE = (
     re.compile(rf"\W*(?:{'|'.join(phrases)})\W*", re.IGNORECASE)
-    for phrases in (_LATIN_PHRASES + _SHARING_PHRASES, _OTHER_PHRASES + _SHARING_PHRASES, _SHARING_PHRASES)
+    for phrases in (
+        _LATIN_PHRASES + _SHARING_PHRASES + _PAGE_PHRASES,
+        _OTHER_PHRASES + _SHARING_PHRASES,
+        _SHARING_PHRASES + _PAGE_PHRASES,
+    )
 )
 # Cyrillic, kana, Chinese characters, Hangul.
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]")
@@ -131,6 +141,6 @@ def is_a_word(text: str) -> bool:
     return _WORD.fullmatch(text) is not None or _OTHER_SCRIPT.search(text) is not None
 
 
-def is_about_sharing(text: str) -> bool:
+def goes_alone(text: str) -> bool:
     """Of a heading that leads away: whether it stands beside buttons, at any place of a page."""
-    return _SHARING.fullmatch(text) is not None
+    return _ALONE.fullmatch(text) is not None

@@ -9,7 +9,7 @@ import re
 
 from lxml import html
 
-from mimo_data.html.leadphrases import MAX_CHARACTERS, is_a_word, is_about_sharing, leads_away
+from mimo_data.html.leadphrases import MAX_CHARACTERS, goes_alone, is_a_word, leads_away
 from mimo_data.html.outline import Outline
 from mimo_data.html.sentences import INLINE_TAGS, ends_a_sentence, goes_on, words_before
 
@@ -50,10 +50,13 @@ def remove_led_away(outline: Outline) -> None:
             continue
         text = " ".join("".join(element.itertext()).split())
         if leads_away(text):
-            if _is_in_a_line(element, outline):
+            is_alone = goes_alone(text)
+            if _is_in_a_line(element, outline) or (is_alone and _holds_title(element)):
                 continue
-            most = _MAX_CHARACTERS_BESIDE_BUTTONS if is_about_sharing(text) else _MAX_SHARE * whole
+            most = _MAX_CHARACTERS_BESIDE_BUTTONS if is_alone else _MAX_SHARE * whole
             blocks = _blocks(element, outline, most, with_links=is_plain)
+            if is_alone and any(map(_holds_title, blocks)):
+                blocks = [element]
             if not is_plain and is_a_word(text) and not all(_is_linked(block, outline) for block in blocks):
                 continue
         elif may_lead and _LEADING_LINE.match(text):
@@ -64,6 +67,10 @@ def remove_led_away(outline: Outline) -> None:
             removed.append(outline.number[block])
             end = outline.end(outline.number[block])
     outline.remove(removed)
+
+
+def _holds_title(element: html.HtmlElement) -> bool:
+    return element.find(".//h1") is not None
 
 
 def _is_in_a_line(element: html.HtmlElement, outline: Outline) -> bool:

@@ -36,6 +36,8 @@ _DISPLAY = re.compile(r"\$\$([^$]+)\$\$")
 _RAW_DELIMITER = re.compile(r"\\[()\[\]]|\$")
 # What Sphinx's and rustdoc's style sheets set between a name and its type or mark.
 _WRITTEN_BEFORE = {"classifier": " : ", **dict.fromkeys(("stab portability", "stab unstable", "stab deprecated"), " ")}
+# Docusaurus' is an invisible space. Languages may end in one of these.
+_LINK_TO_HEADING = re.compile(r"(?:[\s¶§\u200b]|(?<!\b[CFJ])#)+\Z")
 _FORGED = str.maketrans("", "", DOLLAR + PROTECTED + EMPHASIS + SPLIT_EMPHASIS)
 _ANY_FORGED = re.compile(f"[{DOLLAR}{PROTECTED}{EMPHASIS}{SPLIT_EMPHASIS}]")
 # A list, a quotation or a table counts for more than one level: each takes several calls.
@@ -187,7 +189,7 @@ class _Writer:
         text = " ".join(blocks[:held])
         if text.startswith("```"):
             held, text = 0, ""
-        text = text.replace("\n", " ").strip(" ¶#").removesuffix("[edit]").strip()
+        text = _LINK_TO_HEADING.sub("", text.replace("\n", " ").lstrip(" ¶#")).removesuffix("[edit]").strip()
         if text:
             self._blocks.append(f"{'#' * int(element.tag[1])} {text}")
         self._blocks += blocks[held:]

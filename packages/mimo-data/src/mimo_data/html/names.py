@@ -28,7 +28,8 @@ _FURNITURE_PART = re.compile(
     r"site-?header|global-?header|search-?form|search-?box|quick-?links|language-?switcher|version-?select|(?<=[_-])paywall|paywall(?=[_-])|"
     r"thread-?tools|forum-?jump|quick-?reply|comment-?form|reply-?form|post-?controls|post-?actions|comments|"
     r"comment-?list|comment-?area|doc-?comments|no-?comments|entry-?utility|expand-?link|shrink-?link|unfurl|gist-meta|"
-    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
+    r"helpful|likes-and-labels|additional-resources|quarto-title-meta|(?:source|src)-?link|link-seesrc|git-link|"
+    r"(?:entry|post|user|message|comment|author)[-_]{1,2}signature)(?:$|[_-])",
     re.IGNORECASE,
 )
 # Stronger than a name of content beside it: `article-related`, `content__newsletter`.
