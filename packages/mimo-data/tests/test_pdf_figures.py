@@ -70,6 +70,14 @@ def test_the_end_of_a_paragraph_right_above_a_figure_stays():
     assert page.read() == [f"{PARAGRAPH} and ends here.", CAPTION, PARAGRAPH]
 
 
+def test_a_heading_right_above_a_figure_stays():
+    page = Page()
+    page.write(72, 178, "Additional Figures", font="hebo", size=12)
+    page.plot(top=190)
+    page.write(180, 396, CAPTION)
+    assert page.read() == [PARAGRAPH, "## Additional Figures", CAPTION, PARAGRAPH]
+
+
 def test_a_drawing_without_a_caption_keeps_its_words():
     page = Page()
     page.plot()

@@ -31,6 +31,8 @@ _BESIDE, _ABOVE = 30.0, 15.0
 """Points from a drawing to the numbers at its axes and to its title."""
 _MAX_PIECES = 3_000
 """Of a page; more are a drawing."""
+_MAX_SIZE = 1.15
+"""Of a plot's title, times the caption's; larger is a heading above it."""
 _MAX_WORDS = 6
 """Of what stands in a figure; longer is a sentence."""
 _MAX_TEXT = 0.25
@@ -53,13 +55,13 @@ def without_figures(layer: Layer) -> list[Piece]:
     for caption in captions:
         area = _figure(caption, drawings, text)
         if area is not None:
-            taken.update(map(id, _labels(layer.pieces, text, area, caption.y0)))
+            taken.update(map(id, _labels(layer.pieces, text, area, caption)))
     return [piece for piece in layer.pieces if id(piece) not in taken]
 
 
-def _labels(pieces: Sequence[Piece], text: Sequence[Piece], area: Area, bottom: float) -> Iterator[Piece]:
+def _labels(pieces: Sequence[Piece], text: Sequence[Piece], area: Area, caption: Piece) -> Iterator[Piece]:
     """What stands in a figure or around it, above its caption, and is none of the page's text."""
-    around = (area[0] - _BESIDE, area[1] - _ABOVE, area[2] + _BESIDE, bottom)
+    around = (area[0] - _BESIDE, area[1] - _ABOVE, area[2] + _BESIDE, caption.y0)
     inside = [piece for piece in pieces if _is_inside(piece, around)]
     is_text = set(map(id, text))
     num_text = sum(len(piece.text) for piece in inside if id(piece) in is_text or _is_code(piece))
@@ -72,7 +74,8 @@ def _labels(pieces: Sequence[Piece], text: Sequence[Piece], area: Area, bottom: 
             continue
         is_at_side = not area[0] < (piece.x0 + piece.x1) / 2 < area[2]
         if _is_inside(piece, area) or not (
-            any(_is_beside(piece, other) for other in others)
+            (piece.size > _MAX_SIZE * caption.size and piece.text[:1].isalpha())
+            or any(_is_beside(piece, other) for other in others)
             or (is_at_side and any(_is_in_column(piece, line) for line in lines))
         ):
             yield piece
