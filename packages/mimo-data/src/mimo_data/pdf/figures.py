@@ -1,7 +1,7 @@
 """Words inside figures: numbers at axes, names in diagrams. They are no part of the text; the caption below them is.
 
-A figure is what is drawn right above (or below) a line that begins with "Figure 3". What stands in it is left out if
-it is short: a figure of sentences or of code is text.
+A figure is what is drawn right above a line that begins with "Figure 3". What stands in it is left out if it is short:
+a figure of sentences or of code is text.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from mimo_data.pdf.textlayer import Area, Layer, Piece
 
@@ -18,6 +19,8 @@ _PANEL = re.compile(r"\([a-z]\)\s+\S")
 """The caption of a part of a figure."""
 _CELL = 6.0
 """Points; what is drawn no further apart than two of them is one drawing."""
+_MAX_CELLS = 200
+"""Along a page's side; on a larger page, cells are larger."""
 _MIN_SHAPES = 4
 """Of a drawing; fewer are the frame of something else."""
 _THIN = 2.0
@@ -25,6 +28,7 @@ _THIN = 2.0
 _MIN_IMAGE, _MAX_SHARE = 0.02, 0.8
 """Shares of the page: of a picture, and of a shape that is no background."""
 _CLIPPED = 60.0
+"""Points that a figure's own page may reach below its caption, where it is not shown."""
 _REACH = 40.0
 """Points from a figure to its caption, and between its parts."""
 _BESIDE, _ABOVE = 30.0, 15.0
@@ -39,10 +43,10 @@ _MAX_TEXT = 0.25
 """Share of sentences and of code in a figure that is none of text."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Drawing:
     area: Area
-    num_shapes: int = 0
+    num_shapes: int
 
 
 def without_figures(layer: Layer) -> list[Piece]:
@@ -103,50 +107,48 @@ def _drawings(layer: Layer) -> list[_Drawing]:
     shapes: list[tuple[Area, int]] = [
         ((x0, y0, x1, y1), x1 - x0 > _THIN and y1 - y0 > _THIN)
         for x0, y0, x1, y1 in layer.shapes
-        if (x1 - x0) * (y1 - y0) < _MAX_SHARE * page
+        if 0 <= (x1 - x0) * (y1 - y0) < _MAX_SHARE * page
     ]
     shapes += [
         (area, _MIN_SHAPES)
         for area in layer.images
         if _MIN_IMAGE * page < (area[2] - area[0]) * (area[3] - area[1]) < _MAX_SHARE * page
     ]
-    found: list[_Drawing] = []
-    number_of = _components(_covered([area for area, _ in shapes], layer.width, layer.height))
-    by_number: dict[int, _Drawing] = {}
-    for area, num_shapes in shapes:
-        number = number_of.get((_cell(area[0], layer.width), _cell(area[1], layer.height)))
-        if number is None:
-            continue
-        drawing = by_number.setdefault(number, _Drawing(area))
-        if drawing.num_shapes == 0 and drawing.area is area:
-            found.append(drawing)
-        drawing.area = _union(drawing.area, area)
-        drawing.num_shapes += num_shapes
-    return found
+    side = max(_CELL, max(layer.width, layer.height) / _MAX_CELLS)
+    boxes = [
+        (_cell(x0, layer.width, side), _cell(y0, layer.height, side),
+         _cell(x1, layer.width, side), _cell(y1, layer.height, side))
+        for (x0, y0, x1, y1), _ in shapes
+    ]  # fmt: skip
+    number_of = _components(_covered(boxes))
+    drawings: dict[int, _Drawing] = {}
+    for (area, num_shapes), (column, row, _, _) in zip(shapes, boxes, strict=True):
+        number = number_of[column, row]
+        drawing = drawings.setdefault(number, _Drawing(area, 0))
+        drawings[number] = _Drawing(_union(drawing.area, area), drawing.num_shapes + num_shapes)
+    return list(drawings.values())
 
 
-def _cell(place: float, end: float) -> int:
-    return int(min(max(place, 0.0), end) // _CELL)
+def _cell(place: float, end: float, side: float) -> int:
+    """The row or column of a place; what is beyond the page's edge counts as at it."""
+    return int(min(max(place, 0.0), end) // side)
 
 
-def _covered(areas: Sequence[Area], width: float, height: float) -> set[tuple[int, int]]:
-    """The cells of the page's grid (column, row) that any of these areas reaches into."""
-    num_columns, num_rows = _cell(width, width) + 2, _cell(height, height) + 2
+def _covered(boxes: Sequence[tuple[int, int, int, int]]) -> set[tuple[int, int]]:
+    """The cells (column, row) of these boxes, ends included."""
+    num_columns = max((right for _, _, right, _ in boxes), default=0) + 2
+    num_rows = max((bottom for *_, bottom in boxes), default=0) + 2
     steps = [[0] * num_columns for _ in range(num_rows)]
-    for x0, y0, x1, y1 in areas:
-        left, right = _cell(x0, width), _cell(x1, width) + 1
-        top, bottom = _cell(y0, height), _cell(y1, height) + 1
-        for row, column, step in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
-            steps[row][column] += step
+    for left, top, right, bottom in boxes:
+        steps[top][left] += 1
+        steps[top][right + 1] -= 1
+        steps[bottom + 1][left] -= 1
+        steps[bottom + 1][right + 1] += 1
     covered: set[tuple[int, int]] = set()
     above = [0] * num_columns
     for row, line in enumerate(steps):
         above = [count + step for count, step in zip(above, line, strict=True)]
-        depth = 0
-        for column, step in enumerate(above):
-            depth += step
-            if depth:
-                covered.add((column, row))
+        covered.update((column, row) for column, depth in enumerate(accumulate(above)) if depth)
     return covered
 
 
