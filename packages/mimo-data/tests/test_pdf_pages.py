@@ -31,6 +31,23 @@ def read(page) -> str:
     return extract_pdf(page.parent.tobytes())
 
 
+def test_notes_in_the_margin_come_behind_the_text():
+    page = blank()
+    line = "Some words of the usual length that stand on a line here"
+    column(page, 60, 100, [line] * 12)
+    column(page, 345, 124, ["We come back to", "this question in", "another chapter."], size=8)
+    assert read(page) == " ".join([line] * 12) + "\n\nWe come back to this question in another chapter."
+
+
+def test_a_column_of_small_letters_is_no_note_in_the_margin():
+    page = blank()
+    line = "Some words of the usual length that stand on a line"
+    column(page, 60, 100, [line] * 12)
+    column(page, 345, 100, ["References"], size=8, font="hebo")
+    column(page, 345, 122, ["An Author, a title of some words, a publisher, 1999"] * 6, size=8)
+    assert read(page) == " ".join([line] * 12)
+
+
 def test_three_columns_are_read_one_after_the_other_below_a_title_over_all():
     page = blank()
     column(page, 60, 90, ["A title that goes over all three of the columns of this page"], size=16, font="hebo")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mimo_data.pdf.blocks import Block, column_blocks
 from mimo_data.pdf.figures import without_figures
@@ -17,6 +17,7 @@ from mimo_data.pdf.grids import find_grids, with_grids_whole
 from mimo_data.pdf.layout import columns, is_bar_of, rows
 from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
+from mimo_data.pdf.sidenotes import split_off_notes
 from mimo_data.pdf.textlayer import Glyph, Layer, Line, Piece, Reader, Rule, open_pdf
 
 _REFERENCES = re.compile(
@@ -83,7 +84,8 @@ def _page(
     italic_letters = not any(g.font.is_math for piece in layer.pieces for g in piece.glyphs)
     blocks: list[Block] = []
     grids = find_grids(layer.rows, layer.posts, layer.pieces)
-    for column in columns(with_grids_whole(layer.pieces, grids), layer.width):
+    main, notes = split_off_notes(layer.pieces, seen.body_size)
+    for column in [*columns(with_grids_whole(main, grids), layer.width), *notes]:
         x0, x1 = min(piece.x0 for piece in column), max(piece.x1 for piece in column)
         top, bottom = min(piece.y0 for piece in column) - 12, max(piece.y1 for piece in column) + 12
         near = [
@@ -91,15 +93,17 @@ def _page(
             for rules in (short, long)
         ]
         own = rows(column, _fraction_bars(near[0], column))
-        blocks += column_blocks(own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters)
+        found = column_blocks(own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters)
+        # The text goes on behind a note.
+        blocks += [replace(block, kind="note") for block in found] if column in notes else found
     text = " ".join(block.text for block in blocks)
-    found = routing(layer, text)
+    route = routing(layer, text)
     if 2 * text.count("\ufffd") > len("".join(text.split())):
         blocks = []
-    if vision is not None and found.score >= VISION_SCORE:
+    if vision is not None and route.score >= VISION_SCORE:
         text = vision(reader.image(number)).strip()
         blocks = [Block("vision", text)] if text else []
-    return blocks, found
+    return blocks, route
 
 
 def _drop_furniture(layer: Layer, number: int, seen: Survey) -> None:
