@@ -18,7 +18,7 @@ _CAPTION_OF_TABLE = re.compile(r"tab(?:le|\.|elle)?\s*\d|表\s*\d", re.IGNORECAS
 _PANEL = re.compile(r"\([a-z]\)\s+\S")
 """The caption of a part of a figure."""
 _CELL = 6.0
-"""Points; what is drawn no further apart than two of them is one drawing."""
+"""Points; what is drawn no further apart is one drawing."""
 _MAX_CELLS = 200
 """Along a page's side; on a larger page, cells are larger."""
 _MIN_SHAPES = 4
@@ -153,7 +153,7 @@ def _covered(boxes: Sequence[tuple[int, int, int, int]]) -> set[tuple[int, int]]
 
 
 def _components(cells: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """A number for the cells that are no further apart than one between them."""
+    """A number for the cells that touch each other."""
     number_of: dict[tuple[int, int], int] = {}
     for number, start in enumerate(sorted(cells)):
         if start in number_of:
@@ -162,7 +162,7 @@ def _components(cells: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
         waiting = [start]
         while waiting:
             column, row = waiting.pop()
-            for near in ((column + x, row + y) for x in range(-2, 3) for y in range(-2, 3)):
+            for near in ((column + x, row + y) for x in (-1, 0, 1) for y in (-1, 0, 1)):
                 if near in cells and near not in number_of:
                     number_of[near] = number
                     waiting.append(near)
