@@ -24,10 +24,17 @@ def _name(code: int) -> str:
     return chr(code) if plain else f"#{code:02X}"
 
 
-def printed(words: Sequence[Word], *, name: Callable[[int], str] = _name, place: Callable[[int], int] = int) -> bytes:
+def printed(
+    words: Sequence[Word],
+    rules: Sequence[tuple[float, float, float]] = (),
+    *,
+    name: Callable[[int], str] = _name,
+    place: Callable[[int], int] = int,
+) -> bytes:
     """A page with these words, each font with the characters that it needs.
 
     Args:
+        rules: (x0, x1, y from the top), 0.48 points thick, each an image of one point.
         name: of a character, by its place in TeX's font.
         place: where the file's font has it.
     """
@@ -39,6 +46,10 @@ def printed(words: Sequence[Word], *, name: Callable[[int], str] = _name, place:
         used[font, size].update(map(ord, text))
         code = "".join(f"{place(ord(letter)):02x}" for letter in text)
         parts.append(f"BT /F{fonts.index((font, size))} 1 Tf 1 0 0 1 {x / scale} {(800 - y) / scale} Tm <{code}> Tj ET")
+    parts += [
+        f"q {(x1 - x0) / scale} 0 0 2 {x0 / scale} {(800 - y) / scale} cm BI /W 1 /H 1 /IM true ID\n0\nEI Q"
+        for x0, x1, y in rules
+    ]
     stream = f"{scale} 0 0 {scale} 0 0 cm\n" + "\n".join(parts)
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
@@ -124,6 +135,17 @@ def test_letters_and_symbols_of_mathematics_are_formulas():
     more = [*line(190, "the variable", x=72), *line(190, "abcdefkmnvxy", font="CMMI10", x=130)]
     text = extract_pdf(printed([*PROSE, *display, *more, *line(202, "rst ij", font="CMMI7", size=7)]))
     assert "$$\nx\\in B_i\n$$" in text
+
+
+def test_rules_that_are_images_are_bars_of_fractions():
+    words = [
+        *line(180, "x", font="CMMI10", x=272),
+        *line(180, "=", x=280),
+        *line(173, "a", font="CMMI10", x=292.2),
+        *line(187, "b", font="CMMI10", x=292.8),
+        *line(220, "efghkmnxy", font="CMMI10", x=130),
+    ]
+    assert "$$\nx=\\frac{a}{b}\n$$" in extract_pdf(printed([*PROSE, *words], [(291, 298.7, 177.8)]))
 
 
 def test_a_sum_alone_in_its_font_is_one():

@@ -45,6 +45,8 @@ _MARKS = {
 }  # fmt: skip
 """Accents that are drawn by themselves, and what adds them to a letter."""
 _DOTLESS = {"ı": "i", "ȷ": "j"}
+_MAX_RULE = 1.6
+"""Points; how thick a rule is."""
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 _MAX_BULLETS = 500
@@ -557,15 +559,17 @@ def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
     area = 0.0
     for kind, box in log[:_MAX_PATHS]:
         x0, y0, x1, y1 = turn.box(box)
-        if kind == "fill-image":
+        is_image = kind in ("fill-image", "fill-imgmask")
+        # Ghostscript writes dvips' rules as images.
+        if kind.endswith("path") or (is_image and min(x1 - x0, y1 - y0) < _MAX_RULE):
+            layer.shapes.append((x0, y0, x1, y1))
+            if y1 - y0 < _MAX_RULE and x1 - x0 > 2.5:
+                layer.rows.append(Rule(x0, y0, x1, y1))
+            elif x1 - x0 < _MAX_RULE and y1 - y0 > 5:
+                layer.posts.append(Rule(x0, y0, x1, y1))
+        elif is_image:
             layer.images.append((x0, y0, x1, y1))
             area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
-        elif kind.endswith("path"):
-            layer.shapes.append((x0, y0, x1, y1))
-            if y1 - y0 < 1.6 and x1 - x0 > 2.5:
-                layer.rows.append(Rule(x0, y0, x1, y1))
-            elif x1 - x0 < 1.6 and y1 - y0 > 5:
-                layer.posts.append(Rule(x0, y0, x1, y1))
         elif kind == "ignore-text":
             layer.hidden_share = max(layer.hidden_share, 0.01)
     if len(layer.rows) > _MAX_RULES:
