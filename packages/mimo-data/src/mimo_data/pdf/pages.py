@@ -26,6 +26,7 @@ _REFERENCES = re.compile(
 )
 # Points; bars of fractions side by side are seldom alike to the point, and shorter.
 _MIN_RULE_OF_HEAD = 30
+_MIN_RULE_OF_NOTES = 40
 _ASIDE = ("note", "caption")
 _END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
 
@@ -138,7 +139,7 @@ def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
         above, below = _beside(rule, column)
         if not (above and below):
             bare.append(rule)
-        if below and _is_bar(rule, above, below, rules, column):
+        if below and _is_bar(rule, above, below, rules, column) and not _divides_lines(rule, column):
             kept.append(rule)
     return [rule for rule in kept if not _is_of_heads(rule, rules, bare)]
 
@@ -167,6 +168,16 @@ def _beside(rule: Rule, column: Sequence[Piece]) -> tuple[list[float], list[floa
     lowest = min((glyph.y + 0.75 * glyph.size for glyph, _ in under if not glyph.height), default=0.0)
     of_rule = [glyph for glyph, of_line in under if glyph.height or glyph.y < lowest or not of_line]
     return above, [end for glyph in of_rule for end in (glyph.x0, glyph.x1)]
+
+
+def _divides_lines(rule: Rule, column: Sequence[Piece]) -> bool:
+    """Whether a line above and a smaller one below begin where it does and reach beyond it: a rule of footnotes."""
+    if rule.x1 - rule.x0 < _MIN_RULE_OF_NOTES:
+        return False
+    lines = [p for p in column if abs(p.x0 - rule.x0) < 1 and rule.x1 < p.x1 - p.size]
+    above = [p.size for p in lines if -1.5 * p.size < p.y1 - rule.y < 0.5 * p.size]
+    below = [p.size for p in lines if 0.5 * p.size < p.y1 - rule.y < 2.5 * p.size]
+    return bool(above and below) and max(below) < 0.95 * max(above)
 
 
 def _is_of_heads(rule: Rule, rules: Sequence[Rule], bare: Sequence[Rule]) -> bool:
