@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from mimo_data import extract_pdf
+from mimo_data.pdf.prose import join_lines
 from mimo_data.run import DataError
 
 pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
@@ -27,6 +28,14 @@ def column(x: float, y: float, lines: list[str], font: str = "helv") -> list[tup
 def test_lines_are_joined_and_broken_words_made_whole():
     data = pdf(column(72, 100, ["A paragraph goes over sev-", "eral lines and is joined", "to one."]))
     assert extract_pdf(data) == "A paragraph goes over several lines and is joined to one."
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "joined"),
+    [("при прибли-", "жения", "при приближения"), ("the KL-", "divergence", "the KL-divergence"), ("a", "b", "a b")],
+)
+def test_words_broken_at_the_end_of_a_line_are_whole_in_any_alphabet(first, second, joined):
+    assert join_lines(first, second) == joined
 
 
 def test_typewriter_text_is_fenced_with_its_indentation_and_blank_lines():

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from mimo_data.pdf import code
 from mimo_data.pdf.formulas import formula, relation_positions
@@ -118,7 +119,7 @@ def column_blocks(
                 and _heading_level(marked, end, body_size) == level
             ):
                 end += 1
-            text = " ".join(text_of(m.row, m.labels) for m in marked[position:end])
+            text = reduce(join_lines, (text_of(m.row, m.labels) for m in marked[position:end]))
             blocks.append(Block("heading", f"{'#' * level} {text}"))
         else:
             while (

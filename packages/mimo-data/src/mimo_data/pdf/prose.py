@@ -39,7 +39,7 @@ _OPERATOR_AT_END = re.compile(
 )
 # Before a formula: the first of a pair or an interval, `[0, `, and a list up to its ellipsis, `1, 2, …, `.
 _PAIR_OR_LIST = re.compile(r"\(d+, ?$|(?:[mdx]+, ?)+e+, ?$")
-_END_OF_WORD = re.compile(r"[^\W\d]-$")
+_END_OF_WORD = re.compile(r"([^\W\d]+)-$")
 
 
 def labels_of(row: Row, *, italic_letters: bool) -> str:
@@ -438,8 +438,9 @@ def _plain(glyphs: Sequence[Glyph], labels: str) -> str:
 
 def join_lines(text: str, rest: str) -> str:
     """Two rows of one paragraph; a word broken at the row's end becomes whole."""
-    if _END_OF_WORD.search(text) and re.match(r"[a-zß-ÿ]", rest):
-        return text[:-1] + rest
+    if (word := _END_OF_WORD.search(text)) and rest[:1].islower():
+        # No word begins with capitals only: `KL-divergence`.
+        return (text if word[1].isupper() else text[:-1]) + rest
     # Chinese and Japanese put no blank between words, hence none between lines.
     if _IDEOGRAPHIC.match(text[-1:]) and _IDEOGRAPHIC.match(rest):
         return text + rest
