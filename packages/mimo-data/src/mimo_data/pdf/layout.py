@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.boxes import core
-from mimo_data.pdf.symbols import ARROWS, LIST_MARKS
+from mimo_data.pdf.symbols import ARROWS, IDEOGRAPHIC, LIST_MARKS
 from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 
 _MIN_LINES = 5
@@ -34,6 +34,7 @@ _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
 
+_LONG_ARROWS = {"=⇒": "⟹", "⇐⇒": "⟺", "⇐=": "⟸", "−→": "⟶", "←→": "⟷", "←−": "⟵"}
 # What stands apart before an item of a list, often without a blank.
 _BULLETS = frozenset(LIST_MARKS + "–—-")
 
@@ -370,10 +371,14 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
         words = [glyph for glyph in visible if glyph.text.isalpha() and not glyph.font.is_math]
         if 4 * len(words) > len(visible) and (size_of_words := _common_size(words)) > 0.8 * size:
             size = size_of_words
+    ideographs = [glyph for glyph in visible if IDEOGRAPHIC.match(glyph.text)]
+    if 3 * len(ideographs) > sum(glyph.text.isalpha() and not glyph.font.is_math for glyph in visible):
+        # Latin words and formulas may be set larger beside them.
+        size = _common_size(ideographs)
     lines = Counter([round(glyph.y, 1) for glyph in visible if abs(glyph.size - size) < 0.5 and not glyph.height])
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
-        glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
+        glyphs = _spaced(_with_long_arrows(_once(sorted(glyphs, key=lambda glyph: glyph.x0))))
         visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
     typed = visible[2:] if visible[0].font.is_math and [g.text for g in visible[:2]] == [",", "→"] else visible
     typed = [glyph for glyph in typed if glyph.text not in ARROWS]
@@ -408,6 +413,23 @@ def _once(glyphs: list[Glyph]) -> list[Glyph]:
                 continue
         kept.append(glyph)
     return kept
+
+
+def _with_long_arrows(glyphs: list[Glyph]) -> list[Glyph]:
+    """With arrows that TeX draws as two signs over each other, as that of `\\implies`, as one."""
+    kept: list[Glyph] = []
+    for glyph in glyphs:
+        last = kept[-1] if kept else glyph
+        arrow = _LONG_ARROWS.get(last.text + glyph.text)
+        if arrow and glyph.x0 < last.x1 and abs(glyph.y - last.y) < 0.1 * glyph.size:
+            kept[-1] = Glyph(arrow, last.x0, glyph.x1, glyph.y, glyph.size, max(last, glyph, key=_is_arrow).font)
+        else:
+            kept.append(glyph)
+    return kept
+
+
+def _is_arrow(glyph: Glyph) -> bool:
+    return glyph.text in "⇐⇒←→"
 
 
 def _spaced(glyphs: list[Glyph]) -> list[Glyph]:

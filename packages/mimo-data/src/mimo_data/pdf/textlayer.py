@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from mimo_data.pdf.bitmaps import Bitmaps, find_bitmaps, is_nameless, read_bitmaps
 from mimo_data.pdf.fonts import MONOSPACED_FLAG, Font, font_of
+from mimo_data.pdf.quartz import name_places
 from mimo_data.pdf.symbols import BIG, CLOSE, OPEN, PIECES
 from mimo_data.pdf.turn import Turn, set_upright
 from mimo_data.run import DataError
@@ -45,6 +46,8 @@ _MARKS = {
 }  # fmt: skip
 """Accents that are drawn by themselves, and what adds them to a letter."""
 _DOTLESS = {"ı": "i", "ȷ": "j"}
+_MAX_THICKNESS = 1.6
+"""Of a rule, in points."""
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 _MAX_BULLETS = 500
@@ -175,7 +178,8 @@ class Reader:
         self._is_fixed: dict[int, bool] = {}
         self._bitmaps: dict[int, Bitmaps] = {}
         self._described: dict[int, str] = {}
-        self._is_printed = "Skia" in (document.metadata.get("producer") or "")
+        producer = document.metadata.get("producer") or ""
+        self._is_printed, self._is_by_quartz = "Skia" in producer, "Quartz" in producer
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -208,17 +212,19 @@ class Reader:
             _check_texts(log)
             fonts = self._document.get_page_fonts(number)
             content, turn = self._content(page, fonts, "rawdict")
-            named, font_at = self._naming(fonts, "extension", _NAMED), self._fonts(fonts)
+            named = set() if self._is_by_quartz else self._naming(fonts, "extension", _NAMED)
+            font_at = self._fonts(fonts)
         except Exception as error:  # as in `lines`
             _raise_unless_damage(error)
             return Layer(1.0, 1.0)
+        if self._is_by_quartz:
+            name_places(content)
         layer = Layer(turn.width, turn.height)
         _read_pieces(content, layer, named, font_at, cache(lambda: self._reaches(page)))
         _read_paths(log, turn, layer)
         if any(kind == "fill-path" and box[2] - box[0] > _ENDLESS * turn.width for kind, box in log[:_MAX_PATHS]):
             _read_roots(page.get_drawings(extended=True), layer)
-        if self._is_printed:
-            _read_bullets(log, layer)
+        _read_bullets(log, layer, is_printed=self._is_printed)
         return layer
 
     def _content(self, page: Any, fonts: list[Any], kind: str) -> tuple[dict[str, Any], Turn]:
@@ -533,13 +539,20 @@ def _read_roots(drawings: list[dict[str, Any]], layer: Layer) -> None:
                 layer.rows.append(Rule(sign.x1, y0, end, y0 + 0.04 * size))
 
 
-def _read_bullets(log: list[Any], layer: Layer) -> None:
-    """Marks of lists, which Chrome draws: filled dots and squares, and circles with room for the end of their line."""
+def _read_bullets(log: list[Any], layer: Layer, *, is_printed: bool) -> None:
+    """Marks of lists, which Chrome draws: filled dots and squares, and circles with room for the end of their line.
+
+    Beamer draws squares; elsewhere than in prints of browsers marks must be filled and several below each other.
+    """
     marks = [
         (x0, y0, x1, y1)
         for kind, (x0, y0, x1, y1) in log[:_MAX_PATHS]
         if kind in ("fill-path", "stroke-path") and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
     ]
+    if not is_printed:
+        filled = {tuple(box) for kind, box in log[:_MAX_PATHS] if kind == "fill-path"}
+        columns = Counter(round(x0) for x0, *_ in marks)
+        marks = [mark for mark in marks if columns[round(mark[0])] > 2 and mark in filled]
     if len(marks) > _MAX_BULLETS:
         return
     for number, piece in enumerate(layer.pieces):
@@ -557,15 +570,16 @@ def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
     area = 0.0
     for kind, box in log[:_MAX_PATHS]:
         x0, y0, x1, y1 = turn.box(box)
-        if kind == "fill-image":
+        # Ghostscript makes the rules of dvips bitmaps.
+        if kind.endswith("path") or (kind == "fill-imgmask" and min(x1 - x0, y1 - y0) < _MAX_THICKNESS):
+            layer.shapes.append((x0, y0, x1, y1))
+            if y1 - y0 < _MAX_THICKNESS and x1 - x0 > 2.5:
+                layer.rows.append(Rule(x0, y0, x1, y1))
+            elif x1 - x0 < _MAX_THICKNESS and y1 - y0 > 5:
+                layer.posts.append(Rule(x0, y0, x1, y1))
+        elif kind == "fill-image":
             layer.images.append((x0, y0, x1, y1))
             area += max(0.0, min(x1, layer.width) - max(x0, 0)) * max(0.0, min(y1, layer.height) - max(y0, 0))
-        elif kind.endswith("path"):
-            layer.shapes.append((x0, y0, x1, y1))
-            if y1 - y0 < 1.6 and x1 - x0 > 2.5:
-                layer.rows.append(Rule(x0, y0, x1, y1))
-            elif x1 - x0 < 1.6 and y1 - y0 > 5:
-                layer.posts.append(Rule(x0, y0, x1, y1))
         elif kind == "ignore-text":
             layer.hidden_share = max(layer.hidden_share, 0.01)
     if len(layer.rows) > _MAX_RULES:
