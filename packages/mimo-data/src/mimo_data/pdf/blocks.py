@@ -17,7 +17,7 @@ from mimo_data.pdf.symbols import LIST_MARKS, OPERATORS
 from mimo_data.pdf.tables import find_tables
 from mimo_data.pdf.textlayer import Glyph, Rule
 
-_SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
+_SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}。！？：；」』）】]\s*$")
 _BULLET = re.compile(rf"^[{LIST_MARKS}*–—-]\s+(?=\S)|^•")
 # No cell of a table, unlike a dash or a mark before other signs.
 _LIST_ITEM = re.compile(rf"^[{LIST_MARKS}]\s*\w")
