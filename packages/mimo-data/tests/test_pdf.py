@@ -49,6 +49,17 @@ def test_typewriter_text_is_fenced_with_its_indentation_and_blank_lines():
     assert extract_pdf(data) == "Here is the code of the program.\n\n```\n" + "\n".join(lines) + "\n```"
 
 
+def test_small_numbers_before_the_lines_of_a_listing_are_left_out():
+    document = pymupdf.open()
+    page = document.new_page(width=600, height=800)
+    lines = ["int f(int x) {", "    x++;", "    x--;", "", "    return x;", "}"]
+    for number, line in enumerate(lines):
+        page.insert_text((60, 200 + 12 * number), str(number + 1), fontname="helv", fontsize=6)
+        indent = 6 * (len(line) - len(line.lstrip()))
+        page.insert_text((72 + indent, 200 + 12 * number), line.strip(), fontname="cour", fontsize=10)
+    assert extract_pdf(document.tobytes()) == "\n".join(["```", *lines, "```"])
+
+
 def test_the_left_column_is_read_before_the_right_one():
     left = [f"Left column line {number} with enough words" for number in range(8)]
     right = [f"Right column line {number} with enough words" for number in range(8)]

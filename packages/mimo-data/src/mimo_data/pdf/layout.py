@@ -7,6 +7,7 @@ wide figure's caption) divides the page into bands that are read one after the o
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _MIN_LETTERS = 12
 _MAX_LETTERS_OF_CASE = 40
 _MIN_HEIGHT_OF_CASES = 1.7
 """Ems."""
+_MAX_GAP_OF_NUMBER = 2.5
+"""Ems between a number and its line of a listing."""
 _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
@@ -241,7 +244,37 @@ def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
     for glyphs, own in _with_limits(found):
         if any(not glyph.text.isspace() for glyph in glyphs):
             result += [row_of(*part) for part in _untangled(glyphs, own)]
-    return result
+    return _without_line_numbers(result)
+
+
+def _without_line_numbers(found: list[Row]) -> list[Row]:
+    """Rows of listings without the numbers before them, which count lines and stand on empty ones, too."""
+    numbered = {place: split for place, row in enumerate(found) if (split := _line_number(row)) is not None}
+    values = [number for number, _, _ in numbered.values()]
+    gaps = [start.x0 - end for _, end, start in numbered.values()]
+    count = sum(after == before + 1 for before, after in itertools.pairwise(values))
+    if 2 * count < len(values) or not gaps or min(gaps) > _MAX_GAP_OF_NUMBER * found[min(numbered)].size:
+        return found
+    ends = [end for _, end, _ in numbered.values()]
+    kept: list[Row] = []
+    for place, row in enumerate(found):
+        if place in numbered:
+            _, _, start = numbered[place]
+            kept.append(row_of([glyph for glyph in row.glyphs if glyph.x0 >= start.x0], row.rules))
+        elif not (row.text.isdigit() and any(abs(row.x1 - end) < 1 for end in ends)):
+            kept.append(row)
+    return kept
+
+
+def _line_number(row: Row) -> tuple[int, float, Glyph] | None:
+    """The number before a line of typewriter text, its right end, and where that text begins."""
+    visible = [glyph for glyph in row.glyphs if not glyph.text.isspace()]
+    start = next((place for place, glyph in enumerate(visible) if glyph.font.monospaced), 0)
+    text, code = "".join(glyph.text for glyph in visible[:start]), visible[start:]
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not all(glyph.font.monospaced for glyph in code):
+        return None
+    end = visible[start - 1].x1
+    return (int(text), end, code[0]) if code[0].x0 - end > 0.3 * code[0].size else None
 
 
 def _with_limits(found: list[tuple[list[Glyph], list[Rule]]]) -> list[tuple[list[Glyph], list[Rule]]]:
