@@ -52,6 +52,8 @@ _MAX_RULES = 400
 """A page with more of them is a drawing."""
 _MAX_BULLETS = 500
 """A page with more small squares is a drawing, too."""
+_MIN_BULLETS, _MIN_ITEM = 3, 18
+"""Drawn marks below each other, and characters beside them."""
 _ENDLESS = 5
 """Times a page's width."""
 _ROOT = 400
@@ -542,28 +544,34 @@ def _read_roots(drawings: list[dict[str, Any]], layer: Layer) -> None:
 def _read_bullets(log: list[Any], layer: Layer, *, is_printed: bool) -> None:
     """Marks of lists, which Chrome draws: filled dots and squares, and circles with room for the end of their line.
 
-    Beamer draws squares; elsewhere than in prints of browsers marks must be filled and several below each other.
+    Beamer draws squares; elsewhere than in prints of browsers several stand below each other, before more than names,
+    as in legends.
     """
+    kinds = ("fill-path", "stroke-path") if is_printed else ("fill-path",)
     marks = [
         (x0, y0, x1, y1)
         for kind, (x0, y0, x1, y1) in log[:_MAX_PATHS]
-        if kind in ("fill-path", "stroke-path") and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
+        if kind in kinds and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
     ]
-    if not is_printed:
-        filled = {tuple(box) for kind, box in log[:_MAX_PATHS] if kind == "fill-path"}
-        columns = Counter(round(x0) for x0, *_ in marks)
-        marks = [mark for mark in marks if columns[round(mark[0])] > 2 and mark in filled]
     if len(marks) > _MAX_BULLETS:
         return
+    found: dict[int, dict[int, tuple[float, float]]] = {}
     for number, piece in enumerate(layer.pieces):
         baseline, size = piece.y1 - 0.25 * piece.size, piece.size
         for x0, y0, x1, y1 in marks:
             gap, height = piece.x0 - (x0 + x1) / 2, baseline - (y0 + y1) / 2
             if 0.5 * size < gap < 1.8 * size and 0.1 * size < height < 0.6 * size and x1 - x0 < 0.9 * size:
-                font = piece.glyphs[0].font
-                mark = [Glyph("•", x0, x1, baseline, size, font), Glyph(" ", x1, piece.x0, baseline, size, font)]
-                layer.pieces[number] = _piece(mark + piece.glyphs, piece.block)
+                found.setdefault(round(x0), {})[number] = (x0, x1)
                 break
+    for column in found.values():
+        length = sum(len(layer.pieces[number].text) for number in column) / len(column)
+        if not is_printed and (len(column) < _MIN_BULLETS or length < _MIN_ITEM):
+            continue
+        for number, (x0, x1) in column.items():
+            piece = layer.pieces[number]
+            baseline, size, font = piece.y1 - 0.25 * piece.size, piece.size, piece.glyphs[0].font
+            mark = [Glyph("•", x0, x1, baseline, size, font), Glyph(" ", x1, piece.x0, baseline, size, font)]
+            layer.pieces[number] = _piece(mark + piece.glyphs, piece.block)
 
 
 def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
