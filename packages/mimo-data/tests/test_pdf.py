@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from mimo_data import extract_pdf
+from mimo_data.pdf.prose import join_lines
 from mimo_data.run import DataError
 
 pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
@@ -29,6 +30,14 @@ def test_lines_are_joined_and_broken_words_made_whole():
     assert extract_pdf(data) == "A paragraph goes over several lines and is joined to one."
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "joined"),
+    [("при прибли-", "жения", "при приближения"), ("the KL-", "divergence", "the KL-divergence"), ("a", "b", "a b")],
+)
+def test_words_broken_at_the_end_of_a_line_are_whole_in_any_alphabet(first, second, joined):
+    assert join_lines(first, second) == joined
+
+
 def test_typewriter_text_is_fenced_with_its_indentation_and_blank_lines():
     lines = ["def f(x):", "    if x:", "", "        return 1", "    return 2"]
     placed = [
@@ -38,6 +47,17 @@ def test_typewriter_text_is_fenced_with_its_indentation_and_blank_lines():
     ]
     data = pdf([*column(72, 100, ["Here is the code of the program."]), *placed])
     assert extract_pdf(data) == "Here is the code of the program.\n\n```\n" + "\n".join(lines) + "\n```"
+
+
+def test_small_numbers_before_the_lines_of_a_listing_are_left_out():
+    document = pymupdf.open()
+    page = document.new_page(width=600, height=800)
+    lines = ["int f(int x) {", "    x++;", "    x--;", "", "    return x;", "}"]
+    for number, line in enumerate(lines):
+        page.insert_text((60, 200 + 12 * number), str(number + 1), fontname="helv", fontsize=6)
+        indent = 6 * (len(line) - len(line.lstrip()))
+        page.insert_text((72 + indent, 200 + 12 * number), line.strip(), fontname="cour", fontsize=10)
+    assert extract_pdf(document.tobytes()) == "\n".join(["```", *lines, "```"])
 
 
 def test_the_left_column_is_read_before_the_right_one():

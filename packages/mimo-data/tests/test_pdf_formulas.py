@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from mimo_data.pdf import extract_pdf
 
-pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
+pymupdf = pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
 
 Glyphs = tuple[str, float, float, float, str]
 """Font, size, x, baseline from the top, and the characters as codes of that font."""
@@ -17,7 +18,8 @@ Glyphs = tuple[str, float, float, float, str]
 _ENCODINGS = {
     "CMR10": "175 /macron",
     "CMMI10": "11 /alpha 12 /beta 25 /pi 30 /phi 39 /phi1 59 /comma",
-    "CMSY10": "0 /minus 24 /similar 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla 161 /arrowright",
+    "CMSY10": "0 /minus 24 /similar 41 /arrowdblright 48 /prime 49 /infinity 50 /element 112 /radical 114 /nabla"
+    " 161 /arrowright",
     "CMEX10": "",
     "CMTT10": "",
     "CMBX10": "",
@@ -31,19 +33,23 @@ def tex_page(
     *,
     extension: str = "",
     letters: str = "",
+    is_bitmap: bool = False,
 ) -> bytes:
     """A page with these glyphs, each half its size wide, and rules of (x0, x1, y), 0.4 points thick.
 
     Args:
         extension: what its ToUnicode says of CMEX10, in lines of `<code> <character>`; "" for none.
         letters: what its ToUnicode says of CMMI10, instead.
+        is_bitmap: rules are bitmaps of one pixel, as Ghostscript makes those of dvips.
     """
     described, named = ("CMMI10", letters) if letters else ("CMEX10", extension)
     parts = []
     for font, size, x, y, text in glyphs:
         code = "".join(f"{ord(letter):02x}" for letter in text)
         parts.append(f"BT /{_TAKEN[font]} {size} Tf 1 0 0 1 {x} {800 - y} Tm <{code}> Tj ET")
-    parts += [f"{x0} {800 - y - 0.2} {x1 - x0} 0.4 re f" for x0, x1, y in rules]
+    for x0, x1, y in rules:
+        bitmap = f"q {x1 - x0} 0 0 0.4 {x0} {800 - y - 0.2} cm BI /W 1 /H 1 /BPC 1 /IM true ID \0 EI Q"
+        parts.append(bitmap if is_bitmap else f"{x0} {800 - y - 0.2} {x1 - x0} 0.4 re f")
     stream = "\n".join(parts)
     widths = " ".join(["500"] * 256)
     objects = [
@@ -77,7 +83,7 @@ PROSE = [
 ]
 
 
-def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), **unicode: str) -> str:
+def display(glyphs: Sequence[Glyphs], rules: Sequence[tuple[float, float, float]] = (), **unicode: Any) -> str:
     """What a page gives after its prose."""
     text = extract_pdf(tex_page([*PROSE, *glyphs], rules, **unicode))
     return text.partition("here.\n\n")[2]
@@ -92,7 +98,8 @@ def test_smaller_glyphs_off_the_baseline_are_scripts():
     assert found == "$$\nx^2=y_i^{-1}\n$$"
 
 
-def test_a_rule_with_something_above_and_below_is_a_fraction():
+@pytest.mark.parametrize("is_bitmap", [False, True])
+def test_a_rule_with_something_above_and_below_is_a_fraction(is_bitmap):
     found = display(
         [
             ("CMMI10", 10, 180, 180, "y"), ("CMR10", 10, 190, 180, "="),
@@ -100,8 +107,35 @@ def test_a_rule_with_something_above_and_below_is_a_fraction():
             ("CMMI10", 10, 208, 187, "b"),
         ],
         [(202, 219, 177.5)],
+        is_bitmap=is_bitmap,
     )  # fmt: skip
     assert found == "$$\ny=\\frac{a+1}{b}\n$$"
+
+
+def test_limits_between_tall_brackets_are_no_rows_of_a_matrix():
+    found = display([
+        ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 188, 180, "="), ("CMEX10", 10, 196, 162, " "),
+        ("CMMI10", 7, 208, 166.5, "n"), ("CMEX10", 10, 205, 170, "X"),
+        ("CMMI10", 7, 204, 191, "i"), ("CMR10", 7, 207.5, 191, "=1"), ("CMMI10", 10, 217, 180, "b"),
+        ("CMEX10", 10, 223, 162, "!"),
+    ])  # fmt: skip
+    assert found == "$$\na=\\left(\\sum_{i=1}^nb\\right)\n$$"
+
+
+def test_an_arrow_of_two_signs_over_each_other_is_one():
+    found = display([
+        ("CMMI10", 10, 180, 180, "a"), ("CMR10", 10, 190, 180, "="), ("CMSY10", 10, 193.5, 180, ")"),
+        ("CMMI10", 10, 204, 180, "b"),
+    ])  # fmt: skip
+    assert found == "$$\na\\implies b\n$$"
+
+
+def test_macos_names_characters_by_their_places_in_tex_s_fonts():
+    line = [("CMMI10", 10, 180, 180, "x"), ("CMSY10", 10, 188, 180, "!"), ("CMMI10", 10, 196, 180, "\x19")]
+    data = tex_page([*PROSE, *line], letters="<19> <21E1>\n<78> <0078>")
+    document = pymupdf.open(stream=data)
+    document.set_metadata({"producer": "macOS Version 14.1 Quartz PDFContext"})
+    assert extract_pdf(document.tobytes()).endswith("$$\nx\\to\\pi\n$$")
 
 
 def test_a_fraction_may_stand_in_a_fraction():

@@ -86,6 +86,25 @@ def test_marks_of_lists_that_a_browser_draws_are_bullets():
     )
 
 
+def test_a_line_across_a_frame_is_no_bar_of_a_fraction():
+    page = pymupdf.open().new_page(width=600, height=800)
+    for y, text in ((200, "Java / C / C++"), (212, "char a, b, c, d;")):
+        page.insert_text((240 - pymupdf.get_text_length(text, fontsize=10) / 2, y), text, fontsize=10)
+    page.draw_line((200, 203), (280, 203), width=0.4)
+    for x in (200, 280):
+        page.draw_line((x, 190), (x, 220), width=0.4)
+    assert extract_pdf(page.parent.tobytes()) == "Java / C / C++ char a, b, c, d;"
+
+
+def test_squares_below_each_other_before_words_are_bullets():
+    page = pymupdf.open().new_page(width=600, height=800)
+    lines = ["Use merge sort for linked lists.", "It is stable.", "Use heap sort."]
+    for number, text in enumerate(lines):
+        page.insert_text((72, 200 + 15 * number), text, fontname="helv", fontsize=10)
+        page.draw_rect((60, 194.5 + 15 * number, 64, 198.5 + 15 * number), fill=(0, 0, 1), color=None)
+    assert extract_pdf(page.parent.tobytes()) == "\n\n".join(f"- {line}" for line in lines)
+
+
 def test_a_list_above_a_table_is_no_part_of_it():
     document = pymupdf.open()
     page = document.new_page(width=600, height=800)

@@ -59,6 +59,11 @@ _SYMBOLS = [
 _ENCODINGS = {"CMTT": _TYPED, "CMMI": _LETTERS, "CMSY": _SYMBOLS, "CMEX": list(map(chr, range(128)))}
 
 
+def encoding_of(name: str) -> list[str]:
+    """The characters of one of TeX's fonts by place; of the extension font the places themselves."""
+    return next((table for start, table in _ENCODINGS.items() if name.startswith(start)), _WORDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Bitmaps:
     """A nameless font of bitmaps."""
@@ -91,7 +96,7 @@ def find_bitmaps(encoding: str, widths: Mapping[int, float], points: float) -> B
     codes = {place: _code(place, name) for place, name in names.items()}
     by_code = {codes.get(place, place): width for place, width in widths.items() if width > 0}
     name, metrics = _nearest(by_code, points)
-    table = next((table for start, table in _ENCODINGS.items() if name.startswith(start)), _WORDS)
+    table = encoding_of(name)
     characters: dict[str, list[tuple[str, float]]] = {}
     for place, code in (codes or {place: place for place in widths}).items():
         if code < 128:

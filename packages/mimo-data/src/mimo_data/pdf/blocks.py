@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from mimo_data.pdf import code
 from mimo_data.pdf.formulas import formula, relation_positions
@@ -16,7 +17,7 @@ from mimo_data.pdf.symbols import LIST_MARKS, OPERATORS
 from mimo_data.pdf.tables import find_tables
 from mimo_data.pdf.textlayer import Glyph, Rule
 
-_SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
+_SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}。！？：；」』）】]\s*$")
 _BULLET = re.compile(rf"^[{LIST_MARKS}*–—-]\s+(?=\S)|^•")
 # No cell of a table, unlike a dash or a mark before other signs.
 _LIST_ITEM = re.compile(rf"^[{LIST_MARKS}]\s*\w")
@@ -118,7 +119,7 @@ def column_blocks(
                 and _heading_level(marked, end, body_size) == level
             ):
                 end += 1
-            text = " ".join(text_of(m.row, m.labels) for m in marked[position:end])
+            text = reduce(join_lines, (text_of(m.row, m.labels) for m in marked[position:end]))
             blocks.append(Block("heading", f"{'#' * level} {text}"))
         else:
             while (

@@ -32,6 +32,8 @@ from mimo_data.pdf.textlayer import Glyph, Rule
 
 _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
+_MAX_GAP_OF_LIMIT = 0.5
+"""Ems."""
 _TEXT = r"\text{"
 # Two letters are a product.
 _BOLD_WORD = re.compile(r"(?:\\mathbf\{[A-Za-z]\}){3,}")
@@ -82,7 +84,7 @@ def _arrays(boxes: list[Box], rules: list[Rule], depth: int) -> list[Box]:
             if box is not right and box.x1 <= end + 1 and left.top - 2 < (box.top + box.bottom) / 2 < left.bottom + 2
         ]
         kept = [rule for rule in rules if left.x1 - 1 < rule.x0 < end and left.top < rule.y < left.bottom]
-        rows = _box_rows(inside, kept)
+        rows = _with_limits(_box_rows(inside, kept))
         if len(rows) < 2 or not all(boxes for boxes, _ in rows):
             continue
         for rule in kept:
@@ -122,6 +124,29 @@ def _box_rows(boxes: list[Box], rules: list[Rule]) -> list[tuple[list[Box], list
         elif rule is not None:
             rows[-1][1].append(rule)
     return rows
+
+
+def _with_limits(rows: list[tuple[list[Box], list[Rule]]]) -> list[tuple[list[Box], list[Rule]]]:
+    """Rows, those put to their neighbour that are only the limits of a sum in it."""
+    kept: list[tuple[list[Box], list[Rule]]] = []
+    for row in rows:
+        if kept and (_is_limit(row, kept[-1][0]) or _is_limit(kept[-1], row[0])):
+            kept[-1] = (kept[-1][0] + row[0], kept[-1][1] + row[1])
+        else:
+            kept.append(row)
+    return kept
+
+
+def _is_limit(row: tuple[list[Box], list[Rule]], beside: Sequence[Box]) -> bool:
+    """Whether a row is small and stands right above or below a sum of the row beside it."""
+    boxes, rules = row
+    return not rules and any(
+        max(big.top - max(box.y for box in boxes), min(box.y - 0.5 * box.size for box in boxes) - big.bottom)
+        < _MAX_GAP_OF_LIMIT * big.size
+        and all(box.size < 0.85 * big.size and abs(box.middle - big.middle) < 1.5 * big.size for box in boxes)
+        for big in beside
+        if big.tall and big.text in BIG
+    )
 
 
 def _binomial(rows: list[tuple[list[Box], list[Rule]]], left: Box, right: Box | None, depth: int) -> str:

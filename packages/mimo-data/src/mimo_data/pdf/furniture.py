@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mimo_data.pdf.symbols import IDEOGRAPHIC
 from mimo_data.pdf.textlayer import Line, Rule
 
 _NUMBER = re.compile(r"(?:page\s+)?(?:\d{1,5}|[ivxlc]{1,7}|[A-Z]-?\d{1,3})(?:\s*(?:of|/)\s*\d+)?", re.IGNORECASE)
@@ -19,6 +20,8 @@ _IMPRINT = re.compile(
 )
 _CONTINUED = re.compile(r"\(contin(?:ues|ued) (?:on|from) (?:the )?(?:next|previous) page\)", re.IGNORECASE)
 _MIN_REPEATS = 3
+_MIN_TITLE = 1.25
+"""Times the size of the text; running heads are smaller."""
 _MAX_MARGIN = 0.2
 """Of the page's height, as in books set on paper that is too large for them."""
 
@@ -28,6 +31,8 @@ class Survey:
     """What the lines of all pages say about a file: its heads, its first page number, its body's size."""
 
     heads: set[str] = field(default_factory=set)
+    titles: set[str] = field(default_factory=set)
+    """Those of `heads` that stand on half of the pages at most."""
     first_number: int | None = None
     body_size: float = 10.0
     is_typed: bool = False
@@ -41,7 +46,11 @@ class Survey:
             return False
         if self.first_number is not None and _edge_number(line.text) == self.first_number + page:
             return True
-        return bool(_NUMBER.fullmatch(line.text.strip("-–—|·• []()"))) or _key(line.text) in self.heads
+        if _NUMBER.fullmatch(line.text.strip("-–—|·• []()")):
+            return True
+        key = _key(line.text)
+        # The title of a slide comes again on the slides that go on with it.
+        return key in self.heads and not (key in self.titles and line.size > _MIN_TITLE * self.body_size)
 
 
 def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
@@ -49,8 +58,11 @@ def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
     heads: Counter[str] = Counter()
     offsets: Counter[int] = Counter()
     sizes: Counter[float] = Counter()
+    of_margins: Counter[tuple[str, float]] = Counter()
     num_typed = num_characters = 0
+    num_pages = 0
     for index, (lines, height) in enumerate(pages):
+        num_pages += 1
         margin = [line for line in lines if in_margin(line, height)]
         heads.update({_key(line.text) for line in margin})
         offsets.update({number - index for line in margin if (number := _edge_number(line.text)) is not None})
@@ -58,11 +70,20 @@ def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
             num_characters += len(line.text)
             if line.code:
                 num_typed += len(line.text)
+                continue
+            size, num_columns = round(line.size * 2) / 2, len(line.text) + len(IDEOGRAPHIC.findall(line.text))
+            if in_margin(line, height):
+                of_margins[_key(line.text), size] += num_columns
             else:
-                sizes[round(line.size * 2) / 2] += len(line.text)
+                sizes[size] += num_columns
+    repeated = {key for key, count in heads.items() if count >= _MIN_REPEATS}
+    for (key, size), num_columns in of_margins.items():
+        if key not in repeated:
+            sizes[size] += num_columns
     common = offsets.most_common(1)
     return Survey(
-        {text for text, count in heads.items() if count >= _MIN_REPEATS},
+        repeated,
+        {key for key in repeated if 2 * heads[key] <= num_pages},
         common[0][0] if common and common[0][1] >= _MIN_REPEATS else None,
         sizes.most_common(1)[0][0] if sizes else 10.0,
         2 * num_typed > num_characters,

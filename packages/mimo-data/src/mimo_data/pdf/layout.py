@@ -7,12 +7,13 @@ wide figure's caption) divides the page into bands that are read one after the o
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimo_data.pdf.boxes import core
-from mimo_data.pdf.symbols import ARROWS, LIST_MARKS
+from mimo_data.pdf.symbols import ARROWS, IDEOGRAPHIC, LIST_MARKS
 from mimo_data.pdf.textlayer import Glyph, Piece, Rule
 
 _MIN_LINES = 5
@@ -30,10 +31,13 @@ _MIN_LETTERS = 12
 _MAX_LETTERS_OF_CASE = 40
 _MIN_HEIGHT_OF_CASES = 1.7
 """Ems."""
+_MAX_GAP_OF_NUMBER = 2.5
+"""Ems between a number and its line of a listing."""
 _MAX_WIDTH = 20_000.0
 """Points; no page of text is wider (14,400 is the format's own limit)."""
 
 
+_LONG_ARROWS = {"=⇒": "⟹", "⇐⇒": "⟺", "⇐=": "⟸", "−→": "⟶", "←→": "⟷", "←−": "⟵"}
 # What stands apart before an item of a list, often without a blank.
 _BULLETS = frozenset(LIST_MARKS + "–—-")
 
@@ -240,7 +244,37 @@ def rows(pieces: Sequence[Piece], rules: Sequence[Rule]) -> list[Row]:
     for glyphs, own in _with_limits(found):
         if any(not glyph.text.isspace() for glyph in glyphs):
             result += [row_of(*part) for part in _untangled(glyphs, own)]
-    return result
+    return _without_line_numbers(result)
+
+
+def _without_line_numbers(found: list[Row]) -> list[Row]:
+    """Rows of listings without the numbers before them, which count lines and stand on empty ones, too."""
+    numbered = {place: split for place, row in enumerate(found) if (split := _line_number(row)) is not None}
+    values = [number for number, _, _ in numbered.values()]
+    gaps = [start.x0 - end for _, end, start in numbered.values()]
+    count = sum(after == before + 1 for before, after in itertools.pairwise(values))
+    if 2 * count < len(values) or not gaps or min(gaps) > _MAX_GAP_OF_NUMBER * found[min(numbered)].size:
+        return found
+    ends = [end for _, end, _ in numbered.values()]
+    kept: list[Row] = []
+    for place, row in enumerate(found):
+        if place in numbered:
+            _, _, start = numbered[place]
+            kept.append(row_of([glyph for glyph in row.glyphs if glyph.x0 >= start.x0], row.rules))
+        elif not (row.text.isdigit() and any(abs(row.x1 - end) < 1 for end in ends)):
+            kept.append(row)
+    return kept
+
+
+def _line_number(row: Row) -> tuple[int, float, Glyph] | None:
+    """The number before a line of typewriter text, its right end, and where that text begins."""
+    visible = [glyph for glyph in row.glyphs if not glyph.text.isspace()]
+    start = next((place for place, glyph in enumerate(visible) if glyph.font.monospaced), 0)
+    text, code = "".join(glyph.text for glyph in visible[:start]), visible[start:]
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not all(glyph.font.monospaced for glyph in code):
+        return None
+    end = visible[start - 1].x1
+    return (int(text), end, code[0]) if code[0].x0 - end > 0.3 * code[0].size else None
 
 
 def _with_limits(found: list[tuple[list[Glyph], list[Rule]]]) -> list[tuple[list[Glyph], list[Rule]]]:
@@ -370,10 +404,14 @@ def row_of(glyphs: list[Glyph], rules: list[Rule]) -> Row:
         words = [glyph for glyph in visible if glyph.text.isalpha() and not glyph.font.is_math]
         if 4 * len(words) > len(visible) and (size_of_words := _common_size(words)) > 0.8 * size:
             size = size_of_words
+    ideographs = [glyph for glyph in visible if IDEOGRAPHIC.match(glyph.text)]
+    if 3 * len(ideographs) > sum(glyph.text.isalpha() and not glyph.font.is_math for glyph in visible):
+        # Latin words and formulas may be set larger beside them.
+        size = _common_size(ideographs)
     lines = Counter([round(glyph.y, 1) for glyph in visible if abs(glyph.size - size) < 0.5 and not glyph.height])
     y = max(lines, key=lambda y: lines[y]) if lines else visible[0].y
     if not any("\u0590" <= glyph.text <= "\u08ff" for glyph in visible):
-        glyphs = _spaced(_once(sorted(glyphs, key=lambda glyph: glyph.x0)))
+        glyphs = _spaced(_with_long_arrows(_once(sorted(glyphs, key=lambda glyph: glyph.x0))))
         visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
     typed = visible[2:] if visible[0].font.is_math and [g.text for g in visible[:2]] == [",", "→"] else visible
     typed = [glyph for glyph in typed if glyph.text not in ARROWS]
@@ -408,6 +446,23 @@ def _once(glyphs: list[Glyph]) -> list[Glyph]:
                 continue
         kept.append(glyph)
     return kept
+
+
+def _with_long_arrows(glyphs: list[Glyph]) -> list[Glyph]:
+    """With arrows that TeX draws as two signs over each other, as that of `\\implies`, as one."""
+    kept: list[Glyph] = []
+    for glyph in glyphs:
+        last = kept[-1] if kept else glyph
+        arrow = _LONG_ARROWS.get(last.text + glyph.text)
+        if arrow and glyph.x0 < last.x1 and abs(glyph.y - last.y) < 0.1 * glyph.size:
+            kept[-1] = Glyph(arrow, last.x0, glyph.x1, glyph.y, glyph.size, max(last, glyph, key=_is_arrow).font)
+        else:
+            kept.append(glyph)
+    return kept
+
+
+def _is_arrow(glyph: Glyph) -> bool:
+    return glyph.text in "⇐⇒←→"
 
 
 def _spaced(glyphs: list[Glyph]) -> list[Glyph]:

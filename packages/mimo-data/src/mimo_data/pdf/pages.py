@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 
 from mimo_data.pdf.blocks import Block, column_blocks
 from mimo_data.pdf.figures import without_figures
@@ -18,6 +19,7 @@ from mimo_data.pdf.layout import columns, is_bar_of, rows
 from mimo_data.pdf.prose import join_lines
 from mimo_data.pdf.routing import VISION_SCORE, Routing, routing
 from mimo_data.pdf.sidenotes import split_off_notes
+from mimo_data.pdf.symbols import IDEOGRAPHIC
 from mimo_data.pdf.textlayer import Glyph, Layer, Line, Piece, Reader, Rule, open_pdf
 
 _REFERENCES = re.compile(
@@ -28,7 +30,7 @@ _REFERENCES = re.compile(
 _MIN_RULE_OF_HEAD = 30
 _MIN_RULE_OF_NOTES = 40
 _ASIDE = ("note", "caption")
-_END = re.compile(r"[.!?:;»”\"')\]}]\s*$")
+_END = re.compile(r"[.!?:;»”\"')\]}。！？：；」』）】]\s*$")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ def extract_pdf(data: bytes, *, vision: Callable[[bytes], str] | None = None) ->
         DataError: PyMuPDF is not installed.
     """
     blocks: list[Block] = []
-    for page_blocks, _ in _read(data, vision):
-        _append(blocks, page_blocks)
+    pages = (page for page, _ in _read(data, vision))
+    for page, following in pairwise(chain(pages, [[]])):
+        if not _is_shown_again(page, following):
+            _append(blocks, page)
     return "\n\n".join(block.text for block in _without_references(blocks))
 
 
@@ -93,7 +97,8 @@ def _page(
             [rule for rule in rules if rule.x1 > x0 - 5 and rule.x0 < x1 + 5 and top < rule.y < bottom]
             for rules in (short, long)
         ]
-        own = rows(column, _fraction_bars(near[0], column))
+        bars = [rule for rule in near[0] if not _is_of_frame(rule, layer.posts)]
+        own = rows(column, _fraction_bars(bars, column))
         found = column_blocks(own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters)
         # The text goes on behind a note.
         blocks += [replace(block, kind="note") for block in found] if column in notes else found
@@ -129,6 +134,14 @@ def _rules(layer: Layer) -> tuple[list[Rule], list[Rule]]:
         else:
             joined.append(Rule(rule.x0, rule.y0, rule.x1, rule.y1))
     return [r for r in joined if r.x1 - r.x0 < 0.6 * layer.width], [r for r in joined if r.x1 - r.x0 > 40]
+
+
+def _is_of_frame(rule: Rule, posts: Sequence[Rule]) -> bool:
+    """Whether both ends of a rule stand at vertical ones."""
+    return all(
+        any(abs(post.x0 - end) < 2 and post.y0 - 2 < rule.y < post.y1 + 2 for post in posts)
+        for end in (rule.x0, rule.x1)
+    )
 
 
 def _fraction_bars(rules: list[Rule], column: list[Piece]) -> list[Rule]:
@@ -202,6 +215,12 @@ def _is_centred(rule: Rule, ends: list[float]) -> bool:
     return bool(ends) and abs(min(ends) + max(ends) - rule.x0 - rule.x1) < 4
 
 
+def _is_shown_again(page: Sequence[Block], following: Sequence[Block]) -> bool:
+    """Whether the next page has all that a page has, as slides have that show one item after the other."""
+    rest = iter(following)
+    return all(any(block.text.startswith(old.text) for block in rest) for old in page)
+
+
 def _append(blocks: list[Block], page: list[Block]) -> None:
     """Adds a page; a paragraph or listing that the page before broke off goes on, whatever footnotes are between."""
     last = next((i for i in range(len(blocks) - 1, -1, -1) if blocks[i].kind not in _ASIDE), None)
@@ -243,4 +262,5 @@ def _without_references(blocks: list[Block]) -> list[Block]:
 
 def _continues(last: str, first: str) -> bool:
     """Whether a page's first paragraph goes on with the one that the page before broke off."""
-    return not _END.search(last) and (first[:1].islower() or last.endswith(("-", ",")))
+    is_chinese = bool(IDEOGRAPHIC.match(last[-1:]) and IDEOGRAPHIC.match(first))
+    return not _END.search(last) and (is_chinese or first[:1].islower() or last.endswith(("-", ",")))

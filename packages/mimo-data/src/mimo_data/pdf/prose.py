@@ -14,7 +14,7 @@ from itertools import pairwise
 from mimo_data.latex import FUNCTIONS, join
 from mimo_data.pdf.formulas import formula
 from mimo_data.pdf.layout import Row
-from mimo_data.pdf.symbols import BIG, OPEN, OPERATORS, RELATIONS, is_mathematical
+from mimo_data.pdf.symbols import BIG, IDEOGRAPHIC, OPEN, OPERATORS, RELATIONS, is_mathematical
 from mimo_data.pdf.textlayer import Glyph
 
 # Labels: m operand of a formula, r its operator, x script, d digit, o operator that prose has too, ( ) brackets,
@@ -32,14 +32,13 @@ _MAX_NAME_LETTERS = 8
 _MIN_HEIGHT_OF_ARRAY = 1.7
 """Ems."""
 _OPENING = OPEN.keys() | frozenset("|‖⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪")
-_IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
 _OPERATOR_AT_END = re.compile(
     r"([-+=<>,(]|\\(?:leq|geq|neq|in|subset|subseteq|equiv|approx|sim|to|cdot|times|pm|oplus|otimes|cup|cap))\$$"
     r"|(?<=[^$])\$ ?([=<>+])$"
 )
 # Before a formula: the first of a pair or an interval, `[0, `, and a list up to its ellipsis, `1, 2, …, `.
 _PAIR_OR_LIST = re.compile(r"\(d+, ?$|(?:[mdx]+, ?)+e+, ?$")
-_END_OF_WORD = re.compile(r"[^\W\d]-$")
+_END_OF_WORD = re.compile(r"([^\W\d]+)-$")
 
 
 def labels_of(row: Row, *, italic_letters: bool) -> str:
@@ -69,7 +68,7 @@ def _label(glyph: Glyph, row: Row) -> str:
         return "c"
     if glyph.size < 0.88 * row.size and abs(glyph.y - row.y) > 0.08 * row.size:
         return "x"
-    if font.is_math and text not in "•§¶":
+    if font.is_math and text not in "•§¶▶►▸":
         if text in RELATIONS or text in OPERATORS:
             return "r"
         if text in "([{":
@@ -438,10 +437,11 @@ def _plain(glyphs: Sequence[Glyph], labels: str) -> str:
 
 def join_lines(text: str, rest: str) -> str:
     """Two rows of one paragraph; a word broken at the row's end becomes whole."""
-    if _END_OF_WORD.search(text) and re.match(r"[a-zß-ÿ]", rest):
-        return text[:-1] + rest
+    if (word := _END_OF_WORD.search(text)) and rest[:1].islower():
+        # No word begins with capitals only: `KL-divergence`.
+        return (text if word[1].isupper() else text[:-1]) + rest
     # Chinese and Japanese put no blank between words, hence none between lines.
-    if _IDEOGRAPHIC.match(text[-1:]) and _IDEOGRAPHIC.match(rest):
+    if IDEOGRAPHIC.match(text[-1:]) and IDEOGRAPHIC.match(rest):
         return text + rest
     if (operator := _OPERATOR_AT_END.search(text, max(0, len(text) - _MAX_OPERATOR_CHARACTERS))) and re.match(
         r"\$[^$]", rest

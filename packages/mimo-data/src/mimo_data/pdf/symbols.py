@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from mimo_data.latex import SYMBOLS
 from mimo_data.pdf.fonts import Font
 
-RELATIONS = frozenset("=<>≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇⊢⊨→←↔⇒⇐⇔⟹⟺⟶↦≠≐≜≔∣")
+RELATIONS = frozenset("=<>≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇⊢⊨→←↔⇒⇐⇔⟹⟸⟺⟶⟵⟷↦≠≐≜≔∣")
 OPERATORS = frozenset("+-−±∓×÷·⋅∗*/∘◦∪∩∧∨⊕⊗⊖∖⋆†‡")
 BIG = frozenset("∑∏∐∫∬∮⋃⋂⨆⨁⨂⨀⨄⋀⋁")
 INTEGRALS = frozenset("∫∬∮")
-LIST_MARKS = "•◦▪‣●○■∙·"
+LIST_MARKS = "•◦▪‣●○■∙·▶►▸"
+IDEOGRAPHIC = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65]")
+"""Characters of Chinese and Japanese, their punctuation among them."""
 ARROWS = frozenset("⇒→↦⊣⊢≡")
 """What manuals set in front of what a call returns or prints, in a font of mathematics."""
 OPEN = {"(": "(", "[": "[", "{": r"\{", "⟨": r"\langle", "⌊": r"\lfloor", "⌈": r"\lceil", "〈": r"\langle"}
@@ -38,7 +41,7 @@ _NAMES = SYMBOLS | {
 }  # fmt: skip
 # What only mathematics writes, whatever the font; letters of living alphabets are not among it.
 MATHEMATICAL = frozenset(
-    "−≠≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇∪∩∖∅∀∃¬∧∨⊕⊗⊖⊙⊥∴⊢⊨→←↔⇒⇐⇔⟹⟺⟶↦∑∏∐∫∬∮⋃⋂∂∇∞ℏℓℜℑℵ√ℝℂℕℤℚ±∓×÷⋅∗∘◦′″∆⟨⟩⌊⌋⌈⌉ϵϕϑϱ"
+    "−≠≤≥⩽⩾≪≫≈≡∼≃≅∝≺≻⪯⪰∈∉∋⊂⊆⊃⊇∪∩∖∅∀∃¬∧∨⊕⊗⊖⊙⊥∴⊢⊨→←↔⇒⇐⇔⟹⟸⟺⟶⟵⟷↦∑∏∐∫∬∮⋃⋂∂∇∞ℏℓℜℑℵ√ℝℂℕℤℚ±∓×÷⋅∗∘◦′″∆⟨⟩⌊⌋⌈⌉ϵϕϑϱ"
 )
 # Computer Modern calls the straight phi "phi" and the curly one "phi1", as Adobe calls Unicode's curly and straight.
 _SWAPPED = {"φ": r"\phi", "ϕ": r"\varphi"}

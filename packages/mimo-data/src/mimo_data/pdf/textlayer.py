@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from mimo_data.pdf.bitmaps import Bitmaps, find_bitmaps, is_nameless, read_bitmaps
 from mimo_data.pdf.fonts import MONOSPACED_FLAG, Font, font_of
+from mimo_data.pdf.quartz import name_places
 from mimo_data.pdf.symbols import BIG, CLOSE, OPEN, PIECES
 from mimo_data.pdf.turn import Turn, set_upright
 from mimo_data.run import DataError
@@ -45,12 +46,14 @@ _MARKS = {
 }  # fmt: skip
 """Accents that are drawn by themselves, and what adds them to a letter."""
 _DOTLESS = {"ı": "i", "ȷ": "j"}
-_MAX_RULE = 1.6
-"""Points; how thick a rule is."""
+_MAX_THICKNESS = 1.6
+"""Of a rule, in points."""
 _MAX_RULES = 400
 """A page with more of them is a drawing."""
 _MAX_BULLETS = 500
 """A page with more small squares is a drawing, too."""
+_MIN_BULLETS, _MIN_ITEM = 3, 18
+"""Drawn marks below each other, and characters beside them."""
 _ENDLESS = 5
 """Times a page's width."""
 _ROOT = 400
@@ -177,7 +180,8 @@ class Reader:
         self._is_fixed: dict[int, bool] = {}
         self._bitmaps: dict[int, Bitmaps] = {}
         self._described: dict[int, str] = {}
-        self._is_printed = "Skia" in (document.metadata.get("producer") or "")
+        producer = document.metadata.get("producer") or ""
+        self._is_printed, self._is_by_quartz = "Skia" in producer, "Quartz" in producer
         self.num_pages = document.page_count
 
     def lines(self, number: int) -> tuple[list[Line], float]:
@@ -210,17 +214,19 @@ class Reader:
             _check_texts(log)
             fonts = self._document.get_page_fonts(number)
             content, turn = self._content(page, fonts, "rawdict")
-            named, font_at = self._naming(fonts, "extension", _NAMED), self._fonts(fonts)
+            named = set() if self._is_by_quartz else self._naming(fonts, "extension", _NAMED)
+            font_at = self._fonts(fonts)
         except Exception as error:  # as in `lines`
             _raise_unless_damage(error)
             return Layer(1.0, 1.0)
+        if self._is_by_quartz:
+            name_places(content)
         layer = Layer(turn.width, turn.height)
         _read_pieces(content, layer, named, font_at, cache(lambda: self._reaches(page)))
         _read_paths(log, turn, layer)
         if any(kind == "fill-path" and box[2] - box[0] > _ENDLESS * turn.width for kind, box in log[:_MAX_PATHS]):
             _read_roots(page.get_drawings(extended=True), layer)
-        if self._is_printed:
-            _read_bullets(log, layer)
+        _read_bullets(log, layer, is_printed=self._is_printed)
         return layer
 
     def _content(self, page: Any, fonts: list[Any], kind: str) -> tuple[dict[str, Any], Turn]:
@@ -535,24 +541,37 @@ def _read_roots(drawings: list[dict[str, Any]], layer: Layer) -> None:
                 layer.rows.append(Rule(sign.x1, y0, end, y0 + 0.04 * size))
 
 
-def _read_bullets(log: list[Any], layer: Layer) -> None:
-    """Marks of lists, which Chrome draws: filled dots and squares, and circles with room for the end of their line."""
+def _read_bullets(log: list[Any], layer: Layer, *, is_printed: bool) -> None:
+    """Marks of lists, which Chrome draws: filled dots and squares, and circles with room for the end of their line.
+
+    Beamer draws squares; elsewhere than in prints of browsers several stand below each other, before more than names,
+    as in legends.
+    """
+    kinds = ("fill-path", "stroke-path") if is_printed else ("fill-path",)
     marks = [
         (x0, y0, x1, y1)
         for kind, (x0, y0, x1, y1) in log[:_MAX_PATHS]
-        if kind in ("fill-path", "stroke-path") and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
+        if kind in kinds and 2 < x1 - x0 < 14 and abs((x1 - x0) - (y1 - y0)) < 0.6
     ]
     if len(marks) > _MAX_BULLETS:
         return
+    found: dict[int, dict[int, tuple[float, float]]] = {}
     for number, piece in enumerate(layer.pieces):
         baseline, size = piece.y1 - 0.25 * piece.size, piece.size
         for x0, y0, x1, y1 in marks:
             gap, height = piece.x0 - (x0 + x1) / 2, baseline - (y0 + y1) / 2
             if 0.5 * size < gap < 1.8 * size and 0.1 * size < height < 0.6 * size and x1 - x0 < 0.9 * size:
-                font = piece.glyphs[0].font
-                mark = [Glyph("•", x0, x1, baseline, size, font), Glyph(" ", x1, piece.x0, baseline, size, font)]
-                layer.pieces[number] = _piece(mark + piece.glyphs, piece.block)
+                found.setdefault(round(x0), {})[number] = (x0, x1)
                 break
+    for column in found.values():
+        length = sum(len(layer.pieces[number].text) for number in column) / len(column)
+        if not is_printed and (len(column) < _MIN_BULLETS or length < _MIN_ITEM):
+            continue
+        for number, (x0, x1) in column.items():
+            piece = layer.pieces[number]
+            baseline, size, font = piece.y1 - 0.25 * piece.size, piece.size, piece.glyphs[0].font
+            mark = [Glyph("•", x0, x1, baseline, size, font), Glyph(" ", x1, piece.x0, baseline, size, font)]
+            layer.pieces[number] = _piece(mark + piece.glyphs, piece.block)
 
 
 def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
@@ -560,12 +579,12 @@ def _read_paths(log: list[Any], turn: Turn, layer: Layer) -> None:
     for kind, box in log[:_MAX_PATHS]:
         x0, y0, x1, y1 = turn.box(box)
         is_image = kind in ("fill-image", "fill-imgmask")
-        # Ghostscript writes dvips' rules as images.
-        if kind.endswith("path") or (is_image and min(x1 - x0, y1 - y0) < _MAX_RULE):
+        # Ghostscript makes the rules of dvips bitmaps.
+        if kind.endswith("path") or (is_image and min(x1 - x0, y1 - y0) < _MAX_THICKNESS):
             layer.shapes.append((x0, y0, x1, y1))
-            if y1 - y0 < _MAX_RULE and x1 - x0 > 2.5:
+            if y1 - y0 < _MAX_THICKNESS and x1 - x0 > 2.5:
                 layer.rows.append(Rule(x0, y0, x1, y1))
-            elif x1 - x0 < _MAX_RULE and y1 - y0 > 5:
+            elif x1 - x0 < _MAX_THICKNESS and y1 - y0 > 5:
                 layer.posts.append(Rule(x0, y0, x1, y1))
         elif is_image:
             layer.images.append((x0, y0, x1, y1))
