@@ -9,6 +9,7 @@ from importlib.resources import files
 import pytest
 
 from mimo_data.pdf import extract_pdf, read_pages
+from mimo_data.pdf.bitmaps import find_bitmaps
 
 pytest.importorskip("pymupdf", reason="needs the extra mimo-data[pdf]")
 
@@ -164,6 +165,11 @@ def test_fonts_of_other_letters_have_their_sizes(monkeypatch):
     widths = [round(width * (0.85 if code % 2 else 1.1)) for code, width in enumerate(_METRICS["CMR10"])]
     monkeypatch.setitem(_METRICS, "CMR10", widths)
     assert extract_pdf(printed(prose())) == SAID
+
+
+def test_a_font_of_no_size_is_none_that_is_known():
+    assert find_bitmaps("", {97: 500.0, 98: 556.0}, 0.0).name == "CMR10"
+    assert find_bitmaps("", {97: 500.0, 98: 900.0}, 0.0).name == ""
 
 
 def test_characters_numbered_as_they_come_are_no_text():

@@ -31,6 +31,9 @@ _RANGES = {
 }
 """The sizes in points for which a design is made."""
 _MAX_RATIO = 1.5
+"""Of a font's size to what MuPDF takes for it; beyond it, what MuPDF takes for lines is wrong, too."""
+_LEAST = 1e-6
+"""Points; a broken file may have a font of no size."""
 _BLANK, _BREAK = 0.2, 2.0
 """Ems between the words of a line, and between lines."""
 _UNKNOWN = "\ufffd"
@@ -124,7 +127,7 @@ def read_bitmaps(content: dict[str, Any], fonts: Mapping[str, Bitmaps]) -> None:
     for span in spans:
         font, given = fonts[span["font"]], span["size"]
         size = sizes.get((span["font"], given), common) or given
-        if not 1 / _MAX_RATIO < size / max(given, 1e-6) < _MAX_RATIO:
+        if not 1 / _MAX_RATIO < size / max(given, _LEAST) < _MAX_RATIO:
             is_off = True
             span["size"] = size
         span["font"] = font.name or span["font"]
@@ -155,7 +158,7 @@ def _drawn(char: dict[str, Any], font: Bitmaps, size: float) -> str:
     if not font.is_known:
         return _UNKNOWN
     choices = font.characters.get(char["c"], ())
-    width = (char["bbox"][2] - char["bbox"][0]) / size
+    width = (char["bbox"][2] - char["bbox"][0]) / max(size, _LEAST)
     return min(choices, key=lambda choice: abs(choice[1] - width))[0] if choices else str(char["c"])
 
 
@@ -192,12 +195,8 @@ def _joined(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     own["chars"].append({**blank, "bbox": (last["bbox"][2], y, x0, y)})
                 own["chars"].append(char)
                 left, top, right, bottom = line["bbox"]
-                right, top, bottom = (
-                    max(right, char["bbox"][2]),
-                    min(top, y - 0.75 * size),
-                    max(bottom, y + 0.25 * size),
-                )
-                line["bbox"] = (left, top, right, bottom)
+                top, bottom = min(top, y - 0.75 * size), max(bottom, y + 0.25 * size)
+                line["bbox"] = (left, top, max(right, char["bbox"][2]), bottom)
                 last = char
     if line is not None:
         yield line
@@ -262,4 +261,4 @@ def _unlikeliness(candidate: str, widths: Mapping[int, float], size: float) -> f
     # Brackets come in pairs.
     is_single = len(widths) == 1 and candidate == "CMEX10" and not widths.keys() <= _BIG_OPERATORS
     odds = is_rare + is_single + (not least < size < most)
-    return _UNLIKELY * odds + 0.5 * min(abs(log(size / usual)) for usual in _SIZES)
+    return _UNLIKELY * odds + 0.5 * min(abs(log(max(size, _LEAST) / usual)) for usual in _SIZES)
