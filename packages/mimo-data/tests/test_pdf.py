@@ -38,6 +38,15 @@ def test_words_broken_at_the_end_of_a_line_are_whole_in_any_alphabet(first, seco
     assert join_lines(first, second) == joined
 
 
+def test_a_compound_that_stands_in_a_line_elsewhere_keeps_its_hyphen_at_a_line_s_end():
+    lines = [
+        "A near-perfect model is what the first line of this text is about, a near-",
+        "perfect one, and its imple-",
+    ]
+    text = extract_pdf(pdf(column(72, 100, [*lines, "mentation in a state-of-the-art system."])))
+    assert "a near-perfect one, and its implementation in" in text
+
+
 def test_typewriter_text_is_fenced_with_its_indentation_and_blank_lines():
     lines = ["def f(x):", "    if x:", "", "        return 1", "    return 2"]
     placed = [

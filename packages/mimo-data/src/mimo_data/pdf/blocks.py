@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -59,6 +59,7 @@ def column_blocks(
     margin: float,
     *,
     italic_letters: bool,
+    compounds: Container[str],
 ) -> list[Block]:
     """Blocks of one column.
 
@@ -67,6 +68,7 @@ def column_blocks(
         body_size: of most text of the file, in points.
         margin: where the page's text begins, in points.
         italic_letters: see `labels_of`.
+        compounds: see `join_lines`.
     """
     marked = _marked(rows, italic_letters=italic_letters)
 
@@ -119,7 +121,7 @@ def column_blocks(
                 and _heading_level(marked, end, body_size) == level
             ):
                 end += 1
-            text = reduce(join_lines, (text_of(m.row, m.labels) for m in marked[position:end]))
+            text = _joined(marked[position:end], compounds)
             blocks.append(Block("heading", f"{'#' * level} {text}"))
         else:
             while (
@@ -129,7 +131,7 @@ def column_blocks(
             ):
                 end += 1
             kind = "note" if _is_note(item, body_size) else "caption" if _CAPTION.match(item.row.text) else "text"
-            text = _paragraph(marked[position:end])
+            text = _paragraph(marked[position:end], compounds)
             if kind == "note":
                 text = re.sub(r"^(\[\^\w+\]) ?", r"\1: ", text)
             blocks.append(Block(kind, text))
@@ -386,11 +388,13 @@ def _is_note(item: _Marked, body_size: float) -> bool:
     return item.labels.lstrip()[:1] == "x" and item.row.size < 0.95 * body_size and item.row.text[:1].isdigit()
 
 
-def _paragraph(items: Sequence[_Marked]) -> str:
-    text = ""
-    for number, item in enumerate(items):
-        piece = text_of(item.row, item.labels)
-        text = join_lines(text, piece) if number else piece
+def _joined(items: Sequence[_Marked], compounds: Container[str]) -> str:
+    texts = (text_of(item.row, item.labels) for item in items)
+    return reduce(lambda text, rest: join_lines(text, rest, compounds), texts)
+
+
+def _paragraph(items: Sequence[_Marked], compounds: Container[str]) -> str:
+    text = _joined(items, compounds)
     text = re.sub(r"\$ ?\$(?=[\w\\])|`(\s*)`", lambda m: m[1] or "" if m[0].startswith("`") else m[0], text)
     bullet = _BULLET.match(text)
     if bullet:

@@ -19,6 +19,7 @@ _IMPRINT = re.compile(
     re.IGNORECASE,
 )
 _CONTINUED = re.compile(r"\(contin(?:ues|ued) (?:on|from) (?:the )?(?:next|previous) page\)", re.IGNORECASE)
+_COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
 _MIN_REPEATS = 3
 _MIN_TITLE = 1.25
 """Times the size of the text; running heads are smaller."""
@@ -35,6 +36,8 @@ class Survey:
     """Those of `heads` that stand on half of the pages at most."""
     first_number: int | None = None
     body_size: float = 10.0
+    compounds: set[str] = field(default_factory=set)
+    """Pairs of words with a hyphen between them, in small letters."""
     is_typed: bool = False
     """Most of the file is in typewriter letters, its heads too."""
 
@@ -58,6 +61,7 @@ def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
     heads: Counter[str] = Counter()
     offsets: Counter[int] = Counter()
     sizes: Counter[float] = Counter()
+    compounds: set[str] = set()
     of_margins: Counter[tuple[str, float]] = Counter()
     num_typed = num_characters = 0
     num_pages = 0
@@ -67,6 +71,8 @@ def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
         heads.update({_key(line.text) for line in margin})
         offsets.update({number - index for line in margin if (number := _edge_number(line.text)) is not None})
         for line in lines:
+            for words in _COMPOUND.findall(line.text) if "-" in line.text else ():
+                compounds.update(map("-".join, itertools.pairwise(words.lower().split("-"))))
             num_characters += len(line.text)
             if line.code:
                 num_typed += len(line.text)
@@ -86,6 +92,7 @@ def survey(pages: Iterable[tuple[list[Line], float]]) -> Survey:
         {key for key in repeated if 2 * heads[key] <= num_pages},
         common[0][0] if common and common[0][1] >= _MIN_REPEATS else None,
         sizes.most_common(1)[0][0] if sizes else 10.0,
+        compounds,
         2 * num_typed > num_characters,
     )
 

@@ -99,7 +99,9 @@ def _page(
         ]
         bars = [rule for rule in near[0] if not _is_of_frame(rule, layer.posts)]
         own = rows(column, _fraction_bars(bars, column))
-        found = column_blocks(own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters)
+        found = column_blocks(
+            own, near[1], grids, seen.body_size, margin, italic_letters=italic_letters, compounds=seen.compounds
+        )
         # The text goes on behind a note.
         blocks += [replace(block, kind="note") for block in found] if column in notes else found
     text = " ".join(block.text for block in blocks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 
 from mimo_data.latex import FUNCTIONS, join
@@ -39,6 +39,7 @@ _OPERATOR_AT_END = re.compile(
 # Before a formula: the first of a pair or an interval, `[0, `, and a list up to its ellipsis, `1, 2, …, `.
 _PAIR_OR_LIST = re.compile(r"\(d+, ?$|(?:[mdx]+, ?)+e+, ?$")
 _END_OF_WORD = re.compile(r"([^\W\d]+)-$")
+_WORD = re.compile(r"[^\W\d]+")
 
 
 def labels_of(row: Row, *, italic_letters: bool) -> str:
@@ -435,11 +436,16 @@ def _plain(glyphs: Sequence[Glyph], labels: str) -> str:
     return "".join(parts)
 
 
-def join_lines(text: str, rest: str) -> str:
-    """Two rows of one paragraph; a word broken at the row's end becomes whole."""
-    if (word := _END_OF_WORD.search(text)) and rest[:1].islower():
+def join_lines(text: str, rest: str, compounds: Container[str] = ()) -> str:
+    """Two rows of one paragraph; a word broken at the row's end becomes whole.
+
+    Args:
+        compounds: pairs of words that have a hyphen between them elsewhere in the file, in small letters.
+    """
+    if (word := _END_OF_WORD.search(text)) and (second := _WORD.match(rest)) and rest[:1].islower():
         # No word begins with capitals only: `KL-divergence`.
-        return (text if word[1].isupper() else text[:-1]) + rest
+        is_compound = word[1].isupper() or f"{word[1]}-{second[0]}".lower() in compounds
+        return (text if is_compound else text[:-1]) + rest
     # Chinese and Japanese put no blank between words, hence none between lines.
     if IDEOGRAPHIC.match(text[-1:]) and IDEOGRAPHIC.match(rest):
         return text + rest
