@@ -110,7 +110,7 @@ def find_bitmaps(encoding: str, widths: Mapping[int, float], points: float) -> B
 
 def _as_read(place: int, name: str, code: int) -> str:
     """What MuPDF gives for a character: its place if it does not know its name; the name `4` it takes for a number."""
-    if name in tuple("123456789") and place == ord(name):
+    if _is_digit(place, name) and name != "0":
         return chr(int(name))
     return chr(place) if len(name) == 1 and not name.isalnum() else chr(code)
 

@@ -17,7 +17,7 @@ from mimo_data.pdf.symbols import LIST_MARKS, OPERATORS
 from mimo_data.pdf.tables import find_tables
 from mimo_data.pdf.textlayer import Glyph, Rule
 
-_SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}。！？：；」』）】]\s*$")
+SENTENCE_END = re.compile(r"[.!?:;»”\"')\]}。！？：；」』）】]\s*$")
 _BULLET = re.compile(rf"^[{LIST_MARKS}*–—-]\s+(?=\S)|^•")
 # No cell of a table, unlike a dash or a mark before other signs.
 _LIST_ITEM = re.compile(rf"^[{LIST_MARKS}]\s*\w")
@@ -168,7 +168,7 @@ def _ends_sentence(last: Row, row: Row, right: float) -> bool:
         and abs(row.x0 - last.x0) < 1
         and row.y - last.y < 1.5 * last.size
         and row.text.endswith((".", ",", ":", ";", ")"))
-        and not _SENTENCE_END.search(last.text)
+        and not SENTENCE_END.search(last.text)
         and " " not in row.text
     )
 
@@ -370,7 +370,7 @@ def _same_paragraph(
         return False
     if _BULLET.match(row.text) or (_ITEM.match(row.text) and row.x0 < last.x0 + 0.5 * row.size):
         return False
-    ended = bool(_SENTENCE_END.search(last.text))
+    ended = bool(SENTENCE_END.search(last.text))
     indented = 0.8 * row.size < row.x0 - last.x0 < 5 * row.size
     if (
         indented

@@ -12,8 +12,9 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from mimo_data.latex import FUNCTIONS, join
+from mimo_data.latex import join
 from mimo_data.pdf.boxes import AXIS, Box, boxes_of
+from mimo_data.pdf.formulawords import TEXT, with_words
 from mimo_data.pdf.moduli import with_moduli
 from mimo_data.pdf.symbols import (
     ACCENTS,
@@ -34,7 +35,6 @@ _MAX_DEPTH = 12
 _MAX_GLYPHS = 1_500
 _MAX_GAP_OF_LIMIT = 0.5
 """Ems."""
-_TEXT = r"\text{"
 # Two letters are a product.
 _BOLD_WORD = re.compile(r"(?:\\mathbf\{[A-Za-z]\}){3,}")
 _NEGATED = {"=": r"\neq", r"\in": r"\notin", r"\equiv": r"\not\equiv"}
@@ -54,7 +54,7 @@ def _row(boxes: list[Box], rules: list[Rule], depth: int) -> str:
     boxes = _arrays(sorted(boxes, key=lambda box: box.x0), rules, depth)
     boxes = _fractions(boxes, rules, depth)
     boxes = _accents(_congruences(boxes))
-    boxes = _words(sorted(boxes, key=lambda box: box.x0))
+    boxes = with_words(sorted(boxes, key=lambda box: box.x0))
     boxes = _limits(boxes, depth)
     return _line(sorted(boxes, key=lambda box: box.x0), depth)
 
@@ -358,86 +358,6 @@ def _is_within_relation(slash: Box, boxes: Sequence[Box]) -> bool:
     return any(box.x0 - 1 < slash.x0 and slash.x1 < box.x1 + 1 for box in boxes if box.text in RELATIONS)
 
 
-def _words(boxes: list[Box]) -> list[Box]:
-    """Upright letters side by side become names of functions and words; three dots an ellipsis."""
-    done: list[Box] = []
-    words: list[Box] = []
-    for box in boxes:
-        # Limits below a name stand between its letters when ordered from left to right.
-        last = next(
-            (
-                w
-                for w in reversed(words[-8:])
-                if abs(w.y - box.y) < 0.1 * box.size and abs(w.size - box.size) < 0.1 * box.size
-            ),
-            None,
-        )
-        gap = box.x0 - last.x1 if last else 0.0
-        if (
-            last
-            and (box.word or box.text in tuple("-–’'"))
-            and -0.2 * box.size < gap < 0.6 * box.size
-            and not any(
-                last.x1 - 0.5 < other.x0 < box.x0 and abs(other.y - box.y) < 0.1 * box.size
-                for other in done
-                if other is not last
-            )
-        ):
-            last.latex += (" " if gap > 0.2 * box.size else "") + box.latex
-            last.x1 = box.x1
-            continue
-        done.append(box)
-        if box.word:
-            words.append(box)
-    for number, box in enumerate(done):
-        if box.word and len(box.latex) > 1:
-            box.text, box.latex = box.latex, _named(box.latex, applied=_is_applied(box, done[number + 1 :]))
-        elif box.roman:
-            box.latex = rf"\mathrm{{{box.latex}}}"
-        # Rows are built of boxes that were parts of other rows; a word is read once.
-        box.word = box.roman = False
-    result: list[Box] = []
-    for box in done:
-        result.append(box)
-        three = result[-3:]
-        if (
-            len(three) == 3
-            and all(b.text == box.text and abs(b.y - box.y) < 1 for b in three)
-            and box.text in (".", "·", "⋅")
-        ) and three[2].x0 - three[0].x1 < 1.5 * box.size:
-            del result[-2:]
-            result[-1].x1 = box.x1
-            result[-1].latex = r"\ldots" if box.text == "." else r"\cdots"
-            result[-1].text = "…"
-    return result
-
-
-def _is_applied(word: Box, after: Sequence[Box]) -> bool:
-    """Whether a bracket follows, after a subscript perhaps: the word is the name of a function."""
-    end = word.x1
-    for box in after:
-        if box.x0 - end > 0.1 * word.size:
-            return False
-        if box.text in ("(", "["):
-            return True
-        if box.size > 0.85 * word.size or box.y < word.y:
-            return False
-        end = box.x1
-    return False
-
-
-def _named(word: str, *, applied: bool) -> str:
-    if word in FUNCTIONS:
-        return f"\\{word}"
-    if applied and word.isalpha():
-        return rf"\operatorname{{{word}}}"
-    if all(part in FUNCTIONS for part in word.split()):
-        return " ".join(f"\\{part}" for part in word.split())
-    if repeated := re.fullmatch("(ln|log)\\1+", word):
-        return f"\\{repeated[1]}" * (len(word) // len(repeated[1]))
-    return rf"\text{{{word}}}"
-
-
 def _limits(boxes: list[Box], depth: int) -> list[Box]:
     """Small boxes right above and below a sum, a limit or a brace become its scripts."""
     operators = [box for box in boxes if box.text in BIG or box.text in UNDER or (box.text and box.text in "⏞⏟")]
@@ -527,10 +447,10 @@ def _line(boxes: list[Box], depth: int) -> str:
             parts.append(r"\qquad" if gap > 1.75 * size else r"\quad")
         elif gap > 0.2 * size and base is not None and not {base.text, box.text} & (RELATIONS | OPERATORS):
             # LaTeX drops the blanks around words.
-            if parts[-1].startswith(_TEXT) and parts[-1].endswith("}"):
+            if parts[-1].startswith(TEXT) and parts[-1].endswith("}"):
                 parts[-1] = f"{parts[-1][:-1]} }}"
-            elif box.latex.startswith(_TEXT):
-                box.latex = f"{_TEXT} {box.latex.removeprefix(_TEXT)}"
+            elif box.latex.startswith(TEXT):
+                box.latex = f"{TEXT} {box.latex.removeprefix(TEXT)}"
         base = box
         boxes_on += 1
         end = box.x1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
-from mimo_data.pdf.blocks import Block, column_blocks
+from mimo_data.pdf.blocks import SENTENCE_END, Block, column_blocks
 from mimo_data.pdf.figures import without_figures
 from mimo_data.pdf.furniture import Survey, lone_margins, ruled_margins, survey
 from mimo_data.pdf.grids import find_grids, with_grids_whole
@@ -30,7 +30,6 @@ _REFERENCES = re.compile(
 _MIN_RULE_OF_HEAD = 30
 _MIN_RULE_OF_NOTES = 40
 _ASIDE = ("note", "caption")
-_END = re.compile(r"[.!?:;»”\"')\]}。！？：；」』）】]\s*$")
 
 
 @dataclass(frozen=True)
@@ -265,4 +264,4 @@ def _without_references(blocks: list[Block]) -> list[Block]:
 def _continues(last: str, first: str) -> bool:
     """Whether a page's first paragraph goes on with the one that the page before broke off."""
     is_chinese = bool(IDEOGRAPHIC.match(last[-1:]) and IDEOGRAPHIC.match(first))
-    return not _END.search(last) and (is_chinese or first[:1].islower() or last.endswith(("-", ",")))
+    return not SENTENCE_END.search(last) and (is_chinese or first[:1].islower() or last.endswith(("-", ",")))
